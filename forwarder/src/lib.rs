@@ -1,0 +1,9 @@
+//! The control plane of the VIP forwarder.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod core;
+pub mod dataplane;
+pub mod io;
+pub mod node;
