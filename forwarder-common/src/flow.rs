@@ -1,0 +1,88 @@
+//! NAT flows and fragments.
+
+use crate::abi::abi;
+
+abi! {
+    /// Any key that is an address alone.
+    pub struct AddressKey<A> {
+        /// The address.
+        pub address: A,
+    }
+
+    /// A packet's 5-tuple as it stands on the wire.
+    pub struct FlowKey<A> {
+        /// Source address.
+        pub source: A,
+        /// Destination address.
+        pub destination: A,
+        /// Source port, then destination port.
+        pub ports: u32,
+        /// Protocol.
+        pub protocol: u32,
+    }
+
+    /// How a frame leaves.
+    pub struct Link {
+        /// Destination MAC, wire order.
+        pub destination_mac: [u16; 3],
+        /// Source MAC, wire order.
+        pub source_mac: [u16; 3],
+        /// Egress interface; 0: unknown.
+        pub ifindex: u32,
+        /// VLAN tags, outer first, each as on the wire (TPID, TCI); 0: none.
+        pub tags: [u32; 2],
+    }
+
+    /// One direction of a NAT flow: what a packet with the key's 5-tuple becomes.
+    ///
+    /// The other direction's key is `(destination, source, swapped ports)` of this value.
+    pub struct Flow<A> {
+        /// New source address.
+        pub source: A,
+        /// New destination address.
+        pub destination: A,
+        /// New ports, source then destination.
+        pub ports: u32,
+        /// How the packet leaves. Unused where the backend entry says it (forward, virtual server).
+        pub link: Link,
+        /// Backend index, or [`NO_BACKEND`] for egress flows.
+        pub backend: u32,
+        /// Counter index of the virtual server or egress rule.
+        pub id: u32,
+        /// `state::*`.
+        pub state: u32,
+        /// When a packet last passed: seconds of the coarse monotonic clock.
+        pub last_seen: u32,
+    }
+
+    /// Identifies the fragments of one packet.
+    pub struct FragmentKey<A> {
+        /// Source address.
+        pub source: A,
+        /// Destination address.
+        pub destination: A,
+        /// Identification, wire order (16 bits for IPv4).
+        pub id: u32,
+        /// Protocol.
+        pub protocol: u32,
+    }
+}
+
+/// [`Flow::backend`] of a flow that has none.
+pub const NO_BACKEND: u32 = u32::MAX;
+
+/// Bits of [`Flow::state`].
+pub mod state {
+    /// The entry translates replies (its key is what the backend, or the outside, sends).
+    pub const REPLY: u32 = 1 << 0;
+    /// A packet has passed by this entry (on the reply entry: the flow was answered).
+    pub const SEEN: u32 = 1 << 1;
+    /// A FIN has passed in this direction.
+    pub const FIN: u32 = 1 << 2;
+    /// A RST has passed in this direction.
+    pub const RST: u32 = 1 << 3;
+    /// An egress flow: leaves by [`super::Flow::link`] in both directions.
+    pub const EGRESS: u32 = 1 << 4;
+    /// A backend was chosen through `full-nat` (the source changes too).
+    pub const FULL_NAT: u32 = 1 << 5;
+}
