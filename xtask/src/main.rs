@@ -1,2 +1,48 @@
-//! Tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask TASK`. One file per task; a new one is a `mod`, a variant and an arm.
+
+mod command;
+mod kernel;
+mod setup;
+mod test;
+mod tidy;
+#[path = "../../forwarder/build/toolchain.rs"]
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Tasks of the forwarder project.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Setup(setup::Options),
+    Test(test::Options),
+    Tidy(tidy::Options),
+}
+
+fn run(task: &Task) -> Result<()> {
+    match task {
+        Task::Setup(options) => setup::run(options),
+        Task::Test(options) => test::run(options),
+        Task::Tidy(options) => tidy::run(options),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Running other programs.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace;
+
+/// The cargo that runs this task, at the workspace's root.
+pub fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(args: I) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(args)
+        .current_dir(workspace::root())
+        .stdin(Stdio::null());
+    cargo
+}
+
+/// `program args…`, without standard input.
+pub fn program<I: IntoIterator<Item: AsRef<OsStr>>>(program: &str, args: I) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command in view; its failure is an error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    let status = command
+        .status()
+        .with_context(|| format!("`{shown}` does not start"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Standard output of a command, trimmed; `None` if it is missing or fails.
+pub fn output(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Runs a command in view and hands each line of its standard output to `line` as well.
+/// True if it succeeded.
+pub fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
+    let shown = shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{shown}` does not start"))?;
+    let stdout = child.stdout.take().context("standard output is piped")?;
+    for bytes in BufReader::new(stdout).split(b'\n') {
+        let bytes = bytes?;
+        let text = String::from_utf8_lossy(&bytes);
+        println!("{text}");
+        line(&text);
+    }
+    Ok(child.wait()?.success())
+}
+
+/// The command as one would type it.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let mut words = words.map(OsStr::to_string_lossy);
+    let program = words.next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
+    words.fold(name, |line, word| line + " " + &word)
+}

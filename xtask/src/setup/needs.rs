@@ -1,0 +1,176 @@
+//! The one table of what is needed, why, by which task, and where it comes from.
+
+use super::{bpffs, find, linker};
+
+/// What a need serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Building the eBPF object and the daemon.
+    Build,
+    /// `cargo xtask test`.
+    Test,
+    /// `cargo xtask demo`.
+    Demo,
+}
+
+use Purpose::{Build, Demo, Test};
+
+/// How a need is met.
+#[derive(Clone, Copy, Debug)]
+pub enum Get {
+    /// Packages of Debian 12.
+    Packages(&'static [&'static str]),
+    /// rustup components for the toolchain in use.
+    Components(&'static [&'static str]),
+    /// `bpf-linker`, built by cargo.
+    Linker,
+    /// A BPF file system at its usual place.
+    Bpffs,
+}
+
+/// One thing that must be there.
+#[derive(Debug)]
+pub struct Need {
+    pub name: &'static str,
+    /// What it is for.
+    pub why: &'static str,
+    pub purposes: &'static [Purpose],
+    /// What was found, or the reason why it does not do.
+    pub find: fn() -> Result<String, String>,
+    pub get: Get,
+    /// How to get it where it can't be installed for the user.
+    pub elsewhere: &'static str,
+}
+
+impl Need {
+    pub fn serves(&self, purposes: &[Purpose]) -> bool {
+        self.purposes
+            .iter()
+            .any(|purpose| purposes.contains(purpose))
+    }
+
+    /// How to get it on Debian 12.
+    pub fn on_debian(&self) -> String {
+        match self.get {
+            Get::Packages(packages) => {
+                format!(
+                    "as root: apt-get install --no-install-recommends {}",
+                    packages.join(" ")
+                )
+            }
+            Get::Linker => format!(
+                "LLVM_PREFIX={} cargo {}",
+                linker::LLVM_PREFIX,
+                linker::INSTALL.join(" ")
+            ),
+            Get::Components(_) | Get::Bpffs => self.elsewhere.to_owned(),
+        }
+    }
+}
+
+pub const NEEDS: &[Need] = &[
+    Need {
+        name: "compiler for BPF",
+        why: "the XDP programs: a rustc with `core` for bpfel-unknown-none",
+        purposes: &[Build, Test, Demo],
+        find: find::compiler,
+        get: Get::Packages(&["rustc-web", "libstd-rust-web-dev-bpf"]),
+        elsewhere: "rustup toolchain install nightly --profile minimal --component rust-src",
+    },
+    Need {
+        name: "LLVM 22",
+        why: "building bpf-linker; not needed once that is there",
+        purposes: &[Build, Test, Demo],
+        find: find::llvm,
+        get: Get::Packages(&["llvm-22-dev", "libzstd-dev", "zlib1g-dev", "g++"]),
+        elsewhere: "not needed if bpf-linker comes as a finished binary",
+    },
+    Need {
+        name: "bpf-linker",
+        why: "linking the XDP programs and writing their BTF",
+        purposes: &[Build, Test, Demo],
+        find: find::linker,
+        get: Get::Linker,
+        elsewhere: "unpack a finished binary, 0.13 or newer, from https://github.com/aya-rs/bpf-linker/releases into a \
+            directory on PATH; or build it against an LLVM (21, 22 or 23) no older than that of \
+            `rustc +nightly -vV`: LLVM_PREFIX=/usr/lib/llvm-NN cargo install bpf-linker --locked \
+            --no-default-features --features llvm-NN",
+    },
+    Need {
+        name: "rustfmt and clippy",
+        why: "the formatting and lint steps of the tests",
+        purposes: &[Test],
+        find: find::components,
+        get: Get::Components(&["rustfmt", "clippy"]),
+        elsewhere: "rustup component add rustfmt clippy",
+    },
+    Need {
+        name: "ip (iproute2)",
+        why: "network namespaces, links and addresses of the tests and the demo",
+        purposes: &[Test, Demo],
+        find: || find::program("ip", "-V"),
+        get: Get::Packages(&["iproute2"]),
+        elsewhere: "install your system's iproute2",
+    },
+    Need {
+        name: "ethtool",
+        why: "switching offloads of veth links off in the tests and the demo",
+        purposes: &[Test, Demo],
+        find: || find::program("ethtool", "--version"),
+        get: Get::Packages(&["ethtool"]),
+        elsewhere: "install your system's ethtool",
+    },
+    Need {
+        name: "scapy",
+        why: "the tests' second opinion on packet bytes, run by /usr/bin/python3",
+        purposes: &[Test],
+        find: find::scapy,
+        get: Get::Packages(&["python3-scapy"]),
+        elsewhere: "install your system's scapy for /usr/bin/python3",
+    },
+    Need {
+        name: "BPF file system",
+        why: "pinned maps and links, in /sys/fs/bpf",
+        purposes: &[Test, Demo],
+        find: bpffs::find,
+        get: Get::Bpffs,
+        elsewhere: "as root: mount -t bpf bpf /sys/fs/bpf",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purposes_select_needs() {
+        let names = |purposes: &[Purpose]| -> Vec<_> {
+            NEEDS
+                .iter()
+                .filter(|need| need.serves(purposes))
+                .map(|need| need.name)
+                .collect()
+        };
+        assert_eq!(
+            names(&[Build]),
+            ["compiler for BPF", "LLVM 22", "bpf-linker"]
+        );
+        assert_eq!(names(&[Build, Test]).len(), NEEDS.len());
+        assert!(!names(&[Demo]).contains(&"scapy"));
+        assert!(names(&[]).is_empty());
+    }
+
+    #[test]
+    fn advice_is_a_command() {
+        let advice: Vec<_> = NEEDS.iter().map(Need::on_debian).collect();
+        assert_eq!(
+            advice[0],
+            "as root: apt-get install --no-install-recommends rustc-web libstd-rust-web-dev-bpf"
+        );
+        assert!(
+            advice[2].starts_with(
+                "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0"
+            )
+        );
+    }
+}
