@@ -47,7 +47,7 @@ impl Apt {
             bail!("only root may install packages");
         }
         if !self.updated {
-            run(program("apt-get", ["update", "-qq"]).args(WAIT))?;
+            run(program("apt-get", ["update", "-qq"]).args(OPTIONS))?;
             self.updated = true;
         }
         run(program(
@@ -60,14 +60,14 @@ impl Apt {
                 "--no-remove",
             ],
         )
-        .args(WAIT)
+        .args(OPTIONS)
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive"))
     }
 }
 
-/// Another package manager at work is waited for.
-const WAIT: [&str; 2] = ["-o", "DPkg::Lock::Timeout=600"];
+/// Another package manager at work is waited for; no progress bars.
+const OPTIONS: [&str; 4] = ["-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Use-Pty=0"];
 
 /// `debian 12` of an `os-release` text.
 fn system(release: &str) -> String {

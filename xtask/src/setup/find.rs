@@ -67,9 +67,10 @@ pub fn scapy() -> Result<String, String> {
         .ok_or_else(|| format!("{PYTHON} can't import it"))
 }
 
-/// The first line a program says about its version.
+/// The first line a program says about its version. A user's `PATH` may lack the directory of root's programs.
 pub fn program(name: &str, version: &str) -> Result<String, String> {
     let text = output(&mut run(name, [version]))
+        .or_else(|| output(&mut run(&format!("/usr/sbin/{name}"), [version])))
         .ok_or_else(|| format!("`{name} {version}` does not run"))?;
     Ok(text.lines().next().unwrap_or(name).to_owned())
 }
