@@ -29,7 +29,7 @@ enum Task {
     Tidy(tidy::Options),
 }
 
-fn run(task: &Task) -> Result<()> {
+fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Setup(options) => setup::run(options),
         Task::Test(options) => test::run(options),
@@ -39,7 +39,7 @@ fn run(task: &Task) -> Result<()> {
 
 fn main() -> ExitCode {
     match run(&Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

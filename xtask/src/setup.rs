@@ -6,6 +6,8 @@ mod find;
 mod linker;
 mod needs;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 use clap::Args;
 
@@ -21,11 +23,10 @@ pub struct Options {
     check: bool,
 }
 
-pub fn run(options: &Options) -> Result<()> {
-    prepare(
-        &[Purpose::Build, Purpose::Test, Purpose::Demo],
-        options.check,
-    )
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let all = [Purpose::Build, Purpose::Test, Purpose::Demo];
+    prepare(&all, options.check)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Makes sure that everything the given purposes need is there; every task calls this first.

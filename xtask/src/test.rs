@@ -1,10 +1,11 @@
-//! `cargo xtask test`: every check there is, in one command.
+//! `cargo xtask test`: every check there is, in one command. A new one is a line in `STEPS`.
 
 mod outcome;
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 pub use self::outcome::Outcome;
@@ -23,74 +24,87 @@ pub struct Options {
 /// One part of the test run.
 struct Step {
     name: &'static str,
-    /// Whether it is part of a quick run and of a full one.
-    quick: bool,
-    full: bool,
+    runs: When,
+    /// Whether nothing after it makes sense if it fails.
+    essential: bool,
     run: fn() -> Result<Outcome>,
 }
 
+/// In which runs a step takes part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    Full,
+    Quick,
+}
+
 const STEPS: &[Step] = &[
-    Step {
-        name: "formatting",
-        quick: true,
-        full: true,
-        run: || check(&["fmt", "--all", "--check"]),
-    },
-    Step {
-        name: "lints",
-        quick: true,
-        full: true,
-        run: || {
-            check(&[
-                "clippy",
-                "--locked",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])
-        },
-    },
-    Step {
-        name: "tidy",
-        quick: true,
-        full: true,
-        run: tidy::outcome,
-    },
-    Step {
-        name: "unit tests",
-        quick: true,
-        full: false,
-        run: || tests(&["--lib", "--bins"]),
-    },
-    Step {
-        name: "tests",
-        quick: false,
-        full: true,
-        run: || tests(&[]),
-    },
+    essential("kernel", When::Full, || {
+        kernel::require().map(|()| Outcome::pass())
+    }),
+    essential("setup", When::Full, || {
+        setup::ensure(&[Purpose::Build, Purpose::Test]).map(|()| Outcome::pass())
+    }),
+    essential("setup", When::Quick, || {
+        setup::ensure(&[Purpose::Build]).map(|()| Outcome::pass())
+    }),
+    step("formatting", When::Always, || {
+        check(&["fmt", "--all", "--check"])
+    }),
+    step("lints", When::Always, || {
+        check(&[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    }),
+    step("tidy", When::Always, tidy::outcome),
+    step("unit tests", When::Quick, || tests(&["--lib", "--bins"])),
+    step("tests", When::Full, || tests(&[])),
 ];
 
-pub fn run(options: &Options) -> Result<()> {
-    if options.quick {
-        setup::ensure(&[Purpose::Build])?;
-    } else {
-        kernel::require()?;
-        setup::ensure(&[Purpose::Build, Purpose::Test])?;
+const fn step(name: &'static str, runs: When, run: fn() -> Result<Outcome>) -> Step {
+    Step {
+        name,
+        runs,
+        essential: false,
+        run,
     }
+}
+
+const fn essential(name: &'static str, runs: When, run: fn() -> Result<Outcome>) -> Step {
+    Step {
+        name,
+        runs,
+        essential: true,
+        run,
+    }
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let unwanted = if options.quick {
+        When::Full
+    } else {
+        When::Quick
+    };
     let mut total = Outcome::default();
     let mut times = Vec::new();
-    for step in STEPS
-        .iter()
-        .filter(|step| if options.quick { step.quick } else { step.full })
-    {
+    for step in STEPS.iter().filter(|step| step.runs != unwanted) {
         println!("\n== {}", step.name);
         let (result, time) = timed(step.run);
         let outcome =
             result.unwrap_or_else(|error| Outcome::failure(format!("{}: {error:#}", step.name)));
         times.push((step.name, time, outcome.summary()));
+        let stop = step.essential && !outcome.failures.is_empty();
         total.add(outcome);
+        if stop {
+            println!("nothing else was run");
+            break;
+        }
     }
     println!("\n== summary");
     for (name, time, summary) in times {
@@ -100,10 +114,7 @@ pub fn run(options: &Options) -> Result<()> {
         println!("  FAILED {failure}");
     }
     println!("{}", total.summary());
-    if !total.failures.is_empty() {
-        bail!("not everything passed");
-    }
-    Ok(())
+    Ok(total.exit_code())
 }
 
 /// A cargo command that passes or fails as a whole.

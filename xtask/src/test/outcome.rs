@@ -1,5 +1,7 @@
 //! Counting what passed and what failed.
 
+use std::process::ExitCode;
+
 /// How many checks passed, and the names of those that did not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -25,6 +27,15 @@ impl Outcome {
     pub fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failures.extend(other.failures);
+    }
+
+    /// Failure unless everything passed.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.failures.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     pub fn summary(&self) -> String {
