@@ -1,0 +1,132 @@
+//! A client of the UDP echo.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Answer;
+use crate::pattern;
+use crate::server::STAMP;
+
+/// One request of `length` bytes from a socket of its own.
+///
+/// # Errors
+/// When there is no right answer in time.
+pub fn request(server: SocketAddr, length: usize, timeout: Duration) -> Result<Answer> {
+    Socket::open(server, timeout)?.request(length)
+}
+
+/// A socket with one server.
+pub struct Socket {
+    socket: UdpSocket,
+}
+
+impl Socket {
+    /// Binds a free port; `timeout` holds for every request.
+    pub fn open(server: SocketAddr, timeout: Duration) -> Result<Self> {
+        let any: SocketAddr = match server {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket
+            .connect(server)
+            .with_context(|| format!("connect to {server}"))?;
+        socket.set_read_timeout(Some(timeout))?;
+        Ok(Self { socket })
+    }
+
+    /// Sends `length` bytes (at least those of the server's stamp) and checks the answer.
+    pub fn request(&mut self, length: usize) -> Result<Answer> {
+        let mut sent = vec![0; length.max(STAMP)];
+        pattern::fill(0, &mut sent);
+        self.socket.send(&sent).context("send")?;
+        let mut buffer = vec![0; 65536];
+        let received = self.socket.recv(&mut buffer).context("receive")?;
+        ensure!(
+            received == sent.len(),
+            "sent {} bytes, got {received}",
+            sent.len()
+        );
+        if let Some(at) = pattern::first_difference(STAMP as u64, &buffer[STAMP..received]) {
+            bail!("byte {at} of {received} is wrong");
+        }
+        let stamp = String::from_utf8_lossy(&buffer[..STAMP]);
+        let (backend, client) = stamp
+            .trim_end()
+            .split_once(' ')
+            .context("no stamp in the answer")?;
+        Ok(Answer {
+            backend: backend.to_owned(),
+            client: client.parse()?,
+            local: self.socket.local_addr()?,
+        })
+    }
+
+    /// From now on packets are sent with DF or not at all: what the path can't take is an error
+    /// (`EMSGSIZE`) as soon as the kernel has learned of it.
+    pub fn never_fragment(&self) -> io::Result<()> {
+        if self.is_ipv4()? {
+            self.set(
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                libc::IP_PMTUDISC_DO,
+            )
+        } else {
+            self.set(
+                libc::IPPROTO_IPV6,
+                libc::IPV6_MTU_DISCOVER,
+                libc::IPV6_PMTUDISC_DO,
+            )
+        }
+    }
+
+    /// The path MTU the kernel knows of, bytes of IP packet.
+    pub fn path_mtu(&self) -> io::Result<usize> {
+        let (level, name) = if self.is_ipv4()? {
+            (libc::IPPROTO_IP, libc::IP_MTU)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+        };
+        let mut value: libc::c_int = 0;
+        let mut length = size_of_val(&value) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `value`.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                name,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(usize::try_from(value).unwrap_or(0))
+    }
+
+    fn is_ipv4(&self) -> io::Result<bool> {
+        Ok(self.socket.local_addr()?.is_ipv4())
+    }
+
+    fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        let length = size_of_val(&value) as libc::socklen_t;
+        // SAFETY: the kernel reads `length` bytes of `value`.
+        match unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                name,
+                (&raw const value).cast(),
+                length,
+            )
+        } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}

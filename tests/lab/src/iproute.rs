@@ -1,0 +1,46 @@
+//! `ip` of iproute2.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs `ip` with these arguments.
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .context(MISSING)?;
+    check(&output, &arguments.join(" "))
+}
+
+/// Runs one command a line, all with these options.
+pub(crate) fn ip_batch(options: &[&str], commands: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(options)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context(MISSING)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(commands.as_bytes())?;
+    }
+    check(
+        &child.wait_with_output()?,
+        &format!("{}\n{commands}", options.join(" ")),
+    )
+}
+
+const MISSING: &str = "can't run `ip`: install iproute2";
+
+fn check(output: &Output, command: &str) -> Result<()> {
+    if !output.status.success() {
+        bail!(
+            "ip {command}\n{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! A small network for the demo and the end-to-end tests: hosts are network namespaces joined by
+//! veth pairs and bridges, servers and clients are threads with real sockets, and the forwarder is
+//! the real binary. Nothing touches the namespace the caller is in.
+//!
+//! Every lab has names of its own (`fwd-PID-N-…`), removes itself when dropped and on SIGINT or
+//! SIGTERM, and the next lab on the machine removes what a killed one left behind.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real time, real threads: the rules are for the daemon"
+)]
+
+pub mod client;
+mod device;
+
+mod iproute;
+mod lab;
+mod leftovers;
+mod namespace;
+pub mod pattern;
+mod process;
+pub mod server;
+pub mod site;
+mod switch;
+mod wait;
+
+pub use lab::Lab;
+pub use namespace::Namespace;
+pub use process::Process;
+pub use site::{Family, Site};
+pub use switch::Segment;
+pub use wait::wait_until;

@@ -1,0 +1,118 @@
+//! One host: a named network namespace.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+
+use crate::iproute::{ip, ip_batch};
+use crate::leftovers;
+
+/// A network namespace; deleted, with the processes in it, when dropped.
+pub struct Namespace {
+    name: String,
+    file: File,
+}
+
+impl Namespace {
+    /// Makes the namespace with loopback up. `name` must not exist yet.
+    pub(crate) fn create(name: String) -> Result<Self> {
+        ip(&["netns", "add", &name])?;
+        let path = leftovers::namespace_path(&name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                leftovers::remove_namespace(&name);
+                return Err(error).with_context(|| format!("open {}", path.display()));
+            }
+        };
+        let namespace = Self { name, file };
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// The name, as `ip netns` shows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` commands in the namespace, one a line, without the leading `ip`.
+    pub fn ip(&self, commands: &str) -> Result<()> {
+        ip_batch(&["-n", &self.name], commands)
+    }
+
+    /// The same with `ip -6`, for commands that don't tell the family by their addresses.
+    pub(crate) fn ip6(&self, commands: &str) -> Result<()> {
+        ip_batch(&["-6", "-n", &self.name], commands)
+    }
+
+    /// Writes sysctls, for example `("net/ipv4/ip_forward", "1")`.
+    pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
+        self.run(|| {
+            for (key, value) in settings {
+                std::fs::write(format!("/proc/sys/{key}"), value)
+                    .with_context(|| format!("sysctl {key} = {value} in {}", self.name))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `work` in the namespace, on a thread of its own, and waits for it. A socket that
+    /// `work` returns stays in the namespace, whoever uses it.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let fd = self.file.as_raw_fd();
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                enter(fd).expect("setns into a namespace that is open");
+                work()
+            });
+            match worker.join() {
+                Ok(value) => value,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Starts a thread in the namespace. Threads must end before the namespace can go.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        let file = self.file.try_clone()?;
+        let worker = thread::Builder::new().name(self.name.clone());
+        Ok(worker.spawn(move || {
+            enter(file.as_raw_fd()).expect("setns into a namespace that is open");
+            drop(file);
+            work()
+        })?)
+    }
+
+    /// A command that will run in the namespace. Unlike `ip netns exec` it keeps the mounts (bpffs).
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let fd = self.file.as_raw_fd();
+        let mut command = Command::new(program);
+        // SAFETY: setns is async-signal-safe; the descriptor is inherited by the forked child and
+        // only closed on exec. It is open as long as `self`, which outlives `spawn` in every caller.
+        unsafe { command.pre_exec(move || enter(fd)) };
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        leftovers::remove_namespace(&self.name);
+    }
+}
+
+fn enter(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed; a bad descriptor is an error.
+    match unsafe { libc::setns(fd, libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

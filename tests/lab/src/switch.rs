@@ -1,0 +1,73 @@
+//! Ethernet segments: bridges in a namespace of their own.
+
+use std::cell::Cell;
+
+use anyhow::Result;
+
+use crate::device;
+use crate::lab::Lab;
+use crate::namespace::Namespace;
+
+/// An Ethernet segment that hosts are plugged into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment(usize);
+
+/// A switch with any number of segments.
+pub(crate) struct Switch {
+    namespace: Namespace,
+    segments: Cell<usize>,
+    ports: Cell<usize>,
+}
+
+impl Switch {
+    pub fn new(lab: &Lab) -> Result<Self> {
+        let namespace = lab.host("switch")?;
+        // A switch has no addresses: no neighbour discovery of its own on the wire.
+        namespace.sysctl(&[("net/ipv6/conf/default/disable_ipv6", "1")])?;
+        Ok(Self {
+            namespace,
+            segments: Cell::new(0),
+            ports: Cell::new(0),
+        })
+    }
+
+    /// A new segment.
+    pub fn segment(&self) -> Result<Segment> {
+        let number = next(&self.segments);
+        self.namespace.ip(&format!(
+            "link add segment{number} type bridge forward_delay 0 stp_state 0 mcast_snooping 0
+             link set segment{number} up"
+        ))?;
+        Ok(Segment(number))
+    }
+
+    /// Plugs a new interface of `host` into a segment; `addresses` with their prefix lengths.
+    pub fn plug(
+        &self,
+        host: &Namespace,
+        device: &str,
+        segment: Segment,
+        addresses: &[String],
+    ) -> Result<()> {
+        let port = format!("port{}", next(&self.ports));
+        host.ip(&format!(
+            "link add {device} type veth peer name {port} netns {}",
+            self.namespace.name()
+        ))?;
+        device::plain_packets(host, device)?;
+        device::plain_packets(&self.namespace, &port)?;
+        device::receive_xdp(&self.namespace, &port)?;
+        self.namespace
+            .ip(&format!("link set {port} master segment{} up", segment.0))?;
+        let mut commands = format!("link set {device} up\n");
+        for address in addresses {
+            let flags = if address.contains(':') { "nodad" } else { "" };
+            commands.push_str(&format!("address add {address} dev {device} {flags}\n"));
+        }
+        host.ip(&commands)
+    }
+}
+
+fn next(counter: &Cell<usize>) -> usize {
+    counter.replace(counter.get() + 1)
+}
