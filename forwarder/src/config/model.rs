@@ -1,0 +1,445 @@
+//! The desired state of one node: typed, complete, in the order of the file.
+//!
+//! References are names, which are known to exist: a name stays the same when something else is
+//! added or removed, so two models can be compared part by part.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use forwarder_common::Mode;
+use serde::Serialize;
+
+use super::prefix::Prefix;
+use super::words::words;
+
+/// What one node is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Model {
+    /// This node, where the file names nodes.
+    pub node: Option<Node>,
+    /// Key of the flow hash; `None`: a single node may choose its own.
+    #[serde(skip)]
+    pub hash_key: Option<[u64; 2]>,
+    /// Sizes of maps.
+    pub limits: Limits,
+    /// Interfaces; the position is the slot in the data plane.
+    pub interfaces: Vec<Interface>,
+    /// Virtual servers.
+    pub virtual_servers: Vec<VirtualServer>,
+    /// Pools.
+    pub pools: Vec<Pool>,
+    /// SNAT pools.
+    pub snat_pools: Vec<SnatPool>,
+    /// SNAT of connections that backends open themselves.
+    pub egress: Vec<Egress>,
+    /// Health checks.
+    pub health_checks: Vec<HealthCheck>,
+    /// UDP destination port of GUE.
+    pub gue_port: NonZeroU16,
+    /// Ports that automap takes from interfaces' own addresses.
+    pub automap_ports: SharedPorts,
+}
+
+impl Model {
+    /// The interface of this name.
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.name == name)
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The SNAT pool of this name.
+    pub fn snat_pool(&self, name: &str) -> Option<&SnatPool> {
+        self.snat_pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The health check of this name.
+    pub fn health_check(&self, name: &str) -> Option<&HealthCheck> {
+        self.health_checks.iter().find(|check| check.name == name)
+    }
+}
+
+/// This node of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its place in the file: 0 or 1.
+    pub index: usize,
+    /// The other node's name.
+    pub peer: Option<String>,
+}
+
+/// How much there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Virtual servers, and distinct VIPs, per family.
+    pub virtual_servers: u32,
+    /// Backends over all pools.
+    pub backends: u32,
+    /// Established NAT flows per family.
+    pub flows: u32,
+    /// Half-open NAT flows per family.
+    pub embryonic_flows: u32,
+    /// Lookup-table slots over all pools.
+    pub table_slots: u32,
+}
+
+words! {
+    /// How packets that leave by the interface they came in by are sent.
+    pub enum Transmit {
+        /// What suits the driver.
+        Auto = "auto",
+        /// `XDP_TX`.
+        Tx = "tx",
+        /// Redirect through the device map.
+        Redirect = "redirect",
+    }
+}
+
+words! {
+    /// Transport protocol.
+    pub enum Protocol {
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+    }
+}
+
+words! {
+    /// What of a packet decides the backend.
+    pub enum Affinity {
+        /// Addresses, ports and protocol.
+        FiveTuple = "5-tuple",
+        /// The source address.
+        Source = "source",
+        /// The source address and the protocol.
+        SourceProtocol = "source-protocol",
+    }
+}
+
+words! {
+    /// What the operator wants of a backend.
+    pub enum BackendState {
+        /// It takes flows.
+        Enabled = "enabled",
+        /// It keeps the flows it has and gets no new ones.
+        Drained = "drained",
+        /// It gets nothing; its flows move at once.
+        Disabled = "disabled",
+    }
+}
+
+impl From<Affinity> for forwarder_common::Affinity {
+    fn from(affinity: Affinity) -> Self {
+        match affinity {
+            Affinity::FiveTuple => Self::FiveTuple,
+            Affinity::Source => Self::Source,
+            Affinity::SourceProtocol => Self::SourceProtocol,
+        }
+    }
+}
+
+/// An own address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Its subnet.
+    pub subnet: Prefix,
+}
+
+/// An interface that the data plane is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// The name in the file.
+    pub name: String,
+    /// The kernel's name.
+    pub device: String,
+    /// How packets leave by it.
+    pub transmit: Transmit,
+    /// Whether generic XDP is good enough where the driver has no native XDP.
+    pub allow_generic: bool,
+    /// Own addresses, first of a family first; empty: what the device has.
+    pub addresses: Vec<InterfaceAddress>,
+    /// IPv4 next hop for what is in no subnet; `None`: the host's routes.
+    pub gateway4: Option<Ipv4Addr>,
+    /// IPv6 next hop, likewise.
+    pub gateway6: Option<Ipv6Addr>,
+}
+
+impl Interface {
+    /// Whether an own subnet holds the address.
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        self.addresses
+            .iter()
+            .any(|own| own.subnet.contains(address))
+    }
+
+    /// Whether it has a gateway of the address's family.
+    pub fn has_gateway_for(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.gateway4.is_some(),
+            IpAddr::V6(_) => self.gateway6.is_some(),
+        }
+    }
+}
+
+/// The port of a virtual server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServicePort {
+    /// Every port.
+    Any,
+    /// One port.
+    #[serde(untagged)]
+    One(NonZeroU16),
+}
+
+impl Display for ServicePort {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ServicePort::Any => f.write_str("any"),
+            ServicePort::One(port) => port.fmt(f),
+        }
+    }
+}
+
+/// VIP, port and protocol, and what happens to their packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VirtualServer {
+    /// The name in the file.
+    pub name: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// Port.
+    pub port: ServicePort,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Mode, pool and SNAT.
+    #[serde(flatten)]
+    pub action: Action,
+    /// What decides the backend.
+    pub affinity: Affinity,
+    /// Names of the interfaces where it is served and answered.
+    pub interfaces: Vec<String>,
+    /// Sources that may come; empty: all that are not denied.
+    pub allow: Vec<Prefix>,
+    /// Sources that may not.
+    pub deny: Vec<Prefix>,
+    /// New flows a second; `None`: no guard.
+    pub new_flows_per_second: Option<u32>,
+    /// Largest MSS let through; `None`: what fits in tunnel modes, untouched in others.
+    pub mss_clamp: Option<u16>,
+}
+
+/// What happens to a virtual server's packets. Pools and SNAT pools by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "mode", rename_all = "kebab-case")]
+pub enum Action {
+    /// MACs change.
+    L2Dsr {
+        /// Where to.
+        pool: String,
+    },
+    /// IP in IP.
+    IpipDsr {
+        /// Where to.
+        pool: String,
+    },
+    /// IP in UDP.
+    GueDsr {
+        /// Where to.
+        pool: String,
+    },
+    /// Destination translated.
+    Dnat {
+        /// Where to.
+        pool: String,
+    },
+    /// Destination and source translated.
+    FullNat {
+        /// Where to.
+        pool: String,
+        /// Where the source comes from.
+        snat: Snat,
+    },
+    /// This host serves it.
+    Local,
+}
+
+impl Action {
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Action::L2Dsr { .. } => Mode::L2Dsr,
+            Action::IpipDsr { .. } => Mode::IpipDsr,
+            Action::GueDsr { .. } => Mode::GueDsr,
+            Action::Dnat { .. } => Mode::Dnat,
+            Action::FullNat { .. } => Mode::FullNat,
+            Action::Local => Mode::Local,
+        }
+    }
+
+    /// The pool's name; `local` has none.
+    pub fn pool(&self) -> Option<&str> {
+        match self {
+            Action::L2Dsr { pool }
+            | Action::IpipDsr { pool }
+            | Action::GueDsr { pool }
+            | Action::Dnat { pool }
+            | Action::FullNat { pool, .. } => Some(pool),
+            Action::Local => None,
+        }
+    }
+
+    /// Where the source address comes from, in `full-nat`.
+    pub fn snat(&self) -> Option<&Snat> {
+        match self {
+            Action::FullNat { snat, .. } => Some(snat),
+            _ => None,
+        }
+    }
+}
+
+/// Where a source address comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Snat {
+    /// The egress interface's own address.
+    Automap,
+    /// The SNAT pool of this name.
+    Pool(String),
+}
+
+/// Backends that virtual servers choose from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pool {
+    /// The name in the file.
+    pub name: String,
+    /// The name of the health check; `None`: backends count as up.
+    pub health_check: Option<String>,
+    /// Backends, at least one.
+    pub backends: Vec<Backend>,
+}
+
+/// A pool member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Backend {
+    /// The name in the file, by default the address (and the port, if one is given).
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Port it listens on; `None`: the packet's port is kept.
+    pub port: Option<NonZeroU16>,
+    /// Share of new flows, 0–100.
+    pub weight: u8,
+    /// What the operator wants of it.
+    pub state: BackendState,
+    /// The name of the interface towards it; `None`: by the device's addresses and routes.
+    pub interface: Option<String>,
+    /// The port that its health check asks; `None`: the pool is not checked, or not used.
+    pub check_port: Option<NonZeroU16>,
+}
+
+/// Ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct PortRange {
+    /// First.
+    pub low: NonZeroU16,
+    /// Last.
+    pub high: NonZeroU16,
+}
+
+impl PortRange {
+    /// Whether the port lies in it.
+    pub fn contains(self, port: NonZeroU16) -> bool {
+        (self.low..=self.high).contains(&port)
+    }
+
+    /// Whether the ranges have a port in common.
+    pub fn overlaps(self, other: PortRange) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+}
+
+impl Display for PortRange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.low, self.high)
+    }
+}
+
+/// A port range that the nodes of a pair share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SharedPorts {
+    /// This node's share.
+    pub own: PortRange,
+    /// The whole range: a packet to any of it belongs to SNAT.
+    pub all: PortRange,
+}
+
+/// Addresses and ports that SNAT takes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SnatPool {
+    /// The name in the file.
+    pub name: String,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Ports of each address.
+    pub ports: SharedPorts,
+    /// The name of the interface that has the addresses.
+    pub interface: String,
+}
+
+/// SNAT of what comes from a prefix and leaves by an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Egress {
+    /// Sources.
+    pub source: Prefix,
+    /// The name of the interface it leaves by.
+    pub interface: String,
+    /// Where the source address comes from.
+    pub snat: Snat,
+}
+
+/// How a pool's backends are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HealthCheck {
+    /// The name in the file.
+    pub name: String,
+    /// What is asked.
+    pub probe: Probe,
+    /// From the start of one check to the start of the next.
+    pub interval: Duration,
+    /// A check that takes longer has failed.
+    pub timeout: Duration,
+    /// Successes in a row that make a backend up.
+    pub rise: u8,
+    /// Failures in a row that make it down.
+    pub fall: u8,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Probe {
+    /// A TCP connection.
+    Tcp,
+    /// An HTTP GET.
+    Http {
+        /// Path.
+        path: String,
+        /// Host header; `None`: the backend's address.
+        host: Option<String>,
+        /// Status codes that are good.
+        status: Vec<u16>,
+    },
+}

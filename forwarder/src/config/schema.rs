@@ -1,0 +1,236 @@
+//! Every section and key of the file, declared once.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use forwarder_common::Mode;
+
+use super::model::{
+    Affinity, BackendState, InterfaceAddress, PortRange, Protocol, ServicePort, Transmit,
+};
+use super::prefix::Prefix;
+use super::section::section;
+use super::value::{
+    Device, HashKey, HttpHost, HttpPath, List, Many, Name, Number, OneOrMany, PerNode, ProbeType,
+};
+
+section! {
+    /// The top of the file, before the first section.
+    "" Document {
+        /// The version of this format.
+        version: Number<1, 65_535> = Required, "1";
+        /// The key of the flow hash, secret and the same on both nodes, so that both map every flow
+        /// alike and nobody outside can aim flows at one backend.
+        hash_key: HashKey = Optional("a random one, for a single node; a pair must give it"),
+            "\"00112233445566778899aabbccddeeff\"";
+        /// How much there is room for.
+        limits: Limits = Default("{}"), "{ flows = 2000000 }";
+        /// The nodes of a pair; at most two.
+        node: Many<Node> = Default("[]"), "[{ name = \"lb1\" }, { name = \"lb2\" }]";
+        /// The interfaces that the data plane is attached to.
+        interface: Many<Interface> = Default("[]"), "[{ name = \"outside\", device = \"eth0\" }]";
+        /// What is forwarded.
+        virtual_server: Many<VirtualServer> = Default("[]"),
+            "[{ name = \"web\", address = \"203.0.113.10\", port = 80, mode = \"dnat\", pool = \"web\" }]";
+        /// Where to.
+        pool: Many<Pool> = Default("[]"),
+            "[{ name = \"web\", backend = [{ address = \"10.0.2.11\" }] }]";
+        /// Where source addresses come from.
+        snat_pool: Many<SnatPool> = Default("[]"),
+            "[{ name = \"out\", addresses = [\"192.0.2.10\"] }]";
+        /// SNAT of connections that hosts behind this one open themselves.
+        egress: Many<Egress> = Default("[]"),
+            "[{ source = \"10.0.2.0/24\", interface = \"outside\", snat = \"automap\" }]";
+        /// How backends are checked.
+        health_check: Many<HealthCheck> = Default("[]"), "[{ name = \"http\", type = \"http\" }]";
+        /// Settings of the tunnel modes.
+        tunnel: Tunnel = Default("{}"), "{ gue_port = 6080 }";
+        /// Settings of `snat = "automap"`.
+        automap: Automap = Default("{}"), "{ ports = \"16384-32767\" }";
+    }
+}
+
+section! {
+    /// How much there is room for. Maps are made of these sizes when the daemon starts.
+    "limits" Limits {
+        /// Virtual servers, and distinct VIPs, of one family.
+        virtual_servers: Number<1, 65_536> = Default("4096"), "8192";
+        /// Backends over all pools.
+        backends: Number<1, 65_536> = Default("16384"), "32768";
+        /// Established NAT flows of one family.
+        flows: Number<1_024, 16_777_216> = Default("1000000"), "2000000";
+        /// Half-open NAT flows of one family; the oldest makes room for the newest.
+        embryonic_flows: Number<1_024, 16_777_216> = Default("65536"), "131072";
+        /// Slots of all pools' lookup tables together, 8 bytes each.
+        table_slots: Number<1_024, 16_777_216> = Default("4194304"), "8388608";
+    }
+}
+
+section! {
+    /// A node of a pair. Without any, the file is for a single host. With two, every value marked
+    /// "for each node" may be a table keyed by these names.
+    "node" Node {
+        /// The name, as `forwarder run --node` takes it.
+        name: Name = Required, "\"lb1\"";
+    }
+}
+
+section! {
+    /// An interface that the data plane is attached to.
+    "interface" Interface {
+        /// The word that the rest of the file uses.
+        name: Name = Required, "\"outside\"";
+        /// The kernel's name of the device.
+        device: PerNode<Device> = Required, "{ lb1 = \"eth0\", lb2 = \"ens5\" }";
+        /// How packets leave that leave by the interface they came in by: `tx` sends them from the
+        /// driver's receive queue, `redirect` through its transmit queues.
+        transmit: PerNode<Transmit> = Default("\"auto\""), "\"redirect\"";
+        /// Whether generic XDP, which is slow, will do where the driver has no native XDP.
+        allow_generic: PerNode<bool> = Default("false"), "true";
+        /// Own addresses with their prefix lengths. The first of a family is the source of tunnels;
+        /// all of them serve automap.
+        address: PerNode<OneOrMany<InterfaceAddress>> = Optional("those that the device has"),
+            "{ lb1 = \"198.51.100.4/24\", lb2 = \"198.51.100.5/24\" }";
+        /// The next hop for addresses in no subnet, one of a family.
+        gateway: PerNode<OneOrMany<IpAddr>> = Optional("the host's routes"),
+            "[\"198.51.100.1\", \"fe80::1\"]";
+    }
+}
+
+section! {
+    /// A VIP with a port and a protocol, and what happens to packets that are sent to it.
+    "virtual_server" VirtualServer {
+        /// The name.
+        name: Name = Required, "\"web\"";
+        /// The VIP.
+        address: PerNode<IpAddr> = Required, "\"203.0.113.10\"";
+        /// The port, or every port that no other virtual server of this VIP has.
+        port: ServicePort = Required, "80";
+        /// The transport protocol.
+        protocol: Protocol = Default("\"tcp\""), "\"udp\"";
+        /// How packets reach the backend.
+        mode: Mode = Required, "\"l2-dsr\"";
+        /// The pool they go to; every mode but `local` needs one.
+        pool: Name = Optional("none, for `local`"), "\"web\"";
+        /// Where `full-nat` takes the source address from: `automap` (an own address of the
+        /// interface towards the backend) or the name of a SNAT pool.
+        snat: Name = Optional("none; `full-nat` must give it"), "\"automap\"";
+        /// What of a packet decides the backend.
+        affinity: Affinity = Optional("`\"5-tuple\"`"), "\"source\"";
+        /// The interfaces where it is served, and where ARP and neighbour discovery are answered.
+        interfaces: List<Name> = Optional("all"), "[\"outside\"]";
+        /// Sources that may come; all others may not.
+        allow: List<Prefix> = Optional("all"), "[\"10.0.0.0/8\"]";
+        /// Sources that may not come. The longest prefix of both lists decides.
+        deny: List<Prefix> = Optional("none"), "[\"10.6.6.0/24\"]";
+        /// New flows let in per second.
+        new_flows_per_second: Number<1, 100_000_000> = Optional("no limit"), "10000";
+        /// The largest TCP segment that a SYN may announce, in bytes; larger ones are lowered to it.
+        mss_clamp: Number<536, 65_495> = Optional("what fits in the tunnel modes, untouched in NAT modes"),
+            "1360";
+    }
+}
+
+section! {
+    /// Backends that virtual servers choose from.
+    "pool" Pool {
+        /// The name.
+        name: Name = Required, "\"web\"";
+        /// The health check that says which backends are up.
+        health_check: Name = Optional("none: all count as up"), "\"http\"";
+        /// The backends.
+        backend: Many<Backend> = Default("[]"), "[{ address = \"10.0.2.11\", port = 8080 }]";
+    }
+}
+
+section! {
+    /// A member of a pool.
+    "pool.backend" Backend {
+        /// The name, unique in its pool.
+        name: Name = Optional("the address, with the port if one is given"), "\"web-1\"";
+        /// Its address; in tunnel modes the other end of the tunnel.
+        address: IpAddr = Required, "\"10.0.2.11\"";
+        /// The port it listens on, in `dnat` and `full-nat`.
+        port: NonZeroU16 = Optional("the virtual server's"), "8080";
+        /// Its share of new flows; 0: none.
+        weight: Number<0, 100> = Default("1"), "10";
+        /// `enabled`; `drained` (keeps its flows, gets no new ones); `disabled` (its flows move at once).
+        state: BackendState = Default("\"enabled\""), "\"drained\"";
+        /// The interface towards it.
+        interface: Name = Optional("the one whose subnet holds the address, else the one with a gateway"),
+            "\"inside\"";
+    }
+}
+
+section! {
+    /// Addresses and ports that source addresses are taken from. The nodes of a pair share the
+    /// ports: the first takes the lower half, the second the upper.
+    "snat_pool" SnatPool {
+        /// The name; not `automap`.
+        name: Name = Required, "\"out\"";
+        /// The addresses. They must be routed to this host.
+        addresses: PerNode<OneOrMany<IpAddr>> = Required, "[\"192.0.2.10\", \"192.0.2.11\"]";
+        /// The ports of each.
+        ports: PortRange = Default("\"1024-65535\""), "\"10000-59999\"";
+        /// The interface that has them.
+        interface: Name = Optional("the only one, or the one whose subnet holds the first"), "\"inside\"";
+    }
+}
+
+section! {
+    /// SNAT of connections that hosts behind this one open themselves. Of several sources the
+    /// longest prefix decides.
+    "egress" Egress {
+        /// The hosts.
+        source: Prefix = Required, "\"10.0.2.0/24\"";
+        /// The interface that their packets leave by.
+        interface: Name = Required, "\"outside\"";
+        /// `automap`, or the name of a SNAT pool of that interface.
+        snat: Name = Default("\"automap\""), "\"out\"";
+    }
+}
+
+section! {
+    /// How the backends of a pool are checked.
+    "health_check" HealthCheck {
+        /// The name.
+        name: Name = Required, "\"http\"";
+        /// `tcp`: a connection is accepted. `http`: a GET is answered with a good status.
+        r#type: ProbeType = Required, "\"http\"";
+        /// The port that is asked.
+        port: NonZeroU16 = Optional("the backend's, else the virtual server's"), "8081";
+        /// The path that is asked for (`http`).
+        path: HttpPath = Optional("`\"/\"`"), "\"/health\"";
+        /// The Host header (`http`).
+        host: HttpHost = Optional("the backend's address"), "\"www.example.com\"";
+        /// The status codes that are good (`http`).
+        status: List<Number<100, 599>> = Optional("`[200]`"), "[200, 204]";
+        /// From the start of one check to the start of the next.
+        interval: Duration = Default("\"2s\""), "\"500ms\"";
+        /// A check that takes longer has failed.
+        timeout: Duration = Default("\"1s\""), "\"300ms\"";
+        /// Successes in a row that make a backend up.
+        rise: Number<1, 100> = Default("2"), "1";
+        /// Failures in a row that make a backend down.
+        fall: Number<1, 100> = Default("3"), "5";
+    }
+}
+
+section! {
+    /// Settings of the tunnel modes.
+    "tunnel" Tunnel {
+        /// The UDP port that `gue-dsr` sends to.
+        gue_port: NonZeroU16 = Default("6080"), "6081";
+    }
+}
+
+section! {
+    /// Settings of `snat = "automap"`.
+    "automap" Automap {
+        /// The ports taken from an interface's own address. They must not be ports that the host
+        /// itself uses: neither its ephemeral ports (`net.ipv4.ip_local_port_range`, usually
+        /// 32768-60999) nor ports that its own services listen on.
+        ports: PortRange = Default("\"16384-32767\""), "\"20000-29999\"";
+    }
+}

@@ -1,0 +1,57 @@
+//! Contradictions between values, and the models.
+//!
+//! A file is checked once for each node that it describes, because values may differ by node.
+
+mod egress;
+mod health_check;
+mod interface;
+mod limits;
+mod nodes;
+mod pool;
+mod snat;
+mod snat_pool;
+mod usage;
+mod view;
+mod virtual_server;
+
+use super::code::Code;
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::model::Model;
+use super::schema::Document;
+use nodes::Nodes;
+use view::View;
+
+/// The model of each node; `None` when there were errors, here or earlier.
+pub(super) fn models(document: &Document, out: &mut Diagnostics) -> Option<Vec<Model>> {
+    let nodes = Nodes::read(document, out);
+    let mut models = Vec::new();
+    let mut found = Vec::new();
+    let mut own_addresses = Vec::new();
+    for node in nodes.choices() {
+        let mut list = Diagnostics::default();
+        let mut view = View::new(document, &nodes, node, &mut list);
+        let model = view.model();
+        own_addresses.push(view.own_addresses());
+        models.push(model);
+        found.push((node, list));
+    }
+    if let [first, second] = own_addresses.as_slice() {
+        for (address, span) in second {
+            if let Some((_, other)) = first.iter().find(|(known, _)| known == address) {
+                let message = format!("both nodes have the own address {address}");
+                let help = "write { NODE = \"…\", NODE = \"…\" } with an address for each";
+                let mut same = Diagnostic::new(Code::SameAddressOnBothNodes, *span, message);
+                if other != span {
+                    same = same.note(*other, "the other node's");
+                }
+                out.push(same.help(help));
+            }
+        }
+    }
+    nodes.merge(found, out);
+    if out.has_errors() {
+        None
+    } else {
+        models.into_iter().collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! Pools and their backends.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use super::super::code::Code;
+use super::super::diagnostic::{Diagnostic, Span, Spanned};
+use super::super::model::{self, BackendState};
+use super::super::schema;
+use super::interface::Route;
+use super::view::{View, entries};
+
+/// A pool, and what virtual servers ask about it.
+pub(super) struct Pool<'d> {
+    pub(super) section: &'d Spanned<schema::Pool>,
+    /// `None` where it has errors.
+    model: Option<model::Pool>,
+    /// First backend of each family.
+    pub(super) ipv4: Option<&'d Spanned<IpAddr>>,
+    pub(super) ipv6: Option<&'d Spanned<IpAddr>>,
+    /// First backend port, and the first that differs from it.
+    pub(super) ports: Vec<&'d Spanned<NonZeroU16>>,
+    /// Whether some backend keeps the packet's port.
+    pub(super) keeps_port: bool,
+    /// A backend that is in no subnet of its interface.
+    pub(super) off_link: Option<&'d Spanned<IpAddr>>,
+    /// A backend whose interface has no own address of the backend's family.
+    pub(super) no_source: Option<&'d Spanned<IpAddr>>,
+}
+
+/// All pools, in the order of the file and by name.
+pub(super) struct Pools<'d> {
+    list: Vec<Pool<'d>>,
+    by_name: BTreeMap<&'d str, usize>,
+}
+
+impl<'d> Pools<'d> {
+    pub(super) fn get(&self, name: &str) -> Option<&Pool<'d>> {
+        self.list.get(*self.by_name.get(name)?)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Pool<'d>> {
+        self.list.iter()
+    }
+
+    /// The models, complete with the ports that health checks ask where the backend has none.
+    pub(super) fn into_models(
+        self,
+        check_ports: &BTreeMap<&str, CheckPort>,
+    ) -> Option<Vec<model::Pool>> {
+        let complete = |pool: Pool<'_>| {
+            let mut model = pool.model?;
+            if let Some(port) = check_ports.get(model.name.as_str()) {
+                for backend in &mut model.backends {
+                    backend.check_port = port.forced.or(backend.port).or(port.otherwise);
+                }
+            }
+            Some(model)
+        };
+        self.list.into_iter().map(complete).collect()
+    }
+}
+
+/// Which port of a pool's backends is checked.
+pub(super) struct CheckPort {
+    /// The health check's own.
+    pub(super) forced: Option<NonZeroU16>,
+    /// The virtual servers', for backends without a port.
+    pub(super) otherwise: Option<NonZeroU16>,
+}
+
+impl<'d> View<'d, '_> {
+    pub(super) fn build_pools(&mut self) -> Pools<'d> {
+        let list: Vec<Pool<'d>> = entries(&self.document.pool)
+            .iter()
+            .map(|section| self.pool(section))
+            .collect();
+        let mut by_name = BTreeMap::new();
+        for (position, pool) in list.iter().enumerate() {
+            if let Some(name) = &pool.section.name {
+                by_name.entry(name.0.as_str()).or_insert(position);
+            }
+        }
+        Pools { list, by_name }
+    }
+
+    fn pool(&mut self, section: &'d Spanned<schema::Pool>) -> Pool<'d> {
+        let mut pool = Pool {
+            section,
+            model: None,
+            ipv4: None,
+            ipv6: None,
+            ports: Vec::new(),
+            keeps_port: false,
+            off_link: None,
+            no_source: None,
+        };
+        if let Some(check) = &section.health_check {
+            let names = &self.health_check_names;
+            View::known(
+                names,
+                check,
+                Code::UnknownHealthCheck,
+                "health check",
+                self.out,
+            );
+        }
+        let sections = entries(&section.backend);
+        if let Some(list) = &section.backend
+            && list.value.0.is_empty()
+        {
+            let span = section.name.as_ref().map_or(section.span, |name| name.span);
+            self.out.push(
+                Diagnostic::new(Code::EmptyPool, span, "the pool has no backend")
+                    .expected("[[pool.backend]] with address = \"10.0.2.11\""),
+            );
+        }
+        let backends: Option<Vec<model::Backend>> = {
+            let list: Vec<_> = sections
+                .iter()
+                .map(|backend| self.backend(backend, &mut pool))
+                .collect();
+            list.into_iter().collect()
+        };
+        self.check_shares(section);
+        self.check_twins(section);
+        if let (Some(name), Some(backends)) = (&section.name, backends) {
+            pool.model = Some(model::Pool {
+                name: name.0.clone(),
+                health_check: section.health_check.as_ref().map(|check| check.0.clone()),
+                backends,
+            });
+        }
+        pool
+    }
+
+    fn backend(
+        &mut self,
+        section: &'d Spanned<schema::Backend>,
+        pool: &mut Pool<'d>,
+    ) -> Option<model::Backend> {
+        let named = section
+            .interface
+            .as_ref()
+            .map(|name| self.interface_name(name));
+        match &section.port {
+            Some(port) if pool.ports.iter().any(|known| known.value == port.value) => {}
+            Some(port) if pool.ports.len() < 2 => pool.ports.push(port),
+            Some(_) => {}
+            None => pool.keeps_port = true,
+        }
+        let spanned = section.address.as_ref()?;
+        let address = spanned.value;
+        let first = if address.is_ipv4() {
+            &mut pool.ipv4
+        } else {
+            &mut pool.ipv6
+        };
+        first.get_or_insert(spanned);
+        self.check_address("a backend", address, spanned.span);
+        let interface = match named {
+            Some(name) => Some(name?),
+            None => self.interface_towards(spanned),
+        };
+        if let Some(name) = &interface
+            && let Some(towards) = self.interfaces.iter().find(|i| i.model.name == *name)
+        {
+            if towards.lacks_family(address) {
+                pool.no_source.get_or_insert(spanned);
+            }
+            if !towards.addresses.is_empty() && !towards.model.is_on_link(address) {
+                pool.off_link.get_or_insert(spanned);
+                if section.interface.is_some() && !towards.model.has_gateway_for(address) {
+                    let message = format!(
+                        "{address} is in no subnet of interface \"{name}\", which has no gateway for it"
+                    );
+                    self.push(Code::UnreachableAddress, spanned.span, message);
+                }
+            }
+        }
+        let port = section.port.as_ref().map(|port| port.value);
+        let name = match (&section.name, port) {
+            (Some(name), _) => name.0.clone(),
+            (None, Some(port)) => SocketAddr::new(address, port.get()).to_string(),
+            (None, None) => address.to_string(),
+        };
+        Some(model::Backend {
+            name,
+            address,
+            port,
+            weight: u8::try_from(section.weight.as_ref()?.0).ok()?,
+            state: section.state.as_ref()?.value,
+            interface,
+            check_port: None,
+        })
+    }
+
+    /// The interface towards a backend that names none, where the file can tell.
+    fn interface_towards(&mut self, address: &Spanned<IpAddr>) -> Option<String> {
+        match self.route(address.value) {
+            Route::Interface(at) => Some(self.interfaces.get(at)?.model.name.clone()),
+            Route::None => {
+                let message = format!(
+                    "{} is in no interface's subnet, and no interface has a gateway for it",
+                    address.value
+                );
+                self.out.push(
+                    Diagnostic::new(Code::UnreachableAddress, address.span, message)
+                        .expected("an address in a subnet of an interface, or a gateway"),
+                );
+                None
+            }
+            Route::Ambiguous(names) => {
+                let message = format!("{} is reached by {}", address.value, names.join(" and "));
+                self.out.push(
+                    Diagnostic::new(Code::AmbiguousInterface, address.span, message)
+                        .help("say which one: interface = \"…\""),
+                );
+                None
+            }
+            Route::Unknown => None,
+        }
+    }
+
+    /// Somebody must take new flows.
+    fn check_shares(&mut self, section: &'d Spanned<schema::Pool>) {
+        let backends = entries(&section.backend);
+        let span = section.name.as_ref().map_or(section.span, |name| name.span);
+        let weightless =
+            |backend: &schema::Backend| backend.weight.as_ref().is_some_and(|w| w.0 == 0);
+        let idle = |backend: &schema::Backend| {
+            backend
+                .state
+                .as_ref()
+                .is_some_and(|s| s.value != BackendState::Enabled)
+        };
+        if backends.is_empty() {
+            return;
+        }
+        if backends.iter().all(|backend| weightless(backend)) {
+            let message = "every backend has weight 0: none would get a flow";
+            self.push(Code::AllWeightsZero, span, message);
+        } else if backends
+            .iter()
+            .all(|backend| idle(backend) || weightless(backend))
+        {
+            let message = "no backend is enabled: none gets new flows";
+            self.push(Code::NoBackendEnabled, span, message);
+        }
+    }
+
+    /// No name and no address with port may come twice in one pool.
+    fn check_twins(&mut self, section: &'d Spanned<schema::Pool>) {
+        let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut targets: BTreeMap<(IpAddr, Option<NonZeroU16>), Span> = BTreeMap::new();
+        for backend in entries(&section.backend) {
+            if let Some(name) = &backend.name
+                && let Some(first) = names.insert(&name.0, name.span)
+            {
+                let message = format!("the backend \"{}\" is defined twice in this pool", name.0);
+                self.out.push(
+                    Diagnostic::new(Code::DuplicateName, name.span, message)
+                        .note(first, "first defined here"),
+                );
+            }
+            let Some(address) = &backend.address else {
+                continue;
+            };
+            let port = backend.port.as_ref().map(|port| port.value);
+            if let Some(first) = targets.insert((address.value, port), address.span) {
+                let message = format!("{} is twice in this pool", address.value);
+                self.out.push(
+                    Diagnostic::new(Code::DuplicateBackend, address.span, message)
+                        .note(first, "first given here")
+                        .help("give one backend a larger weight instead"),
+                );
+            }
+        }
+    }
+}

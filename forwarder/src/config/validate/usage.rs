@@ -1,0 +1,172 @@
+//! How virtual servers, pools and health checks go together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::super::code::Code;
+use super::super::diagnostic::{Diagnostic, Span, Spanned};
+use super::super::model::{Protocol, ServicePort};
+use super::super::value::Name;
+use super::pool::{CheckPort, Pools};
+use super::view::{View, entries};
+
+impl<'d> View<'d, '_> {
+    /// One virtual server for an address, port and protocol, and no backend that is a VIP.
+    pub(super) fn check_vips(&mut self, pools: &Pools<'d>) {
+        let mut services: BTreeMap<(IpAddr, ServicePort, Protocol), Span> = BTreeMap::new();
+        let mut vips: BTreeMap<IpAddr, Span> = BTreeMap::new();
+        for section in entries(&self.document.virtual_server) {
+            let Some(address) = self.pick(&section.address) else {
+                continue;
+            };
+            vips.entry(address.value).or_insert(address.span);
+            let (Some(port), Some(protocol)) = (&section.port, &section.protocol) else {
+                continue;
+            };
+            let key = (address.value, port.value, protocol.value);
+            if let Some(first) = services.insert(key, address.span) {
+                let message = format!(
+                    "{} port {} protocol {} has two virtual servers",
+                    address.value, port.value, protocol.value
+                );
+                self.out.push(
+                    Diagnostic::new(Code::DuplicateVirtualServer, address.span, message)
+                        .note(first, "the first is here"),
+                );
+            }
+        }
+        let own: BTreeMap<IpAddr, Span> = self.own_addresses().into_iter().collect();
+        for pool in pools.iter() {
+            for backend in entries(&pool.section.backend) {
+                let Some(address) = &backend.address else {
+                    continue;
+                };
+                let (code, what, other) = match (vips.get(&address.value), own.get(&address.value))
+                {
+                    (Some(vip), _) => (Code::BackendIsVip, "a VIP", vip),
+                    (None, Some(own)) => (Code::BackendIsHost, "this host's own address", own),
+                    (None, None) => continue,
+                };
+                let message = format!("the backend {} is {what}", address.value);
+                let diagnostic = Diagnostic::new(code, address.span, message)
+                    .note(*other, format!("{what} here"));
+                self.out.push(match code {
+                    Code::BackendIsHost => {
+                        diagnostic.help("mode = \"local\" leaves a virtual server to this host")
+                    }
+                    _ => diagnostic.help("give the backend's own address, not the one it shares"),
+                });
+            }
+        }
+    }
+
+    /// The port that each pool's health check asks.
+    pub(super) fn check_ports(&mut self, pools: &Pools<'d>) -> BTreeMap<&'d str, CheckPort> {
+        let mut used: BTreeMap<&str, Vec<&Spanned<ServicePort>>> = BTreeMap::new();
+        for section in entries(&self.document.virtual_server) {
+            if let (Some(pool), Some(port)) = (&section.pool, &section.port) {
+                let ports = used.entry(&pool.0).or_default();
+                if ports.len() < 2 && !ports.iter().any(|known| known.value == port.value) {
+                    ports.push(port);
+                }
+            }
+        }
+        let mut found = BTreeMap::new();
+        for pool in pools.iter() {
+            let (Some(name), Some(check_name)) = (&pool.section.name, &pool.section.health_check)
+            else {
+                continue;
+            };
+            let Some(check) = self.health_check_names.get(check_name.0.as_str()) else {
+                continue;
+            };
+            let forced = check.port.as_ref().map(|port| port.value);
+            let ports = used
+                .get(name.0.as_str())
+                .map_or([].as_slice(), Vec::as_slice);
+            let otherwise = match ports {
+                [
+                    Spanned {
+                        value: ServicePort::One(port),
+                        ..
+                    },
+                ] => Some(*port),
+                _ => None,
+            };
+            if forced.is_none()
+                && otherwise.is_none()
+                && pool.keeps_port
+                && let Some(first) = ports.first()
+            {
+                let message = "the health check has no port, and neither have all backends";
+                let mut diagnostic =
+                    Diagnostic::new(Code::HealthCheckPort, check_name.span, message)
+                        .note(first.span, "a virtual server of this pool has this port");
+                if let Some(second) = ports.get(1) {
+                    diagnostic = diagnostic.note(second.span, "another has this one");
+                }
+                self.out
+                    .push(diagnostic.help("give the health check a port"));
+            }
+            found.insert(name.0.as_str(), CheckPort { forced, otherwise });
+        }
+        found
+    }
+
+    pub(super) fn check_unused(&mut self) {
+        let document = self.document;
+        let names = |list: Vec<Option<&'d Spanned<Name>>>| -> BTreeSet<&'d str> {
+            list.into_iter()
+                .flatten()
+                .map(|name| name.0.as_str())
+                .collect()
+        };
+        let servers = entries(&document.virtual_server);
+        let rules = entries(&document.egress);
+        let pools = entries(&document.pool);
+        let used = names(servers.iter().map(|server| server.pool.as_ref()).collect());
+        for pool in pools {
+            self.unused(
+                Code::UnusedPool,
+                "virtual server uses the pool",
+                &pool.name,
+                &used,
+            );
+        }
+        let used = names(
+            servers
+                .iter()
+                .map(|server| server.snat.as_ref())
+                .chain(rules.iter().map(|rule| rule.snat.as_ref()))
+                .collect(),
+        );
+        for pool in entries(&document.snat_pool) {
+            let what = "virtual server or egress rule uses the SNAT pool";
+            self.unused(Code::UnusedSnatPool, what, &pool.name, &used);
+        }
+        let used = names(
+            pools
+                .iter()
+                .map(|pool| pool.health_check.as_ref())
+                .collect(),
+        );
+        for check in entries(&document.health_check) {
+            let what = "pool uses the health check";
+            self.unused(Code::UnusedHealthCheck, what, &check.name, &used);
+        }
+    }
+
+    fn unused(
+        &mut self,
+        code: Code,
+        what: &str,
+        name: &Option<Spanned<Name>>,
+        used: &BTreeSet<&str>,
+    ) {
+        if let Some(name) = name
+            && !used.contains(name.0.as_str())
+        {
+            self.push(code, name.span, format!("no {what} \"{}\"", name.0));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Names, durations, port ranges and other values that are written as strings.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use super::super::model::PortRange;
+use super::{Code, Fault, FromText, short};
+
+/// A name of something in the file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::config) struct Name(pub(in crate::config) String);
+
+impl FromText for Name {
+    const EXPECTED: &'static str = "a name: 1 to 63 letters, digits, or one of - _ . : /";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+        if text.is_empty() || !text.bytes().all(allowed) {
+            let message = format!("\"{}\" can't be a name", short(text).escape_debug());
+            Err(Fault::new(Code::BadName, message))
+        } else if text.len() > 63 {
+            let message = format!("a name of {} characters is too long", text.len());
+            Err(Fault::new(Code::NameTooLong, message))
+        } else {
+            Ok(Name(text.to_owned()))
+        }
+    }
+}
+
+/// The kernel's name of a network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Device(pub(in crate::config) String);
+
+impl FromText for Device {
+    const EXPECTED: &'static str = "a network device such as eth0, at most 15 characters";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let refused = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+        if text.is_empty() || text == "." || text == ".." || text.contains(refused) {
+            let message = format!("\"{}\" can't be a device", short(text).escape_debug());
+            Err(Fault::new(Code::BadName, message))
+        } else if text.len() > 15 {
+            let message = format!("a device name of {} bytes is too long", text.len());
+            Err(Fault::new(Code::NameTooLong, message))
+        } else {
+            Ok(Device(text.to_owned()))
+        }
+    }
+}
+
+/// The key of the flow hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct HashKey(pub(in crate::config) [u64; 2]);
+
+impl FromText for HashKey {
+    const EXPECTED: &'static str = "32 hexadecimal digits, as `openssl rand -hex 16` prints them";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        // The digits are a secret: the message does not repeat them.
+        let bad = || Fault::new(Code::BadHashKey, "this is not a hash key");
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(bad());
+        }
+        let (high, low) = text.split_at(16);
+        let half = |digits| u64::from_str_radix(digits, 16).map_err(|_| bad());
+        Ok(HashKey([half(high)?, half(low)?]))
+    }
+}
+
+impl FromText for Duration {
+    const EXPECTED: &'static str = "a duration from 1ms to 1h such as 500ms, 2s or 1m";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let bad = |why: &str| Fault::new(Code::BadDuration, format!("\"{}\" {why}", short(text)));
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let unit = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(bad("is not a duration")),
+        };
+        if number.is_empty() {
+            return Err(bad("is not a duration"));
+        }
+        match number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(unit))
+        {
+            Some(0) => Err(bad("is no time at all")),
+            Some(milliseconds) if milliseconds <= 3_600_000 => {
+                Ok(Duration::from_millis(milliseconds))
+            }
+            _ => Err(bad("is too long")),
+        }
+    }
+}
+
+impl FromText for PortRange {
+    const EXPECTED: &'static str = "a range of ports such as 1024-65535";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let bad = |why: &str| Fault::new(Code::BadPortRange, format!("\"{}\" {why}", short(text)));
+        let port = |digits: &str| -> Option<NonZeroU16> {
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| plain)
+        };
+        let (low, high) = text
+            .split_once('-')
+            .ok_or_else(|| bad("is not a range of ports"))?;
+        let (Some(low), Some(high)) = (port(low.trim()), port(high.trim())) else {
+            return Err(bad("is not a range of ports from 1 to 65535"));
+        };
+        if low > high {
+            return Err(bad("ends before it begins").help(format!("did you mean {high}-{low}?")));
+        }
+        Ok(PortRange { low, high })
+    }
+}
+
+/// The path of an HTTP request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct HttpPath(pub(in crate::config) String);
+
+impl FromText for HttpPath {
+    const EXPECTED: &'static str = "a path that begins with /";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        // What is not visible ASCII would end the request line or be sent as something else.
+        if text.starts_with('/') && text.len() <= 1024 && text.bytes().all(|b| b.is_ascii_graphic())
+        {
+            Ok(HttpPath(text.to_owned()))
+        } else {
+            let message = format!("\"{}\" can't be a path", short(text).escape_debug());
+            Err(Fault::new(Code::BadPath, message))
+        }
+    }
+}
+
+/// The value of an HTTP Host header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct HttpHost(pub(in crate::config) String);
+
+impl FromText for HttpHost {
+    const EXPECTED: &'static str = "a host name, with a port if need be";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+        if !text.is_empty() && text.len() <= 255 && text.bytes().all(allowed) {
+            Ok(HttpHost(text.to_owned()))
+        } else {
+            let message = format!("\"{}\" can't be a host name", short(text).escape_debug());
+            Err(Fault::new(Code::BadHost, message))
+        }
+    }
+}
