@@ -7,7 +7,7 @@ macro_rules! abi {
     })*) => {$(
         $(#[$meta])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name $(<$generic>)? {
             $($(#[$field_meta])* pub $field: $type,)*
         }

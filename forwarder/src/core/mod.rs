@@ -1,1 +1,13 @@
-//! core
+//! The pure part of the control plane: values in, values out. No clock, socket or map.
+
+pub mod allocate;
+pub mod compile;
+pub mod facts;
+pub mod health;
+pub mod key;
+pub mod next_hop;
+pub mod op;
+pub mod plan;
+pub mod slots;
+pub mod table;
+pub mod tables;

@@ -1,0 +1,81 @@
+//! Interfaces.
+
+use std::net::IpAddr;
+
+use forwarder_common::interface::flags;
+use forwarder_common::{Interface, Mode};
+
+use super::{Compilation, Note};
+use crate::config::model::{ServicePort, Transmit};
+use crate::core::key::{mac_words, wide, word};
+use crate::core::next_hop::Attached;
+
+/// Its `XDP_TX` is slow, redirect is not.
+const SLOW_TX_DRIVER: &str = "ena";
+
+impl Compilation<'_> {
+    pub(super) fn interfaces(&mut self) {
+        for config in &self.model().interfaces {
+            if self.interface(&config.name).is_none() {
+                let (interface, device) = (config.name.clone(), config.device.clone());
+                self.notes.push(Note::NoDevice { interface, device });
+            }
+        }
+        for interface in self.interfaces.clone() {
+            let entry = self.interface_entry(interface);
+            self.tables.interfaces.insert(interface.device.ifindex, entry);
+        }
+    }
+
+    fn interface_entry(&self, interface: Attached<'_>) -> Interface {
+        let name = &interface.config.name;
+        let address4 = match interface.address(false) {
+            Some(IpAddr::V4(address)) => word(address),
+            _ => 0,
+        };
+        Interface {
+            slot: interface.slot as u32,
+            flags: self.interface_flags(interface),
+            mac: mac_words(interface.device.mac),
+            mtu: clamp(interface.device.mtu),
+            address4,
+            automap4: self.automap(name, false),
+            address6: interface.address(true).map_or([0; 4], wide),
+            automap6: self.automap(name, true),
+            reserved: [0; 3],
+        }
+    }
+
+    fn interface_flags(&self, interface: Attached<'_>) -> u32 {
+        let model = self.model();
+        let transmits = match interface.config.transmit {
+            Transmit::Auto => interface.device.driver != SLOW_TX_DRIVER,
+            Transmit::Tx => true,
+            Transmit::Redirect => false,
+        };
+        let any_port = model.virtual_servers.iter().any(|server| {
+            server.port == ServicePort::Any && server.interfaces.contains(&interface.config.name)
+        });
+        // Replies may come in by any interface.
+        let nat = !model.egress.is_empty()
+            || model
+                .virtual_servers
+                .iter()
+                .any(|server| matches!(server.action.mode(), Mode::Dnat | Mode::FullNat));
+        let mut bits = flags::ACTIVE;
+        for (bit, set) in [
+            (flags::TX, transmits),
+            (flags::ANY_PORT, any_port),
+            (flags::NAT, nat),
+            (flags::EGRESS, !model.egress.is_empty()),
+        ] {
+            bits |= if set { bit } else { 0 };
+        }
+        bits
+    }
+}
+
+/// An MTU in the width of the maps.
+pub(super) fn clamp(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,160 @@
+//! What stays from one compilation to the next: ids, table regions and slot histories.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forwarder_common::{Slot, limits};
+
+use super::snat::SnatKey;
+use crate::config::model::{Backend, Limits};
+use crate::core::allocate::Ids;
+use crate::core::slots::{self, NOWHERE};
+use crate::core::table::Member;
+
+/// What a pool member is known by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendKey {
+    /// The pool's name.
+    pub pool: String,
+    /// Address.
+    pub address: IpAddr,
+    /// Port, host order; 0: the packet's.
+    pub port: u16,
+}
+
+impl BackendKey {
+    /// The key of a pool's backend.
+    pub fn new(pool: &str, backend: &Backend) -> Self {
+        let port = backend.port.map_or(0, u16::from);
+        Self { pool: pool.to_owned(), address: backend.address, port }
+    }
+}
+
+/// A pool's lookup table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolTable {
+    /// First slot.
+    pub base: u32,
+    /// Its slots. More than `size` while histories need it.
+    pub slots: Arc<[Slot]>,
+    /// When a slot last changed.
+    pub changed: Duration,
+    /// Who is in it; with `size`, what the slots were made from. `None`: to be made again.
+    pub(super) members: Option<Vec<Member>>,
+    pub(super) size: u32,
+}
+
+/// Where a SNAT pool's addresses are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SnatAddresses {
+    pub first: u32,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub(super) backends: Ids<BackendKey>,
+    pub(super) virtual_servers: Ids<String>,
+    pub(super) snat_pools: Ids<SnatKey>,
+    pub(super) snat_addresses: BTreeMap<SnatKey, SnatAddresses>,
+    pub(super) pools: BTreeMap<String, PoolTable>,
+    pub(super) keeps: BTreeSet<u32>,
+}
+
+/// Ids of virtual servers (both families) and egress rules: the size of `VIRTUAL_SERVER_COUNTERS`
+/// is twice this (in, out).
+pub fn virtual_server_ids(limits: &Limits) -> u32 {
+    limits.virtual_servers.saturating_mul(2).saturating_add(2 * limits::EGRESS_PREFIXES as u32)
+}
+
+impl State {
+    /// Nothing given away yet.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            backends: Ids::new(NOWHERE + 1, limits.backends.saturating_sub(1)),
+            virtual_servers: Ids::new(0, virtual_server_ids(limits)),
+            snat_pools: Ids::new(0, limits::SNAT_POOLS as u32),
+            snat_addresses: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            keeps: BTreeSet::new(),
+        }
+    }
+
+    /// Ids that no flow carries are free again once the plan that freed them is through.
+    pub(super) fn release_passing(&mut self) {
+        self.virtual_servers.release_all();
+        self.snat_pools.release_all();
+    }
+
+    /// The index of a backend.
+    pub fn backend(&self, key: &BackendKey) -> Option<u32> {
+        self.backends.get(key)
+    }
+
+    /// Every backend and its index.
+    pub fn backends(&self) -> impl Iterator<Item = (&BackendKey, u32)> {
+        self.backends.iter()
+    }
+
+    /// The id of a virtual server (by name) or egress rule (see [`egress_name`]).
+    pub fn virtual_server(&self, name: &str) -> Option<u32> {
+        self.virtual_servers.get(&name.to_owned())
+    }
+
+    /// The lookup table of a pool.
+    pub fn pool(&self, name: &str) -> Option<&PoolTable> {
+        self.pools.get(name)
+    }
+
+    /// Lets a backend's index be given away again: the data plane has forgotten it.
+    pub fn release(&mut self, index: u32) {
+        self.backends.release(index);
+    }
+
+    /// Whether a backend keeps flows.
+    pub fn keeps_flows(&self, index: u32) -> bool {
+        self.keeps.contains(&index)
+    }
+
+    /// Ends UDP's grace in tables that last changed `grace` or longer ago. The next compilation has
+    /// the outcome in its tables.
+    pub fn end_grace(&mut self, now: Duration, grace: Duration) {
+        for pool in self.pools.values_mut().filter(|pool| now >= pool.changed + grace) {
+            if pool.slots.iter().any(|slot| slot.in_grace()) {
+                slots::end_grace(Arc::make_mut(&mut pool.slots));
+            }
+        }
+    }
+
+    /// Makes slots plain again that need no memory: see [`slots::settle`]. `idle`: how long a flow
+    /// may be quiet. `excepted` is asked by the index in `SLOTS`.
+    pub fn settle(&mut self, now: Duration, idle: Duration, excepted: impl Fn(usize) -> bool) {
+        for pool in self.pools.values_mut() {
+            if !pool.slots.iter().any(|slot| slot.is_changed()) {
+                continue;
+            }
+            let base = pool.base as usize;
+            let keeps = |backend| self.keeps.contains(&backend);
+            let quiet = now >= pool.changed + idle;
+            let slots = Arc::make_mut(&mut pool.slots);
+            if slots::settle(slots, quiet, keeps, |at| excepted(base + at)) {
+                pool.members = None;
+            }
+        }
+    }
+
+    /// When [`Self::end_grace`] has something to do next.
+    pub fn grace_ends(&self, grace: Duration) -> Option<Duration> {
+        let pools = self.pools.values();
+        let waiting = pools.filter(|pool| pool.slots.iter().any(|slot| slot.in_grace()));
+        waiting.map(|pool| pool.changed + grace).min()
+    }
+}
+
+/// The name that an egress rule's counters go by.
+pub fn egress_name(source: impl std::fmt::Display, interface: &str) -> String {
+    format!("egress {source} {interface}")
+}

@@ -1,0 +1,154 @@
+//! Virtual servers, VIP addresses, admission and egress rules.
+
+use forwarder_common::virtual_server::flags;
+use forwarder_common::{Affinity, Egress, VipAddress, VirtualServer, protocol};
+
+use super::state::egress_name;
+use super::{Compilation, Note};
+use crate::config::model::{self, Protocol, ServicePort};
+use crate::config::prefix::Prefix;
+use crate::core::key::{Network, Source, Vip};
+use crate::core::next_hop::Attached;
+
+const NANOSECONDS: u32 = 1_000_000_000;
+
+impl Compilation<'_> {
+    pub(super) fn virtual_servers(&mut self) {
+        let model = self.model();
+        let servers = model.virtual_servers.iter().map(|server| server.name.clone());
+        let egress = model.egress.iter().map(|rule| egress_name(rule.source, &rule.interface));
+        let names: Vec<String> = servers.chain(egress).collect();
+        for name in self.state.virtual_servers.assign(&names) {
+            let limit = "raise limits.virtual_servers";
+            self.notes.push(Note::NoRoom { what: "virtual server", name, limit });
+        }
+        for server in &model.virtual_servers {
+            if let Some(id) = self.state.virtual_server(&server.name) {
+                self.virtual_server(server, id);
+            }
+        }
+    }
+
+    fn virtual_server(&mut self, server: &model::VirtualServer, id: u32) {
+        let interfaces: Vec<Attached<'_>> =
+            server.interfaces.iter().filter_map(|name| self.interface(name)).collect();
+        let ipv6 = server.address.is_ipv6();
+        for interface in interfaces.iter().filter(|interface| interface.address(ipv6).is_none()) {
+            self.notes.push(Note::NoOwnAddress {
+                virtual_server: server.name.clone(),
+                interface: interface.config.name.clone(),
+            });
+        }
+        let (table_base, table_size) = self.table_of(server);
+        let (new_flow_interval, new_flow_burst) = rate(server.new_flows_per_second);
+        let vip = Vip {
+            address: server.address,
+            port: match server.port {
+                ServicePort::Any => 0,
+                ServicePort::One(port) => port.get(),
+            },
+            protocol: match server.protocol {
+                Protocol::Tcp => protocol::TCP,
+                Protocol::Udp => protocol::UDP,
+            },
+        };
+        let entry = VirtualServer {
+            id,
+            table_base,
+            table_size,
+            mode: server.action.mode() as u8,
+            affinity: Affinity::from(server.affinity) as u8,
+            flags: admission_flags(server),
+            snat_pool: self.snat_index(server.action.snat()),
+            mss: server.mss_clamp.map_or(0, u32::from),
+            new_flow_interval,
+            new_flow_burst,
+            interfaces: mask(&interfaces),
+        };
+        self.tables.virtual_servers.insert(vip, entry);
+        let known = self.tables.vip_addresses.entry(server.address);
+        let VipAddress { interfaces: served, answers } = known.or_default();
+        *served |= mask(&interfaces);
+        *answers |= mask(&first_of_each_subnet(&interfaces, ipv6));
+        for (prefixes, allowed) in [(&server.allow, true), (&server.deny, false)] {
+            for prefix in prefixes {
+                let (address, length) = (prefix.address(), prefix.length());
+                let source = Source { virtual_server: id, address, length };
+                self.tables.admission.insert(source, allowed);
+            }
+        }
+    }
+
+    /// Base and size of the pool's table; size 0: nobody takes or keeps flows.
+    fn table_of(&self, server: &model::VirtualServer) -> (u32, u32) {
+        let Some(table) = server.action.pool().and_then(|name| self.state.pool(name)) else {
+            return (0, 0);
+        };
+        let members = table.members.as_ref().is_some_and(|members| !members.is_empty());
+        if members || self.any_keeps(&table.slots) {
+            (table.base, table.slots.len() as u32)
+        } else {
+            (table.base, 0)
+        }
+    }
+
+    pub(super) fn egress(&mut self) {
+        for rule in &self.model().egress {
+            let Some(interface) = self.interface(&rule.interface) else { continue };
+            let Some(id) = self.state.virtual_server(&egress_name(rule.source, &rule.interface))
+            else {
+                continue;
+            };
+            let network = Network { address: rule.source.address(), length: rule.source.length() };
+            let entry = Egress {
+                ifindex: interface.device.ifindex,
+                snat_pool: self.snat_index(Some(&rule.snat)),
+                id,
+                reserved: 0,
+            };
+            self.tables.egress.insert(network, entry);
+        }
+    }
+}
+
+fn mask(interfaces: &[Attached<'_>]) -> u64 {
+    interfaces.iter().fold(0, |mask, interface| mask | 1 << interface.slot)
+}
+
+/// The interfaces without those that share a subnet with an earlier one: a VIP has one MAC address
+/// on a link. Whoever wants another interface to answer names that one alone.
+fn first_of_each_subnet<'a>(interfaces: &[Attached<'a>], ipv6: bool) -> Vec<Attached<'a>> {
+    let subnets = |interface: &Attached<'a>| -> Vec<Prefix> {
+        let own = interface.addresses().iter();
+        own.map(|own| own.subnet).filter(|net| net.address().is_ipv6() == ipv6).collect()
+    };
+    let mut taken: Vec<Prefix> = Vec::new();
+    let mut first = Vec::new();
+    for interface in interfaces {
+        let own = subnets(interface);
+        if !own.iter().any(|subnet| taken.contains(subnet)) {
+            first.push(*interface);
+        }
+        taken.extend(own);
+    }
+    first
+}
+
+fn admission_flags(server: &model::VirtualServer) -> u16 {
+    let mut bits = 0;
+    if !server.allow.is_empty() || !server.deny.is_empty() {
+        bits |= flags::LISTED;
+    }
+    if !server.allow.is_empty() {
+        bits |= flags::DENY_UNLISTED;
+    }
+    bits
+}
+
+/// Interval in nanoseconds and burst: a second's worth may come at once.
+fn rate(per_second: Option<u32>) -> (u32, u32) {
+    match per_second {
+        None | Some(0) => (0, 0),
+        Some(rate) => ((NANOSECONDS / rate).max(1), rate),
+    }
+}

@@ -1,0 +1,134 @@
+//! From what the maps hold to what they are to hold, in an order in which every prefix is safe.
+//!
+//! First what nothing points at yet, then what points at it, then removals the other way round.
+//! So a virtual server never points at a lookup table, backend or SNAT pool that is not there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forwarder_common::{Interface, Slot};
+
+use super::op::Op;
+use super::tables::Tables;
+
+/// The changes that turn `actual` into `desired`. Empty when they are the same.
+pub fn plan(actual: &Tables, desired: &Tables) -> Vec<Op> {
+    let mut ops = Vec::new();
+    additions(actual, desired, &mut ops);
+    removals(actual, desired, &mut ops);
+    ops
+}
+
+fn additions(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
+    let (wider, narrower): (Vec<_>, Vec<_>) = changed(&actual.interfaces, &desired.interfaces)
+        .partition(|(ifindex, entry)| !loses_flags(actual.interfaces.get(ifindex), entry));
+    let interface = |(&ifindex, &entry): (&u32, &Interface)| Op::Interface {
+        ifindex,
+        entry: Some(entry),
+    };
+    ops.extend(
+        changed(&actual.snat_addresses, &desired.snat_addresses)
+            .map(|(&index, &entry)| Op::SnatAddress { index, entry: Some(entry) }),
+    );
+    ops.extend(
+        changed(&actual.snat_pools, &desired.snat_pools)
+            .map(|(&index, &entry)| Op::SnatPool { index, entry: Some(entry) }),
+    );
+    ops.extend(wider.into_iter().map(interface));
+    ops.extend(
+        changed(&actual.backends, &desired.backends)
+            .map(|(&index, &entry)| Op::Backend { index, entry: Some(entry) }),
+    );
+    ops.extend(changed(&actual.slots, &desired.slots).map(|(&base, slots)| Op::Slots {
+        base,
+        slots: Arc::clone(slots),
+        changed: differing(actual.slots.get(&base).map_or(&[], |old| old), slots),
+    }));
+    ops.extend(
+        changed(&actual.snat_ranges, &desired.snat_ranges)
+            .map(|(&address, &entry)| Op::SnatRange { address, entry: Some(entry) }),
+    );
+    ops.extend(
+        changed(&actual.admission, &desired.admission)
+            .map(|(&source, &entry)| Op::Admission { source, entry: Some(entry) }),
+    );
+    ops.extend(
+        changed(&actual.egress, &desired.egress)
+            .map(|(&network, &entry)| Op::Egress { network, entry: Some(entry) }),
+    );
+    ops.extend(
+        changed(&actual.virtual_servers, &desired.virtual_servers)
+            .map(|(&vip, &entry)| Op::VirtualServer { vip, entry: Some(entry) }),
+    );
+    ops.extend(
+        changed(&actual.vip_addresses, &desired.vip_addresses)
+            .map(|(&address, &entry)| Op::VipAddress { address, entry: Some(entry) }),
+    );
+    ops.extend(narrower.into_iter().map(interface));
+}
+
+fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
+    ops.extend(
+        gone(&actual.vip_addresses, &desired.vip_addresses)
+            .map(|(&address, _)| Op::VipAddress { address, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.virtual_servers, &desired.virtual_servers)
+            .map(|(&vip, _)| Op::VirtualServer { vip, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.egress, &desired.egress)
+            .map(|(&network, _)| Op::Egress { network, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.admission, &desired.admission)
+            .map(|(&source, _)| Op::Admission { source, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.snat_ranges, &desired.snat_ranges)
+            .map(|(&address, _)| Op::SnatRange { address, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.slots, &desired.slots)
+            .map(|(&base, slots)| Op::FreeSlots { base, size: slots.len() as u32 }),
+    );
+    ops.extend(
+        gone(&actual.backends, &desired.backends)
+            .map(|(&index, _)| Op::Backend { index, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.interfaces, &desired.interfaces)
+            .map(|(&ifindex, _)| Op::Interface { ifindex, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.snat_pools, &desired.snat_pools)
+            .map(|(&index, _)| Op::SnatPool { index, entry: None }),
+    );
+    ops.extend(
+        gone(&actual.snat_addresses, &desired.snat_addresses)
+            .map(|(&index, _)| Op::SnatAddress { index, entry: None }),
+    );
+}
+
+/// An interface that stops doing something does so only when nothing needs it any more.
+fn loses_flags(old: Option<&Interface>, new: &Interface) -> bool {
+    old.is_some_and(|old| old.flags & !new.flags != 0)
+}
+
+fn changed<'a, K: Ord, V: PartialEq>(
+    actual: &'a BTreeMap<K, V>,
+    desired: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    desired.iter().filter(|(key, value)| actual.get(key) != Some(value))
+}
+
+fn gone<'a, K: Ord, V>(
+    actual: &'a BTreeMap<K, V>,
+    desired: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    actual.iter().filter(|(key, _)| !desired.contains_key(key))
+}
+
+fn differing(old: &[Slot], new: &[Slot]) -> usize {
+    new.iter().enumerate().filter(|(at, slot)| old.get(*at) != Some(slot)).count()
+}

@@ -1,0 +1,63 @@
+//! A data plane in memory, for tests.
+
+use forwarder_common::Reason;
+
+use super::{ApplyError, Counters, DataPlane};
+use crate::core::op::Op;
+use crate::core::tables::Tables;
+
+/// Holds what it was told, and fails when asked to.
+#[derive(Clone, Debug, Default)]
+pub struct Fake {
+    /// What the maps hold.
+    pub tables: Tables,
+    /// Every change that was made, in order.
+    pub applied: Vec<Op>,
+    /// Backends that were forgotten, in order.
+    pub forgotten: Vec<u32>,
+    /// What [`DataPlane::counters`] gives.
+    pub counters: Counters,
+    /// Changes that succeed before every one fails; `None`: none fails.
+    pub fails_after: Option<usize>,
+}
+
+impl Fake {
+    fn spend(&mut self, what: &dyn ToString) -> Result<(), ApplyError> {
+        match &mut self.fails_after {
+            Some(0) => {
+                Err(ApplyError { op: what.to_string(), reason: "injected failure".to_owned() })
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a packet of `bytes` on an interface.
+    pub fn count(&mut self, interface_slot: u32, reason: Reason, bytes: u64) {
+        let counter = self.counters.interfaces.entry((interface_slot, reason)).or_default();
+        counter.packets += 1;
+        counter.bytes += bytes;
+    }
+}
+
+impl DataPlane for Fake {
+    fn apply(&mut self, op: &Op) -> Result<(), ApplyError> {
+        self.spend(op)?;
+        self.tables.apply(op);
+        self.applied.push(op.clone());
+        Ok(())
+    }
+
+    fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
+        self.spend(&format!("forget backend {index}"))?;
+        self.forgotten.push(index);
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, ApplyError> {
+        Ok(self.counters.clone())
+    }
+}
