@@ -52,8 +52,12 @@ impl<K: Ord + Clone> Ids<K> {
             }
             stays
         });
-        let used: BTreeSet<u32> =
-            self.given.values().chain(&self.quarantine).copied().collect();
+        let used: BTreeSet<u32> = self
+            .given
+            .values()
+            .chain(&self.quarantine)
+            .copied()
+            .collect();
         let mut free = (self.first..self.end).filter(|id| !used.contains(id));
         let mut left_out = Vec::new();
         for key in wanted {

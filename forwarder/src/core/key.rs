@@ -33,8 +33,14 @@ impl Vip {
     pub fn to_abi(self) -> Family<VipKey<V4>, VipKey<V6>> {
         let service = service(self.port.to_be(), self.protocol);
         match self.address {
-            IpAddr::V4(address) => Family::V4(VipKey { address: word(address), service }),
-            IpAddr::V6(address) => Family::V6(VipKey { address: words(address), service }),
+            IpAddr::V4(address) => Family::V4(VipKey {
+                address: word(address),
+                service,
+            }),
+            IpAddr::V6(address) => Family::V6(VipKey {
+                address: words(address),
+                service,
+            }),
         }
     }
 }
@@ -71,8 +77,14 @@ impl Source {
     pub fn to_abi(self) -> (u32, Family<PrefixKey<V4>, PrefixKey<V6>>) {
         let scope = self.virtual_server.to_be();
         let key = match self.address {
-            IpAddr::V4(address) => Family::V4(PrefixKey { scope, address: word(address) }),
-            IpAddr::V6(address) => Family::V6(PrefixKey { scope, address: words(address) }),
+            IpAddr::V4(address) => Family::V4(PrefixKey {
+                scope,
+                address: word(address),
+            }),
+            IpAddr::V6(address) => Family::V6(PrefixKey {
+                scope,
+                address: words(address),
+            }),
         };
         (32 + u32::from(self.length), key)
     }
@@ -96,7 +108,12 @@ pub fn word(address: Ipv4Addr) -> V4 {
 pub fn words(address: Ipv6Addr) -> V6 {
     let octets = address.octets();
     std::array::from_fn(|i| {
-        u32::from_ne_bytes([octets[4 * i], octets[4 * i + 1], octets[4 * i + 2], octets[4 * i + 3]])
+        u32::from_ne_bytes([
+            octets[4 * i],
+            octets[4 * i + 1],
+            octets[4 * i + 2],
+            octets[4 * i + 3],
+        ])
     })
 }
 
@@ -157,13 +174,25 @@ mod tests {
 
     #[test]
     fn the_port_is_in_wire_order_and_the_scope_too() {
-        let vip = Vip { address: IpAddr::from([203, 0, 113, 10]), port: 80, protocol: 6 };
-        let Family::V4(key) = vip.to_abi() else { panic!("an IPv4 VIP") };
+        let vip = Vip {
+            address: IpAddr::from([203, 0, 113, 10]),
+            port: 80,
+            protocol: 6,
+        };
+        let Family::V4(key) = vip.to_abi() else {
+            panic!("an IPv4 VIP")
+        };
         assert_eq!(key.service.to_le_bytes()[..2], 80u16.to_be().to_le_bytes());
         assert_eq!(key.service >> 16, 6);
         assert_eq!(vip.to_string(), "tcp 203.0.113.10:80");
-        let source = Source { virtual_server: 1, address: IpAddr::from([10, 0, 0, 0]), length: 8 };
-        let (length, Family::V4(key)) = source.to_abi() else { panic!("an IPv4 prefix") };
+        let source = Source {
+            virtual_server: 1,
+            address: IpAddr::from([10, 0, 0, 0]),
+            length: 8,
+        };
+        let (length, Family::V4(key)) = source.to_abi() else {
+            panic!("an IPv4 prefix")
+        };
         assert_eq!((length, key.scope.to_ne_bytes()), (40, [0, 0, 0, 1]));
     }
 }

@@ -29,13 +29,19 @@ impl<'a> Attached<'a> {
 
     /// The first own address of a family.
     pub fn address(self, ipv6: bool) -> Option<IpAddr> {
-        self.addresses().iter().map(|own| own.address).find(|address| address.is_ipv6() == ipv6)
+        self.addresses()
+            .iter()
+            .map(|own| own.address)
+            .find(|address| address.is_ipv6() == ipv6)
     }
 
     /// Length of the longest own subnet that holds the address.
     fn on_link(self, address: IpAddr) -> Option<u8> {
         let subnets = self.addresses().iter().map(|own| own.subnet);
-        subnets.filter(|subnet| subnet.contains(address)).map(|subnet| subnet.length()).max()
+        subnets
+            .filter(|subnet| subnet.contains(address))
+            .map(|subnet| subnet.length())
+            .max()
     }
 
     fn gateway(self, ipv6: bool) -> Option<IpAddr> {
@@ -53,7 +59,11 @@ pub fn attached<'a>(model: &'a Model, facts: &'a Facts) -> Vec<Attached<'a>> {
     interfaces
         .filter_map(|(slot, config)| {
             let device = facts.devices.get(&config.device)?;
-            Some(Attached { slot, config, device })
+            Some(Attached {
+                slot,
+                config,
+                device,
+            })
         })
         .collect()
 }
@@ -77,7 +87,10 @@ pub fn next_hop<'a>(
 ) -> Option<NextHop<'a>> {
     let address = backend.address;
     let allowed = |interface: &&Attached<'a>| {
-        backend.interface.as_ref().is_none_or(|name| *name == interface.config.name)
+        backend
+            .interface
+            .as_ref()
+            .is_none_or(|name| *name == interface.config.name)
     };
     let candidates = || interfaces.iter().filter(allowed);
     let mut best: Option<(u8, &Attached<'a>)> = None;
@@ -89,17 +102,26 @@ pub fn next_hop<'a>(
         }
     }
     if let Some((_, interface)) = best {
-        return Some(NextHop { interface: *interface, neighbour: address });
+        return Some(NextHop {
+            interface: *interface,
+            neighbour: address,
+        });
     }
     let gateway = |interface: &Attached<'a>| interface.gateway(address.is_ipv6());
     if let Some(route) = facts.routes.get(&address)
         && let Some(interface) = candidates().find(|each| each.device.ifindex == route.ifindex)
     {
         let neighbour = gateway(interface).or(route.gateway).unwrap_or(address);
-        return Some(NextHop { interface: *interface, neighbour });
+        return Some(NextHop {
+            interface: *interface,
+            neighbour,
+        });
     }
     candidates().find_map(|interface| {
-        Some(NextHop { interface: *interface, neighbour: gateway(interface)? })
+        Some(NextHop {
+            interface: *interface,
+            neighbour: gateway(interface)?,
+        })
     })
 }
 
@@ -109,7 +131,11 @@ pub fn routes_wanted(model: &Model, facts: &Facts) -> BTreeSet<IpAddr> {
     let backends = model.pools.iter().flat_map(|pool| &pool.backends);
     backends
         .map(|backend| backend.address)
-        .filter(|address| !interfaces.iter().any(|each| each.on_link(*address).is_some()))
+        .filter(|address| {
+            !interfaces
+                .iter()
+                .any(|each| each.on_link(*address).is_some())
+        })
         .collect()
 }
 

@@ -130,7 +130,10 @@ impl Op {
             | Op::SnatPool { index, .. }
             | Op::SnatAddress { index, .. } => index.to_string(),
             Op::Admission { source, .. } => {
-                format!("{} {}/{}", source.virtual_server, source.address, source.length)
+                format!(
+                    "{} {}/{}",
+                    source.virtual_server, source.address, source.length
+                )
             }
             Op::Egress { network, .. } => format!("{}/{}", network.address, network.length),
         }
@@ -142,7 +145,10 @@ impl Op {
             Op::Interface { entry, .. } => entry.as_ref().map(interface),
             Op::VirtualServer { entry, .. } => entry.as_ref().map(virtual_server),
             Op::VipAddress { entry, .. } => entry.as_ref().map(|entry| {
-                format!("interfaces {:#x}, answers {:#x}", entry.interfaces, entry.answers)
+                format!(
+                    "interfaces {:#x}, answers {:#x}",
+                    entry.interfaces, entry.answers
+                )
             }),
             Op::Slots { slots, changed, .. } => {
                 Some(format!("{} slots, {changed} changed", slots.len()))
@@ -150,18 +156,27 @@ impl Op {
             Op::FreeSlots { .. } => None,
             Op::Backend { entry, .. } => entry.as_ref().map(backend),
             Op::SnatPool { entry, .. } => entry.as_ref().map(|pool| {
-                let SnatPool { first, count, port_low, port_high } = pool;
+                let SnatPool {
+                    first,
+                    count,
+                    port_low,
+                    port_high,
+                } = pool;
                 format!("{count} addresses from {first}, ports {port_low}-{port_high}")
             }),
             Op::SnatAddress { entry, .. } => entry.map(address),
-            Op::SnatRange { entry, .. } => {
-                entry.as_ref().map(|range| format!("ports {}-{}", range.low, range.high))
-            }
+            Op::SnatRange { entry, .. } => entry
+                .as_ref()
+                .map(|range| format!("ports {}-{}", range.low, range.high)),
             Op::Admission { entry, .. } => {
                 entry.map(|allowed| if allowed { "allow" } else { "deny" }.to_owned())
             }
             Op::Egress { entry, .. } => entry.as_ref().map(|entry| {
-                format!("out of interface {}, SNAT {}", entry.ifindex, snat(entry.snat_pool))
+                format!(
+                    "out of interface {}, SNAT {}",
+                    entry.ifindex,
+                    snat(entry.snat_pool)
+                )
             }),
         }
     }
@@ -169,13 +184,24 @@ impl Op {
 
 fn interface(entry: &Interface) -> String {
     let mac = mac_text(mac_bytes(entry.mac));
-    format!("slot {}, {mac}, MTU {}, flags {:#x}", entry.slot, entry.mtu, entry.flags)
+    format!(
+        "slot {}, {mac}, MTU {}, flags {:#x}",
+        entry.slot, entry.mtu, entry.flags
+    )
 }
 
 fn virtual_server(entry: &VirtualServer) -> String {
     let mode = Mode::from_abi(entry.mode).map_or("?", Mode::name);
-    let VirtualServer { id, table_base, table_size, .. } = entry;
-    format!("id {id}, {mode}, {table_size} slots from {table_base}, SNAT {}", snat(entry.snat_pool))
+    let VirtualServer {
+        id,
+        table_base,
+        table_size,
+        ..
+    } = entry;
+    format!(
+        "id {id}, {mode}, {table_size} slots from {table_base}, SNAT {}",
+        snat(entry.snat_pool)
+    )
 }
 
 fn snat(index: u32) -> String {
@@ -200,13 +226,19 @@ fn backend(entry: &Backend) -> String {
     } else {
         from_word(entry.address[0]).to_string()
     };
-    let flows =
-        if entry.flags & backend_flags::KEEPS_FLOWS != 0 { "keeps flows" } else { "no flows" };
+    let flows = if entry.flags & backend_flags::KEEPS_FLOWS != 0 {
+        "keeps flows"
+    } else {
+        "no flows"
+    };
     if entry.ifindex == 0 {
         return format!("{address}, {flows}, next hop unknown");
     }
     let mac = mac_text(mac_bytes(entry.destination_mac));
-    format!("{address}, {flows}, by {mac} on interface {}", entry.ifindex)
+    format!(
+        "{address}, {flows}, by {mac} on interface {}",
+        entry.ifindex
+    )
 }
 
 impl Display for Op {

@@ -27,78 +27,116 @@ fn additions(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
         entry: Some(entry),
     };
     ops.extend(
-        changed(&actual.snat_addresses, &desired.snat_addresses)
-            .map(|(&index, &entry)| Op::SnatAddress { index, entry: Some(entry) }),
+        changed(&actual.snat_addresses, &desired.snat_addresses).map(|(&index, &entry)| {
+            Op::SnatAddress {
+                index,
+                entry: Some(entry),
+            }
+        }),
     );
     ops.extend(
-        changed(&actual.snat_pools, &desired.snat_pools)
-            .map(|(&index, &entry)| Op::SnatPool { index, entry: Some(entry) }),
+        changed(&actual.snat_pools, &desired.snat_pools).map(|(&index, &entry)| Op::SnatPool {
+            index,
+            entry: Some(entry),
+        }),
     );
     ops.extend(wider.into_iter().map(interface));
     ops.extend(
-        changed(&actual.backends, &desired.backends)
-            .map(|(&index, &entry)| Op::Backend { index, entry: Some(entry) }),
-    );
-    ops.extend(changed(&actual.slots, &desired.slots).map(|(&base, slots)| Op::Slots {
-        base,
-        slots: Arc::clone(slots),
-        changed: differing(actual.slots.get(&base).map_or(&[], |old| old), slots),
-    }));
-    ops.extend(
-        changed(&actual.snat_ranges, &desired.snat_ranges)
-            .map(|(&address, &entry)| Op::SnatRange { address, entry: Some(entry) }),
+        changed(&actual.backends, &desired.backends).map(|(&index, &entry)| Op::Backend {
+            index,
+            entry: Some(entry),
+        }),
     );
     ops.extend(
-        changed(&actual.admission, &desired.admission)
-            .map(|(&source, &entry)| Op::Admission { source, entry: Some(entry) }),
+        changed(&actual.slots, &desired.slots).map(|(&base, slots)| Op::Slots {
+            base,
+            slots: Arc::clone(slots),
+            changed: differing(actual.slots.get(&base).map_or(&[], |old| old), slots),
+        }),
     );
     ops.extend(
-        changed(&actual.egress, &desired.egress)
-            .map(|(&network, &entry)| Op::Egress { network, entry: Some(entry) }),
+        changed(&actual.snat_ranges, &desired.snat_ranges).map(|(&address, &entry)| {
+            Op::SnatRange {
+                address,
+                entry: Some(entry),
+            }
+        }),
     );
     ops.extend(
-        changed(&actual.virtual_servers, &desired.virtual_servers)
-            .map(|(&vip, &entry)| Op::VirtualServer { vip, entry: Some(entry) }),
+        changed(&actual.admission, &desired.admission).map(|(&source, &entry)| Op::Admission {
+            source,
+            entry: Some(entry),
+        }),
     );
     ops.extend(
-        changed(&actual.vip_addresses, &desired.vip_addresses)
-            .map(|(&address, &entry)| Op::VipAddress { address, entry: Some(entry) }),
+        changed(&actual.egress, &desired.egress).map(|(&network, &entry)| Op::Egress {
+            network,
+            entry: Some(entry),
+        }),
+    );
+    ops.extend(
+        changed(&actual.virtual_servers, &desired.virtual_servers).map(|(&vip, &entry)| {
+            Op::VirtualServer {
+                vip,
+                entry: Some(entry),
+            }
+        }),
+    );
+    ops.extend(
+        changed(&actual.vip_addresses, &desired.vip_addresses).map(|(&address, &entry)| {
+            Op::VipAddress {
+                address,
+                entry: Some(entry),
+            }
+        }),
     );
     ops.extend(narrower.into_iter().map(interface));
 }
 
 fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
     ops.extend(
-        gone(&actual.vip_addresses, &desired.vip_addresses)
-            .map(|(&address, _)| Op::VipAddress { address, entry: None }),
+        gone(&actual.vip_addresses, &desired.vip_addresses).map(|(&address, _)| Op::VipAddress {
+            address,
+            entry: None,
+        }),
     );
     ops.extend(
         gone(&actual.virtual_servers, &desired.virtual_servers)
             .map(|(&vip, _)| Op::VirtualServer { vip, entry: None }),
     );
     ops.extend(
-        gone(&actual.egress, &desired.egress)
-            .map(|(&network, _)| Op::Egress { network, entry: None }),
+        gone(&actual.egress, &desired.egress).map(|(&network, _)| Op::Egress {
+            network,
+            entry: None,
+        }),
     );
     ops.extend(
-        gone(&actual.admission, &desired.admission)
-            .map(|(&source, _)| Op::Admission { source, entry: None }),
+        gone(&actual.admission, &desired.admission).map(|(&source, _)| Op::Admission {
+            source,
+            entry: None,
+        }),
     );
     ops.extend(
-        gone(&actual.snat_ranges, &desired.snat_ranges)
-            .map(|(&address, _)| Op::SnatRange { address, entry: None }),
+        gone(&actual.snat_ranges, &desired.snat_ranges).map(|(&address, _)| Op::SnatRange {
+            address,
+            entry: None,
+        }),
     );
     ops.extend(
-        gone(&actual.slots, &desired.slots)
-            .map(|(&base, slots)| Op::FreeSlots { base, size: slots.len() as u32 }),
+        gone(&actual.slots, &desired.slots).map(|(&base, slots)| Op::FreeSlots {
+            base,
+            size: slots.len() as u32,
+        }),
     );
     ops.extend(
         gone(&actual.backends, &desired.backends)
             .map(|(&index, _)| Op::Backend { index, entry: None }),
     );
     ops.extend(
-        gone(&actual.interfaces, &desired.interfaces)
-            .map(|(&ifindex, _)| Op::Interface { ifindex, entry: None }),
+        gone(&actual.interfaces, &desired.interfaces).map(|(&ifindex, _)| Op::Interface {
+            ifindex,
+            entry: None,
+        }),
     );
     ops.extend(
         gone(&actual.snat_pools, &desired.snat_pools)
@@ -119,7 +157,9 @@ fn changed<'a, K: Ord, V: PartialEq>(
     actual: &'a BTreeMap<K, V>,
     desired: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    desired.iter().filter(|(key, value)| actual.get(key) != Some(value))
+    desired
+        .iter()
+        .filter(|(key, value)| actual.get(key) != Some(value))
 }
 
 fn gone<'a, K: Ord, V>(
@@ -130,5 +170,8 @@ fn gone<'a, K: Ord, V>(
 }
 
 fn differing(old: &[Slot], new: &[Slot]) -> usize {
-    new.iter().enumerate().filter(|(at, slot)| old.get(*at) != Some(slot)).count()
+    new.iter()
+        .enumerate()
+        .filter(|(at, slot)| old.get(*at) != Some(slot))
+        .count()
 }

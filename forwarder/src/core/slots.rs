@@ -30,7 +30,11 @@ pub fn transition(old: &[Slot], table: &[u32], keeps: impl Fn(u32) -> bool) -> V
     let mut slots: Vec<Slot> = (0..size)
         .map(|at| next(old[at / old_step], table[at / new_step], &keeps))
         .collect();
-    if new_step > 1 && slots.chunks(new_step).all(|group| group.iter().all(|slot| *slot == group[0])) {
+    if new_step > 1
+        && slots
+            .chunks(new_step)
+            .all(|group| group.iter().all(|slot| *slot == group[0]))
+    {
         slots = slots.into_iter().step_by(new_step).collect();
     }
     slots
@@ -49,7 +53,11 @@ fn next(old: Slot, backend: u32, keeps: impl Fn(u32) -> bool) -> Slot {
         return old;
     }
     if !old.is_changed() {
-        return if keeps(current) { Slot::changed(backend, current, true) } else { Slot::new(backend) };
+        return if keeps(current) {
+            Slot::changed(backend, current, true)
+        } else {
+            Slot::new(backend)
+        };
     }
     if keeps(old.previous()) {
         // UDP has no exceptions. Out of grace its flows are at `current` and cannot be kept beside

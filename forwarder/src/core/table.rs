@@ -22,7 +22,7 @@ pub struct Member {
 /// Slots for each backend that a pool has, before rounding up.
 const SLOTS_PER_BACKEND: u32 = 256;
 /// Below this, adding a backend moves noticeably more slots than it must.
-const SMALLEST: u32 = 4_096;
+const SMALLEST: u32 = 16_384;
 /// 8 MiB.
 const LARGEST: u32 = 1 << 20;
 
@@ -44,7 +44,13 @@ pub fn size(backends: usize) -> u32 {
 /// slots: 0 unless there are very many pools. Depends on the file alone, as the tables do.
 pub fn shift(sizes: impl Iterator<Item = u32> + Clone, room: u32) -> u32 {
     (0..20)
-        .find(|shift| sizes.clone().map(|size| u64::from(scaled(size, *shift))).sum::<u64>() <= u64::from(room))
+        .find(|shift| {
+            sizes
+                .clone()
+                .map(|size| u64::from(scaled(size, *shift)))
+                .sum::<u64>()
+                <= u64::from(room)
+        })
         .unwrap_or(20)
 }
 
@@ -64,8 +70,9 @@ struct Proposer {
     /// Slots proposed so far.
     proposed: u32,
     start: u32,
-    /// Odd, so that a power of two of steps visits every slot once.
+    /// Odd, as [`Self::factor`]: so each is a bijection of the slots.
     stride: u32,
+    factor: u32,
     credit: u64,
 }
 
@@ -74,6 +81,22 @@ impl Proposer {
     /// exponentially distributed with the weight as its rate.
     fn rate(&self, size: u32) -> u64 {
         self.weight * u64::from(size - self.proposed)
+    }
+
+    /// The next slot of its own order, in which each slot of `size` (a power of two) is once.
+    ///
+    /// Steps alone would do, but those of two members run in parallel for long stretches; mixed,
+    /// the orders are independent.
+    fn next(&mut self, size: u32) -> u32 {
+        let (mask, half) = (size - 1, (size.trailing_zeros() / 2).max(1));
+        let slot = self
+            .proposed
+            .wrapping_mul(self.stride)
+            .wrapping_add(self.start)
+            & mask;
+        let slot = (slot ^ slot >> half).wrapping_mul(self.factor) & mask;
+        self.proposed += 1;
+        slot ^ slot >> half
     }
 }
 
@@ -103,9 +126,7 @@ pub fn build(members: &[Member], size: u32) -> Vec<u32> {
                 continue;
             }
             proposer.credit -= ONE;
-            let visit = proposer.proposed.wrapping_mul(proposer.stride);
-            let slot = visit.wrapping_add(proposer.start) & (size - 1);
-            proposer.proposed += 1;
+            let slot = proposer.next(size);
             let slot = &mut table[slot as usize];
             if *slot == u32::MAX {
                 *slot = proposer.backend;
@@ -123,7 +144,11 @@ pub fn build(members: &[Member], size: u32) -> Vec<u32> {
 }
 
 fn fastest(proposers: &[Proposer], size: u32) -> u64 {
-    proposers.iter().map(|proposer| proposer.rate(size)).max().unwrap_or(0)
+    proposers
+        .iter()
+        .map(|proposer| proposer.rate(size))
+        .max()
+        .unwrap_or(0)
 }
 
 /// The members in an order that their identity gives, with their shares.
@@ -152,6 +177,7 @@ fn proposers(members: &[Member], size: u32) -> Vec<Proposer> {
                 proposed: 0,
                 start: (seed >> 32) as u32,
                 stride: seed as u32 | 1,
+                factor: again as u32 | 1,
                 credit: again >> 8,
             };
             (seed, proposer)
@@ -159,7 +185,10 @@ fn proposers(members: &[Member], size: u32) -> Vec<Proposer> {
         .filter(|(_, proposer)| proposer.wanted > 0)
         .collect();
     proposers.sort_by_key(|(seed, _)| *seed);
-    proposers.into_iter().map(|(_, proposer)| proposer).collect()
+    proposers
+        .into_iter()
+        .map(|(_, proposer)| proposer)
+        .collect()
 }
 
 /// A number that address and port give.

@@ -24,9 +24,10 @@ pub struct Fake {
 impl Fake {
     fn spend(&mut self, what: &dyn ToString) -> Result<(), ApplyError> {
         match &mut self.fails_after {
-            Some(0) => {
-                Err(ApplyError { op: what.to_string(), reason: "injected failure".to_owned() })
-            }
+            Some(0) => Err(ApplyError {
+                op: what.to_string(),
+                reason: "injected failure".to_owned(),
+            }),
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -37,7 +38,11 @@ impl Fake {
 
     /// Counts a packet of `bytes` on an interface.
     pub fn count(&mut self, interface_slot: u32, reason: Reason, bytes: u64) {
-        let counter = self.counters.interfaces.entry((interface_slot, reason)).or_default();
+        let counter = self
+            .counters
+            .interfaces
+            .entry((interface_slot, reason))
+            .or_default();
         counter.packets += 1;
         counter.bytes += bytes;
     }

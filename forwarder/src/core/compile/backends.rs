@@ -12,17 +12,28 @@ use crate::core::next_hop::next_hop;
 impl Compilation<'_> {
     pub(super) fn backends(&mut self) {
         let model = self.model();
-        let members =
-            || model.pools.iter().flat_map(|pool| pool.backends.iter().map(|backend| (&pool.name, backend)));
-        let keys: Vec<BackendKey> =
-            members().map(|(pool, backend)| BackendKey::new(pool, backend)).collect();
+        let members = || {
+            model
+                .pools
+                .iter()
+                .flat_map(|pool| pool.backends.iter().map(|backend| (&pool.name, backend)))
+        };
+        let keys: Vec<BackendKey> = members()
+            .map(|(pool, backend)| BackendKey::new(pool, backend))
+            .collect();
         for key in self.state.backends.assign(&keys) {
             let name = format!("{} of pool {}", key.address, key.pool);
-            self.notes.push(Note::NoRoom { what: "backend", name, limit: "raise limits.backends" });
+            self.notes.push(Note::NoRoom {
+                what: "backend",
+                name,
+                limit: "raise limits.backends",
+            });
         }
         self.state.keeps.clear();
         for ((pool, backend), key) in members().zip(&keys) {
-            let Some(index) = self.state.backends.get(key) else { continue };
+            let Some(index) = self.state.backends.get(key) else {
+                continue;
+            };
             let mut entry = self.backend_entry(pool, backend);
             if self.keeps_flows(key, backend) {
                 entry.flags |= backend_flags::KEEPS_FLOWS;
@@ -39,7 +50,9 @@ impl Compilation<'_> {
 
     /// Whether new flows go to it.
     pub(super) fn takes_flows(&self, key: &BackendKey, backend: &model::Backend) -> bool {
-        backend.state == BackendState::Enabled && backend.weight > 0 && self.keeps_flows(key, backend)
+        backend.state == BackendState::Enabled
+            && backend.weight > 0
+            && self.keeps_flows(key, backend)
     }
 
     /// All but [`backend_flags::KEEPS_FLOWS`].
@@ -54,7 +67,10 @@ impl Compilation<'_> {
             ..Backend::default()
         };
         let Some(hop) = next_hop(&self.interfaces, self.input.facts, backend) else {
-            self.notes.push(Note::NoWay { pool: pool.to_owned(), address });
+            self.notes.push(Note::NoWay {
+                pool: pool.to_owned(),
+                address,
+            });
             return entry;
         };
         let (interface, device) = (hop.interface, hop.interface.device);
@@ -62,7 +78,12 @@ impl Compilation<'_> {
         entry.source_mac = mac_words(device.mac);
         entry.mtu = clamp(device.mtu);
         entry.automap = self.automap(&interface.config.name, ipv6);
-        match self.input.facts.neighbours.get(&(device.ifindex, hop.neighbour)) {
+        match self
+            .input
+            .facts
+            .neighbours
+            .get(&(device.ifindex, hop.neighbour))
+        {
             Some(mac) => {
                 entry.destination_mac = mac_words(*mac);
                 entry.ifindex = device.ifindex;

@@ -23,7 +23,9 @@ impl Compilation<'_> {
         }
         for interface in self.interfaces.clone() {
             let entry = self.interface_entry(interface);
-            self.tables.interfaces.insert(interface.device.ifindex, entry);
+            self.tables
+                .interfaces
+                .insert(interface.device.ifindex, entry);
         }
     }
 

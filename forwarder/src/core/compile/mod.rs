@@ -66,9 +66,19 @@ pub fn compile(input: Input<'_>, previous: &State) -> Compiled {
     compilation.pools();
     compilation.virtual_servers();
     compilation.egress();
-    let Compilation { tables, state, notes, .. } = compilation;
+    let Compilation {
+        tables,
+        state,
+        notes,
+        ..
+    } = compilation;
     let lost = previous.keeps.difference(&state.keeps).copied().collect();
-    Compiled { tables, state, notes, lost }
+    Compiled {
+        tables,
+        state,
+        notes,
+        lost,
+    }
 }
 
 /// A compilation under way.
@@ -86,21 +96,20 @@ impl<'a> Compilation<'a> {
     }
 
     fn interface(&self, name: &str) -> Option<Attached<'a>> {
-        self.interfaces.iter().find(|each| each.config.name == name).copied()
+        self.interfaces
+            .iter()
+            .find(|each| each.config.name == name)
+            .copied()
     }
 
     /// Whether anything takes source addresses from the interfaces' own.
     fn uses_automap(&self, ipv6: bool) -> bool {
         let model = self.model();
-        let servers = model
-            .virtual_servers
-            .iter()
-            .any(|server| {
-                server.action.snat() == Some(&Snat::Automap) && server.address.is_ipv6() == ipv6
-            });
-        let egress = |rule: &Egress| {
-            rule.snat == Snat::Automap && rule.source.address().is_ipv6() == ipv6
-        };
+        let servers = model.virtual_servers.iter().any(|server| {
+            server.action.snat() == Some(&Snat::Automap) && server.address.is_ipv6() == ipv6
+        });
+        let egress =
+            |rule: &Egress| rule.snat == Snat::Automap && rule.source.address().is_ipv6() == ipv6;
         servers || model.egress.iter().any(egress)
     }
 }

@@ -18,7 +18,9 @@ pub enum Note {
         device: String,
     },
     /// A virtual server on an interface without an address of the VIP's family.
-    #[error("virtual server {virtual_server}: interface {interface} has no address of the VIP's family")]
+    #[error(
+        "virtual server {virtual_server}: interface {interface} has no address of the VIP's family"
+    )]
     NoOwnAddress {
         /// Virtual server.
         virtual_server: String,

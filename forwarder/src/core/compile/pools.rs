@@ -12,7 +12,10 @@ use crate::core::table::{self, Member};
 impl Compilation<'_> {
     pub(super) fn pools(&mut self) {
         let model = self.model();
-        let sizes = model.pools.iter().map(|pool| table::size(pool.backends.len()));
+        let sizes = model
+            .pools
+            .iter()
+            .map(|pool| table::size(pool.backends.len()));
         let shift = table::shift(sizes, model.limits.table_slots);
         if shift > 0 {
             self.notes.push(Note::SmallTables { shift });
@@ -26,19 +29,27 @@ impl Compilation<'_> {
         for pool in &model.pools {
             let members = self.members(pool);
             if members.is_empty() {
-                self.notes.push(Note::NoBackend { pool: pool.name.clone() });
+                self.notes.push(Note::NoBackend {
+                    pool: pool.name.clone(),
+                });
             }
             let size = table::scaled(table::size(pool.backends.len()), shift);
             match self.pool_table(old.remove(&pool.name), members, size, &mut regions) {
                 Some(table) if table.slots.is_empty() => {}
                 Some(table) => {
-                    self.tables.slots.insert(table.base, Arc::clone(&table.slots));
+                    self.tables
+                        .slots
+                        .insert(table.base, Arc::clone(&table.slots));
                     self.state.pools.insert(pool.name.clone(), table);
                 }
                 None => {
                     let name = pool.name.clone();
                     let limit = "raise limits.table_slots";
-                    self.notes.push(Note::NoRoom { what: "lookup table of pool", name, limit });
+                    self.notes.push(Note::NoRoom {
+                        what: "lookup table of pool",
+                        name,
+                        limit,
+                    });
                 }
             }
         }
@@ -89,15 +100,23 @@ impl Compilation<'_> {
             .as_ref()
             .filter(|old| *old.slots == *slots)
             .map_or(self.input.now, |old| old.changed);
-        let in_place = old.filter(|old| old.slots.len() == slots.len()).map(|old| old.base);
+        let in_place = old
+            .filter(|old| old.slots.len() == slots.len())
+            .map(|old| old.base);
         let length = slots.len() as u32;
         let end = self.model().limits.table_slots;
         let base = in_place.or_else(|| regions.take(length, end))?;
-        Some(PoolTable { base, slots: slots.into(), changed, members: Some(members), size })
+        Some(PoolTable {
+            base,
+            slots: slots.into(),
+            changed,
+            members: Some(members),
+            size,
+        })
     }
 
     /// Whether some backend still keeps flows of these slots.
-    fn any_keeps(&self, slots: &[forwarder_common::Slot]) -> bool {
+    pub(super) fn any_keeps(&self, slots: &[forwarder_common::Slot]) -> bool {
         slots.iter().any(|slot| {
             self.state.keeps.contains(&slot.current())
                 || slot.is_changed() && self.state.keeps.contains(&slot.previous())

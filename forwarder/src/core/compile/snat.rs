@@ -38,7 +38,9 @@ impl Compilation<'_> {
             regions.keep(place.first, place.addresses.len() as u32);
         }
         for (key, (addresses, ports)) in wanted {
-            let Some(id) = self.state.snat_pools.get(&key) else { continue };
+            let Some(id) = self.state.snat_pools.get(&key) else {
+                continue;
+            };
             let count = addresses.len() as u32;
             // Other addresses go elsewhere, so that a pool changes in one store.
             let stays = old.get(&key).filter(|place| place.addresses == addresses);
@@ -50,15 +52,28 @@ impl Compilation<'_> {
                 continue;
             };
             let (port_low, port_high) = (ports.own.low.get(), ports.own.high.get());
-            self.tables.snat_pools.insert(id, SnatPool { first, count, port_low, port_high });
+            self.tables.snat_pools.insert(
+                id,
+                SnatPool {
+                    first,
+                    count,
+                    port_low,
+                    port_high,
+                },
+            );
             for (at, address) in (first..).zip(&addresses) {
                 self.tables.snat_addresses.insert(at, wide(*address));
                 let (low, high) = (ports.all.low.get(), ports.all.high.get());
                 let range = self.tables.snat_ranges.entry(*address);
                 let range = range.or_insert(PortRange { low, high });
-                *range = PortRange { low: range.low.min(low), high: range.high.max(high) };
+                *range = PortRange {
+                    low: range.low.min(low),
+                    high: range.high.max(high),
+                };
             }
-            self.state.snat_addresses.insert(key, SnatAddresses { first, addresses });
+            self.state
+                .snat_addresses
+                .insert(key, SnatAddresses { first, addresses });
         }
     }
 
@@ -69,7 +84,10 @@ impl Compilation<'_> {
             let key = SnatKey::Pool(pool.name.clone());
             wanted.insert(key, (pool.addresses.clone(), pool.ports));
         }
-        for ipv6 in [false, true].into_iter().filter(|ipv6| self.uses_automap(*ipv6)) {
+        for ipv6 in [false, true]
+            .into_iter()
+            .filter(|ipv6| self.uses_automap(*ipv6))
+        {
             for interface in &self.interfaces {
                 if let Some(address) = interface.address(ipv6) {
                     let interface = interface.config.name.clone();
@@ -87,12 +105,19 @@ impl Compilation<'_> {
             SnatKey::Automap { interface, .. } => format!("automap of {interface}"),
         };
         let limit = "there can be 256 SNAT pools and 4096 SNAT addresses";
-        self.notes.push(Note::NoRoom { what: "SNAT pool", name, limit });
+        self.notes.push(Note::NoRoom {
+            what: "SNAT pool",
+            name,
+            limit,
+        });
     }
 
     /// The pool of an interface's own address.
     pub(super) fn automap(&self, interface: &str, ipv6: bool) -> u32 {
-        let key = SnatKey::Automap { interface: interface.to_owned(), ipv6 };
+        let key = SnatKey::Automap {
+            interface: interface.to_owned(),
+            ipv6,
+        };
         self.snat_id(&key)
     }
 
@@ -107,6 +132,7 @@ impl Compilation<'_> {
 
     fn snat_id(&self, key: &SnatKey) -> u32 {
         let id = self.state.snat_pools.get(key);
-        id.filter(|id| self.tables.snat_pools.contains_key(id)).unwrap_or(NO_SNAT)
+        id.filter(|id| self.tables.snat_pools.contains_key(id))
+            .unwrap_or(NO_SNAT)
     }
 }

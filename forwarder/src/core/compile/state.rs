@@ -28,7 +28,11 @@ impl BackendKey {
     /// The key of a pool's backend.
     pub fn new(pool: &str, backend: &Backend) -> Self {
         let port = backend.port.map_or(0, u16::from);
-        Self { pool: pool.to_owned(), address: backend.address, port }
+        Self {
+            pool: pool.to_owned(),
+            address: backend.address,
+            port,
+        }
     }
 }
 
@@ -67,7 +71,10 @@ pub struct State {
 /// Ids of virtual servers (both families) and egress rules: the size of `VIRTUAL_SERVER_COUNTERS`
 /// is twice this (in, out).
 pub fn virtual_server_ids(limits: &Limits) -> u32 {
-    limits.virtual_servers.saturating_mul(2).saturating_add(2 * limits::EGRESS_PREFIXES as u32)
+    limits
+        .virtual_servers
+        .saturating_mul(2)
+        .saturating_add(2 * limits::EGRESS_PREFIXES as u32)
 }
 
 impl State {
@@ -122,7 +129,11 @@ impl State {
     /// Ends UDP's grace in tables that last changed `grace` or longer ago. The next compilation has
     /// the outcome in its tables.
     pub fn end_grace(&mut self, now: Duration, grace: Duration) {
-        for pool in self.pools.values_mut().filter(|pool| now >= pool.changed + grace) {
+        for pool in self
+            .pools
+            .values_mut()
+            .filter(|pool| now >= pool.changed + grace)
+        {
             if pool.slots.iter().any(|slot| slot.in_grace()) {
                 slots::end_grace(Arc::make_mut(&mut pool.slots));
             }

@@ -5,8 +5,8 @@ use forwarder_common::{Affinity, Egress, VipAddress, VirtualServer, protocol};
 
 use super::state::egress_name;
 use super::{Compilation, Note};
+use crate::config::Prefix;
 use crate::config::model::{self, Protocol, ServicePort};
-use crate::config::prefix::Prefix;
 use crate::core::key::{Network, Source, Vip};
 use crate::core::next_hop::Attached;
 
@@ -15,12 +15,22 @@ const NANOSECONDS: u32 = 1_000_000_000;
 impl Compilation<'_> {
     pub(super) fn virtual_servers(&mut self) {
         let model = self.model();
-        let servers = model.virtual_servers.iter().map(|server| server.name.clone());
-        let egress = model.egress.iter().map(|rule| egress_name(rule.source, &rule.interface));
+        let servers = model
+            .virtual_servers
+            .iter()
+            .map(|server| server.name.clone());
+        let egress = model
+            .egress
+            .iter()
+            .map(|rule| egress_name(rule.source, &rule.interface));
         let names: Vec<String> = servers.chain(egress).collect();
         for name in self.state.virtual_servers.assign(&names) {
             let limit = "raise limits.virtual_servers";
-            self.notes.push(Note::NoRoom { what: "virtual server", name, limit });
+            self.notes.push(Note::NoRoom {
+                what: "virtual server",
+                name,
+                limit,
+            });
         }
         for server in &model.virtual_servers {
             if let Some(id) = self.state.virtual_server(&server.name) {
@@ -30,10 +40,16 @@ impl Compilation<'_> {
     }
 
     fn virtual_server(&mut self, server: &model::VirtualServer, id: u32) {
-        let interfaces: Vec<Attached<'_>> =
-            server.interfaces.iter().filter_map(|name| self.interface(name)).collect();
+        let interfaces: Vec<Attached<'_>> = server
+            .interfaces
+            .iter()
+            .filter_map(|name| self.interface(name))
+            .collect();
         let ipv6 = server.address.is_ipv6();
-        for interface in interfaces.iter().filter(|interface| interface.address(ipv6).is_none()) {
+        for interface in interfaces
+            .iter()
+            .filter(|interface| interface.address(ipv6).is_none())
+        {
             self.notes.push(Note::NoOwnAddress {
                 virtual_server: server.name.clone(),
                 interface: interface.config.name.clone(),
@@ -67,13 +83,20 @@ impl Compilation<'_> {
         };
         self.tables.virtual_servers.insert(vip, entry);
         let known = self.tables.vip_addresses.entry(server.address);
-        let VipAddress { interfaces: served, answers } = known.or_default();
+        let VipAddress {
+            interfaces: served,
+            answers,
+        } = known.or_default();
         *served |= mask(&interfaces);
         *answers |= mask(&first_of_each_subnet(&interfaces, ipv6));
         for (prefixes, allowed) in [(&server.allow, true), (&server.deny, false)] {
             for prefix in prefixes {
                 let (address, length) = (prefix.address(), prefix.length());
-                let source = Source { virtual_server: id, address, length };
+                let source = Source {
+                    virtual_server: id,
+                    address,
+                    length,
+                };
                 self.tables.admission.insert(source, allowed);
             }
         }
@@ -84,7 +107,10 @@ impl Compilation<'_> {
         let Some(table) = server.action.pool().and_then(|name| self.state.pool(name)) else {
             return (0, 0);
         };
-        let members = table.members.as_ref().is_some_and(|members| !members.is_empty());
+        let members = table
+            .members
+            .as_ref()
+            .is_some_and(|members| !members.is_empty());
         if members || self.any_keeps(&table.slots) {
             (table.base, table.slots.len() as u32)
         } else {
@@ -94,12 +120,19 @@ impl Compilation<'_> {
 
     pub(super) fn egress(&mut self) {
         for rule in &self.model().egress {
-            let Some(interface) = self.interface(&rule.interface) else { continue };
-            let Some(id) = self.state.virtual_server(&egress_name(rule.source, &rule.interface))
+            let Some(interface) = self.interface(&rule.interface) else {
+                continue;
+            };
+            let Some(id) = self
+                .state
+                .virtual_server(&egress_name(rule.source, &rule.interface))
             else {
                 continue;
             };
-            let network = Network { address: rule.source.address(), length: rule.source.length() };
+            let network = Network {
+                address: rule.source.address(),
+                length: rule.source.length(),
+            };
             let entry = Egress {
                 ifindex: interface.device.ifindex,
                 snat_pool: self.snat_index(Some(&rule.snat)),
@@ -112,7 +145,9 @@ impl Compilation<'_> {
 }
 
 fn mask(interfaces: &[Attached<'_>]) -> u64 {
-    interfaces.iter().fold(0, |mask, interface| mask | 1 << interface.slot)
+    interfaces
+        .iter()
+        .fold(0, |mask, interface| mask | 1 << interface.slot)
 }
 
 /// The interfaces without those that share a subnet with an earlier one: a VIP has one MAC address
@@ -120,7 +155,9 @@ fn mask(interfaces: &[Attached<'_>]) -> u64 {
 fn first_of_each_subnet<'a>(interfaces: &[Attached<'a>], ipv6: bool) -> Vec<Attached<'a>> {
     let subnets = |interface: &Attached<'a>| -> Vec<Prefix> {
         let own = interface.addresses().iter();
-        own.map(|own| own.subnet).filter(|net| net.address().is_ipv6() == ipv6).collect()
+        own.map(|own| own.subnet)
+            .filter(|net| net.address().is_ipv6() == ipv6)
+            .collect()
     };
     let mut taken: Vec<Prefix> = Vec::new();
     let mut first = Vec::new();

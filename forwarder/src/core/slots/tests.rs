@@ -90,7 +90,10 @@ impl Lab {
                 backend: index(at),
             })
             .collect();
-        self.keeps = (0..states.len()).filter(|at| states[*at] != State::Down).map(index).collect();
+        self.keeps = (0..states.len())
+            .filter(|at| states[*at] != State::Down)
+            .map(index)
+            .collect();
         let table = table::build(&members, 1 << bits);
         let slots = transition(&self.slots, &table, |backend| self.keeps.contains(&backend));
         self.slots = slots;
@@ -117,7 +120,12 @@ impl Lab {
             }
         }
         let keeps = self.keeps.clone();
-        settle(&mut self.slots, true, |backend| keeps.contains(&backend), |at| excepted.contains(&at));
+        settle(
+            &mut self.slots,
+            true,
+            |backend| keeps.contains(&backend),
+            |at| excepted.contains(&at),
+        );
         assert_eq!(self.slots.len() as u32, size);
     }
 
@@ -188,12 +196,18 @@ fn new_flows_never_go_to_a_drained_backend() {
     lab.change(&[State::Up, State::Drained], 4);
     assert!(lab.slots.iter().all(|slot| slot.current() == 1));
     lab.change(&[State::Drained, State::Drained], 4);
-    assert!(lab.slots.iter().all(|slot| slot.current() == NOWHERE && slot.is_changed()));
+    assert!(
+        lab.slots
+            .iter()
+            .all(|slot| slot.current() == NOWHERE && slot.is_changed())
+    );
 }
 
 #[test]
 fn a_dead_backend_leaves_no_trace() {
-    let slots = transition(&[Slot::new(1), Slot::new(2)], &[2, 2], |backend| backend == 2);
+    let slots = transition(&[Slot::new(1), Slot::new(2)], &[2, 2], |backend| {
+        backend == 2
+    });
     assert_eq!(slots, [Slot::new(2), Slot::new(2)]);
 }
 
