@@ -132,6 +132,9 @@ codes! {
     Error AmbiguousInterface "ambiguous-interface" "Several interfaces could be meant: name one."
     // SNAT.
     Error OverlappingSnat "overlapping-snat" "Two SNAT pools, or a SNAT pool and automap, take the same ports of the same address."
+    Error SnatIsHostAddress "snat-is-host-address" "A SNAT pool has this host's own address: it would take the host's own connections."
+    Error AutomapSystemPorts "automap-system-ports" "Automap takes ports below 1024: the way in by SSH would be lost."
+    Warning AutomapEphemeralPorts "automap-ephemeral-ports" "Automap takes ports that the host uses for its own connections, by the kernel's default."
     Error SnatPortIsVip "snat-port-is-vip" "A SNAT pool takes an address and port that a virtual server has."
     Error AutomapPortIsVip "automap-port-is-vip" "Automap takes a port of an own address that a virtual server has."
     Error SnatFamily "snat-family" "The SNAT pool has no address of the family."
@@ -148,6 +151,7 @@ codes! {
     Error TooManyBackends "too-many-backends" "More backends than limits.backends."
     Error TooManyPrefixes "too-many-prefixes" "More allow and deny prefixes than there is room for."
     Error TooManyInterfaces "too-many-interfaces" "More interfaces than one daemon serves."
+    Error TooManyAddresses "too-many-addresses" "More own addresses than an interface is expected to have."
     Error TooManySnatPools "too-many-snat-pools" "More SNAT pools or addresses than there is room for."
     Error TooManyEgress "too-many-egress" "More egress rules than there is room for."
 }

@@ -129,6 +129,10 @@ impl Diagnostics {
         self.list.iter().any(|diagnostic| diagnostic.code == code)
     }
 
+    pub(super) fn retain(&mut self, keep: impl Fn(Code) -> bool) {
+        self.list.retain(|diagnostic| keep(diagnostic.code));
+    }
+
     /// Counts diagnostics that were not kept.
     pub(super) fn drop(&mut self, count: usize) {
         self.dropped += count;
@@ -146,6 +150,8 @@ impl Diagnostics {
 pub struct ConfigErrors {
     pub(super) file: String,
     pub(super) text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
     pub(super) list: Vec<Diagnostic>,
     pub(super) dropped: usize,
 }
@@ -156,6 +162,9 @@ impl ConfigErrors {
         ConfigErrors {
             file: file.to_owned(),
             text: text.to_owned(),
+            lines: std::iter::once(0)
+                .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+                .collect(),
             list,
             dropped,
         }
@@ -165,6 +174,7 @@ impl ConfigErrors {
         ConfigErrors {
             file: file.to_owned(),
             text: String::new(),
+            lines: Vec::new(),
             list: vec![diagnostic],
             dropped: 0,
         }
@@ -182,9 +192,22 @@ impl ConfigErrors {
 
     /// Line and column of a span, both from 1; `None` for the file as a whole.
     pub fn position(&self, span: Span) -> Option<(usize, usize)> {
-        let before = self.text.get(..span.start)?;
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
-        Some((line, 1 + before.get(start..)?.chars().count()))
+        if span.start > self.text.len() {
+            return None;
+        }
+        let line = self.lines.partition_point(|&start| start <= span.start);
+        let before = self
+            .text
+            .get(*self.lines.get(line.checked_sub(1)?)?..span.start)?;
+        Some((line, 1 + before.chars().count()))
+    }
+
+    /// The text of a line, counted from 1.
+    pub(super) fn line(&self, number: usize) -> &str {
+        let start = number.checked_sub(1).and_then(|at| self.lines.get(at));
+        let rest = start
+            .and_then(|start| self.text.get(*start..))
+            .unwrap_or("");
+        rest.lines().next().unwrap_or("")
     }
 }

@@ -10,6 +10,7 @@ mod code;
 mod diagnostic;
 pub mod model;
 mod prefix;
+mod reference;
 mod render;
 mod schema;
 mod section;

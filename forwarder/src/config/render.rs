@@ -71,7 +71,7 @@ impl ConfigErrors {
             return writeln!(f, "  --> {file}");
         };
         writeln!(f, "  --> {file}:{number}:{column}")?;
-        let line = self.text.lines().nth(number - 1).unwrap_or("");
+        let line = self.line(number);
         let length = line.chars().count();
         let marked = self.text.get(span.start..span.end).map_or(0, |text| {
             // Only the first line of what spans several is underlined.

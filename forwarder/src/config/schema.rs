@@ -82,7 +82,7 @@ section! {
         /// The word that the rest of the file uses.
         name: Name = Required, "\"outside\"";
         /// The kernel's name of the device.
-        device: PerNode<Device> = Required, "{ lb1 = \"eth0\", lb2 = \"ens5\" }";
+        device: PerNode<Device> = Required, "\"eth0\"";
         /// How packets leave that leave by the interface they came in by: `tx` sends them from the
         /// driver's receive queue, `redirect` through its transmit queues.
         transmit: PerNode<Transmit> = Default("\"auto\""), "\"redirect\"";

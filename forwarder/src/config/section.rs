@@ -50,6 +50,7 @@ pub(super) struct TableReader<'t, 'i, 'd> {
     title: &'static str,
     span: Span,
     asked: Vec<&'static str>,
+    missing: Vec<(&'static str, &'static str)>,
     out: &'d mut Diagnostics,
 }
 
@@ -65,6 +66,7 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
             title,
             span,
             asked: Vec::new(),
+            missing: Vec::new(),
             out,
         }
     }
@@ -74,6 +76,7 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
         &mut self,
         name: &'static str,
         presence: Presence,
+        example: &'static str,
     ) -> Option<Spanned<T>> {
         self.asked.push(name);
         if let Some(node) = self.table.get(name) {
@@ -82,11 +85,7 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
         }
         match presence {
             Presence::Required => {
-                let message = format!("{} lacks \"{name}\"", self.place());
-                self.out.push(
-                    Diagnostic::new(Code::MissingKey, self.span, message)
-                        .expected(format!("{name} = {}", T::shape())),
-                );
+                self.missing.push((name, example));
                 None
             }
             Presence::Optional(_) => None,
@@ -100,8 +99,21 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
         }
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports the keys that are missing, and those that nobody asked for.
     pub(super) fn finish(self) {
+        if !self.missing.is_empty() {
+            let names: Vec<&str> = self.missing.iter().map(|(name, _)| *name).collect();
+            let lines: Vec<String> = self
+                .missing
+                .iter()
+                .map(|(name, example)| format!("{name} = {example}"))
+                .collect();
+            let message = format!("{} lacks {}", self.place(), names.join(", "));
+            self.out.push(
+                Diagnostic::new(Code::MissingKey, self.span, message)
+                    .expected(format!("for example {}", lines.join(", "))),
+            );
+        }
         for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
             if self.asked.contains(&name) {
@@ -178,7 +190,7 @@ macro_rules! section {
                 let mut reader =
                     $crate::config::section::TableReader::new(table, $title, span, out);
                 let read = $name {
-                    $($key: reader.key(stringify!($key).trim_start_matches("r#"), $presence),)+
+                    $($key: reader.key(stringify!($key).trim_start_matches("r#"), $presence, $example),)+
                 };
                 reader.finish();
                 read
@@ -196,6 +208,10 @@ macro_rules! section {
             ) -> Option<Self> {
                 match node.get_ref().as_table() {
                     Some(table) => Some($name::from_table(table, node.span().into(), out)),
+                    None if out.is_full() => {
+                        out.drop(1);
+                        None
+                    }
                     None => {
                         out.push($crate::config::value::wrong_type(node, &Self::shape()));
                         None

@@ -87,6 +87,15 @@ impl<'d> View<'d, '_> {
         let allow_generic = self.pick(&section.allow_generic);
         let addresses = list(self.pick(&section.address));
         let gateways = list(self.pick(&section.gateway));
+        if let Some(extra) = addresses.get(limits::OWN_ADDRESSES) {
+            let message = format!(
+                "there are {} own addresses, the limit is {}",
+                addresses.len(),
+                limits::OWN_ADDRESSES
+            );
+            self.push(Code::TooManyAddresses, extra.span, message);
+            return None;
+        }
         let mut gateway4 = None;
         let mut gateway6 = None;
         for gateway in gateways {

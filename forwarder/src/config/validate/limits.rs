@@ -9,6 +9,9 @@ use super::super::diagnostic::{Diagnostic, Span};
 use super::super::model::Limits;
 use super::view::{View, entries};
 
+/// Own addresses of an interface; no cloud gives one more than 256.
+pub(super) const OWN_ADDRESSES: usize = 256;
+
 pub(super) const INTERFACES: usize = fixed::INTERFACES;
 
 impl View<'_, '_> {

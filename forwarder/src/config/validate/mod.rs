@@ -2,6 +2,7 @@
 //!
 //! A file is checked once for each node that it describes, because values may differ by node.
 
+mod action;
 mod egress;
 mod health_check;
 mod interface;
@@ -20,6 +21,12 @@ use super::model::Model;
 use super::schema::Document;
 use nodes::Nodes;
 use view::View;
+
+const UNUSED: [Code; 3] = [
+    Code::UnusedPool,
+    Code::UnusedSnatPool,
+    Code::UnusedHealthCheck,
+];
 
 /// The model of each node; `None` when there were errors, here or earlier.
 pub(super) fn models(document: &Document, out: &mut Diagnostics) -> Option<Vec<Model>> {
@@ -50,6 +57,8 @@ pub(super) fn models(document: &Document, out: &mut Diagnostics) -> Option<Vec<M
     }
     nodes.merge(found, out);
     if out.has_errors() {
+        // A misspelt name leaves unused what it should have named.
+        out.retain(|code| !UNUSED.contains(&code));
         None
     } else {
         models.into_iter().collect()

@@ -180,13 +180,8 @@ impl<'d> View<'d, '_> {
             }
         }
         let port = section.port.as_ref().map(|port| port.value);
-        let name = match (&section.name, port) {
-            (Some(name), _) => name.0.clone(),
-            (None, Some(port)) => SocketAddr::new(address, port.get()).to_string(),
-            (None, None) => address.to_string(),
-        };
         Some(model::Backend {
-            name,
+            name: backend_name(section, address),
             address,
             port,
             weight: u8::try_from(section.weight.as_ref()?.0).ok()?,
@@ -252,18 +247,9 @@ impl<'d> View<'d, '_> {
 
     /// No name and no address with port may come twice in one pool.
     fn check_twins(&mut self, section: &'d Spanned<schema::Pool>) {
-        let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut names: BTreeMap<String, Span> = BTreeMap::new();
         let mut targets: BTreeMap<(IpAddr, Option<NonZeroU16>), Span> = BTreeMap::new();
         for backend in entries(&section.backend) {
-            if let Some(name) = &backend.name
-                && let Some(first) = names.insert(&name.0, name.span)
-            {
-                let message = format!("the backend \"{}\" is defined twice in this pool", name.0);
-                self.out.push(
-                    Diagnostic::new(Code::DuplicateName, name.span, message)
-                        .note(first, "first defined here"),
-                );
-            }
             let Some(address) = &backend.address else {
                 continue;
             };
@@ -275,7 +261,26 @@ impl<'d> View<'d, '_> {
                         .note(first, "first given here")
                         .help("give one backend a larger weight instead"),
                 );
+                continue;
+            }
+            let name = backend_name(backend, address.value);
+            let span = backend.name.as_ref().map_or(address.span, |name| name.span);
+            let message = format!("the backend \"{name}\" is defined twice in this pool");
+            if let Some(first) = names.insert(name, span) {
+                self.out.push(
+                    Diagnostic::new(Code::DuplicateName, span, message)
+                        .note(first, "first defined here"),
+                );
             }
         }
+    }
+}
+
+/// The given name, else the address, with the port where one is given.
+fn backend_name(section: &schema::Backend, address: IpAddr) -> String {
+    match (&section.name, &section.port) {
+        (Some(name), _) => name.0.clone(),
+        (None, Some(port)) => SocketAddr::new(address, port.get()).to_string(),
+        (None, None) => address.to_string(),
     }
 }

@@ -70,11 +70,21 @@ impl View<'_, '_> {
         }
     }
 
-    /// Ports of one address are taken once, and never those of a virtual server.
+    /// Ports of one address are taken once, and never those of a virtual server or of this host.
     pub(super) fn check_snat_overlap(&mut self) {
+        let own: BTreeMap<IpAddr, Span> = self.own_addresses().into_iter().collect();
         let mut claims: BTreeMap<IpAddr, Vec<Claim>> = BTreeMap::new();
         for pool in &self.snat_pools {
             for address in &pool.addresses {
+                if let Some(host) = own.get(&address.value) {
+                    let message = format!("{} is this host's own address", address.value);
+                    self.out.push(
+                        Diagnostic::new(Code::SnatIsHostAddress, address.span, message)
+                            .note(*host, "the own address is given here")
+                            .help("snat = \"automap\" takes own addresses, with the ports of [automap]"),
+                    );
+                    continue;
+                }
                 claims.entry(address.value).or_default().push(Claim {
                     ports: pool.model.ports.all,
                     span: address.span,
@@ -84,7 +94,7 @@ impl View<'_, '_> {
             }
         }
         if let Some(ports) = self.automap_in_use() {
-            for (address, span) in self.own_addresses() {
+            for (address, span) in own {
                 let owner = "automap".to_owned();
                 let claim = Claim {
                     ports,
@@ -115,6 +125,26 @@ impl View<'_, '_> {
             for claim in &list {
                 self.check_claim(address, claim, services.get(&address));
             }
+        }
+    }
+
+    /// Automap shares an own address with the host: the host's ports are not for it.
+    pub(super) fn check_automap_ports(&mut self, ports: &Spanned<PortRange>) {
+        // The kernel's default of net.ipv4.ip_local_port_range.
+        let (low, high) = (ports.low.get(), ports.high.get());
+        if low < 1024 {
+            let message = format!(
+                "automap can't take ports below 1024, and {ports} does",
+                ports = ports.value
+            );
+            self.push(Code::AutomapSystemPorts, ports.span, message);
+        } else if low <= 60_999 && high >= 32_768 {
+            let message = format!("{} overlaps the host's own ports 32768-60999", ports.value);
+            self.out.push(
+                Diagnostic::new(Code::AutomapEphemeralPorts, ports.span, message).help(
+                    "choose another range, or move net.ipv4.ip_local_port_range away from it",
+                ),
+            );
         }
     }
 

@@ -195,12 +195,11 @@ impl<'d, 'o> View<'d, 'o> {
         let all = ports.value;
         let own = match self.node {
             Some(index) if self.nodes.0.len() == 2 => {
-                let half = super::snat_pool::half(all, index);
-                if half.is_none() {
+                if all.low == all.high {
                     let message = format!("two nodes can't share {all}");
                     self.push(Code::RangeTooSmall, ports.span, message);
                 }
-                half?
+                super::snat_pool::half(all, index)?
             }
             _ => all,
         };
@@ -209,6 +208,7 @@ impl<'d, 'o> View<'d, 'o> {
 
     fn automap_ports(&mut self) -> Option<SharedPorts> {
         let ports = self.document.automap.as_ref()?.ports.as_ref()?;
+        self.check_automap_ports(ports);
         self.share(ports)
     }
 }
