@@ -20,12 +20,6 @@ pub fn plan(actual: &Tables, desired: &Tables) -> Vec<Op> {
 }
 
 fn additions(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
-    let (wider, narrower): (Vec<_>, Vec<_>) = changed(&actual.interfaces, &desired.interfaces)
-        .partition(|(ifindex, entry)| !loses_flags(actual.interfaces.get(ifindex), entry));
-    let interface = |(&ifindex, &entry): (&u32, &Interface)| Op::Interface {
-        ifindex,
-        entry: Some(entry),
-    };
     ops.extend(
         changed(&actual.snat_addresses, &desired.snat_addresses).map(|(&index, &entry)| {
             Op::SnatAddress {
@@ -40,7 +34,7 @@ fn additions(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
             entry: Some(entry),
         }),
     );
-    ops.extend(wider.into_iter().map(interface));
+    ops.extend(interfaces(actual, desired, false));
     ops.extend(
         changed(&actual.backends, &desired.backends).map(|(&index, &entry)| Op::Backend {
             index,
@@ -90,7 +84,6 @@ fn additions(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
             }
         }),
     );
-    ops.extend(narrower.into_iter().map(interface));
 }
 
 fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
@@ -122,6 +115,7 @@ fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
             entry: None,
         }),
     );
+    ops.extend(interfaces(actual, desired, true));
     ops.extend(
         gone(&actual.slots, &desired.slots).map(|(&base, slots)| Op::FreeSlots {
             base,
@@ -148,9 +142,23 @@ fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
     );
 }
 
-/// An interface that stops doing something does so only when nothing needs it any more.
-fn loses_flags(old: Option<&Interface>, new: &Interface) -> bool {
-    old.is_some_and(|old| old.flags & !new.flags != 0)
+/// Changed interfaces: those that stop doing something, which they do when nothing needs it any
+/// more, or the others.
+fn interfaces<'a>(
+    actual: &'a Tables,
+    desired: &'a Tables,
+    narrower: bool,
+) -> impl Iterator<Item = Op> + 'a {
+    let is_narrower = |ifindex: &u32, new: &Interface| {
+        let old = actual.interfaces.get(ifindex);
+        old.is_some_and(|old| old.flags & !new.flags != 0)
+    };
+    changed(&actual.interfaces, &desired.interfaces)
+        .filter(move |(ifindex, entry)| is_narrower(ifindex, entry) == narrower)
+        .map(|(&ifindex, &entry)| Op::Interface {
+            ifindex,
+            entry: Some(entry),
+        })
 }
 
 fn changed<'a, K: Ord, V: PartialEq>(

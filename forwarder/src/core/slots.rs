@@ -67,6 +67,27 @@ fn next(old: Slot, backend: u32, keeps: impl Fn(u32) -> bool) -> Slot {
     Slot::changed(backend, current, keeps(current))
 }
 
+/// Whether [`forget`] has something to do.
+pub fn forgettable(slots: &[Slot], keeps: impl Fn(u32) -> bool) -> bool {
+    slots.iter().any(|slot| is_forgettable(*slot, &keeps))
+}
+
+/// Takes previous backends that keep no flows out of the slots, which stay changed. So no slot
+/// names a backend that is gone, whose index may one day be another's.
+pub fn forget(slots: &mut [Slot], keeps: impl Fn(u32) -> bool) {
+    for slot in slots
+        .iter_mut()
+        .filter(|slot| is_forgettable(**slot, &keeps))
+    {
+        *slot = Slot::changed(slot.current(), slot.current(), false);
+    }
+}
+
+fn is_forgettable(slot: Slot, keeps: impl Fn(u32) -> bool) -> bool {
+    let previous = slot.previous();
+    slot.is_changed() && previous != slot.current() && !keeps(previous)
+}
+
 /// Ends the time in which UDP stays with the previous backend. Returns whether anything changed.
 pub fn end_grace(slots: &mut [Slot]) -> bool {
     let mut any = false;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use forwarder_common::Slot;
+
 use super::state::PoolTable;
 use super::{BackendKey, Compilation, Note};
 use crate::config::model::Pool;
 use crate::core::allocate::Regions;
-use crate::core::slots::transition;
+use crate::core::slots::{forget, forgettable, transition};
 use crate::core::table::{self, Member};
 
 impl Compilation<'_> {
@@ -16,7 +18,8 @@ impl Compilation<'_> {
             .pools
             .iter()
             .map(|pool| table::size(pool.backends.len()));
-        let shift = table::shift(sizes, model.limits.table_slots);
+        // Half, so that there is room to make a table anew beside the old one.
+        let shift = table::shift(sizes, model.limits.table_slots / 2);
         if shift > 0 {
             self.notes.push(Note::SmallTables { shift });
         }
@@ -34,23 +37,14 @@ impl Compilation<'_> {
                 });
             }
             let size = table::scaled(table::size(pool.backends.len()), shift);
-            match self.pool_table(old.remove(&pool.name), members, size, &mut regions) {
-                Some(table) if table.slots.is_empty() => {}
-                Some(table) => {
-                    self.tables
-                        .slots
-                        .insert(table.base, Arc::clone(&table.slots));
-                    self.state.pools.insert(pool.name.clone(), table);
-                }
-                None => {
-                    let name = pool.name.clone();
-                    let limit = "raise limits.table_slots";
-                    self.notes.push(Note::NoRoom {
-                        what: "lookup table of pool",
-                        name,
-                        limit,
-                    });
-                }
+            let old = old.remove(&pool.name);
+            if let Some(table) = self.pool_table(pool, old, members, size, &mut regions)
+                && !table.slots.is_empty()
+            {
+                self.tables
+                    .slots
+                    .insert(table.base, Arc::clone(&table.slots));
+                self.state.pools.insert(pool.name.clone(), table);
             }
         }
     }
@@ -74,49 +68,73 @@ impl Compilation<'_> {
         members
     }
 
-    /// The pool's table; `None`: there is no room for it.
+    /// The pool's table, without slots if no backend takes or keeps flows; `None`: there is no room
+    /// for it.
     fn pool_table(
-        &self,
+        &mut self,
+        pool: &Pool,
         old: Option<PoolTable>,
         members: Vec<Member>,
-        size: u32,
+        mut size: u32,
         regions: &mut Regions,
     ) -> Option<PoolTable> {
-        if let Some(old) = &old
-            && old.size == size
-            && old.members.as_ref() == Some(&members)
-        {
-            return Some(old.clone());
-        }
         let keeps = |backend| self.state.keeps.contains(&backend);
-        let built = table::build(&members, size);
-        let before = old.as_ref().map_or(&[][..], |old| &old.slots);
-        let slots = if built.is_empty() && !self.any_keeps(before) {
-            before.to_vec()
-        } else {
-            transition(before, &built, keeps)
-        };
-        let changed = old
+        let same = old
             .as_ref()
-            .filter(|old| *old.slots == *slots)
-            .map_or(self.input.now, |old| old.changed);
-        let in_place = old
-            .filter(|old| old.slots.len() == slots.len())
-            .map(|old| old.base);
-        let length = slots.len() as u32;
-        let end = self.model().limits.table_slots;
-        let base = in_place.or_else(|| regions.take(length, end))?;
+            .is_some_and(|old| old.size == size && old.members == members);
+        let mut old = old.unwrap_or_default();
+        if same && !old.stale && !forgettable(&old.slots, keeps) {
+            return Some(old);
+        }
+        let mut slots = self.slots(&old, &members, size);
+        if slots.len() != old.slots.len() {
+            let end = self.model().limits.table_slots;
+            match regions.take(slots.len() as u32, end) {
+                Some(base) => old.base = base,
+                // Better a table of the wrong size than none; the next compilation tries again.
+                None if !old.slots.is_empty() => {
+                    size = old.slots.len() as u32;
+                    slots = self.slots(&old, &members, size);
+                    self.note_no_room(pool);
+                }
+                None => {
+                    self.note_no_room(pool);
+                    return None;
+                }
+            }
+        }
+        let changed = if same { old.changed } else { self.input.now };
         Some(PoolTable {
-            base,
+            base: old.base,
             slots: slots.into(),
             changed,
-            members: Some(members),
+            members,
             size,
+            stale: false,
         })
     }
 
+    fn slots(&self, old: &PoolTable, members: &[Member], size: u32) -> Vec<Slot> {
+        let keeps = |backend| self.state.keeps.contains(&backend);
+        if members.is_empty() && !self.any_keeps(&old.slots) {
+            return Vec::new();
+        }
+        let mut slots = transition(&old.slots, &table::build(members, size), keeps);
+        forget(&mut slots, keeps);
+        slots
+    }
+
+    fn note_no_room(&mut self, pool: &Pool) {
+        let (name, limit) = (pool.name.clone(), "raise limits.table_slots");
+        self.notes.push(Note::NoRoom {
+            what: "lookup table of pool",
+            name,
+            limit,
+        });
+    }
+
     /// Whether some backend still keeps flows of these slots.
-    pub(super) fn any_keeps(&self, slots: &[forwarder_common::Slot]) -> bool {
+    pub(super) fn any_keeps(&self, slots: &[Slot]) -> bool {
         slots.iter().any(|slot| {
             self.state.keeps.contains(&slot.current())
                 || slot.is_changed() && self.state.keeps.contains(&slot.previous())

@@ -17,7 +17,7 @@ use crate::core::key::wide;
 pub enum SnatKey {
     /// Of the file, by name.
     Pool(String),
-    /// An interface's own address.
+    /// An interface's own addresses.
     Automap {
         /// The interface's name.
         interface: String,
@@ -89,10 +89,12 @@ impl Compilation<'_> {
             .filter(|ipv6| self.uses_automap(*ipv6))
         {
             for interface in &self.interfaces {
-                if let Some(address) = interface.address(ipv6) {
+                let own = interface.addresses().iter().map(|own| own.address);
+                let addresses: Vec<IpAddr> = own.filter(|own| own.is_ipv6() == ipv6).collect();
+                if !addresses.is_empty() {
                     let interface = interface.config.name.clone();
                     let key = SnatKey::Automap { interface, ipv6 };
-                    wanted.insert(key, (vec![address], model.automap_ports));
+                    wanted.insert(key, (addresses, model.automap_ports));
                 }
             }
         }
@@ -112,7 +114,7 @@ impl Compilation<'_> {
         });
     }
 
-    /// The pool of an interface's own address.
+    /// The pool of an interface's own addresses.
     pub(super) fn automap(&self, interface: &str, ipv6: bool) -> u32 {
         let key = SnatKey::Automap {
             interface: interface.to_owned(),

@@ -37,7 +37,7 @@ impl BackendKey {
 }
 
 /// A pool's lookup table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolTable {
     /// First slot.
     pub base: u32,
@@ -45,9 +45,11 @@ pub struct PoolTable {
     pub slots: Arc<[Slot]>,
     /// When a slot last changed.
     pub changed: Duration,
-    /// Who is in it; with `size`, what the slots were made from. `None`: to be made again.
-    pub(super) members: Option<Vec<Member>>,
+    /// Who is in it; with `size`, what the slots were made from.
+    pub(super) members: Vec<Member>,
     pub(super) size: u32,
+    /// Slots have settled; perhaps fewer of them will do.
+    pub(super) stale: bool,
 }
 
 /// Where a SNAT pool's addresses are.
@@ -152,7 +154,7 @@ impl State {
             let quiet = now >= pool.changed + idle;
             let slots = Arc::make_mut(&mut pool.slots);
             if slots::settle(slots, quiet, keeps, |at| excepted(base + at)) {
-                pool.members = None;
+                pool.stale = true;
             }
         }
     }

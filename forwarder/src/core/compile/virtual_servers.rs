@@ -104,18 +104,8 @@ impl Compilation<'_> {
 
     /// Base and size of the pool's table; size 0: nobody takes or keeps flows.
     fn table_of(&self, server: &model::VirtualServer) -> (u32, u32) {
-        let Some(table) = server.action.pool().and_then(|name| self.state.pool(name)) else {
-            return (0, 0);
-        };
-        let members = table
-            .members
-            .as_ref()
-            .is_some_and(|members| !members.is_empty());
-        if members || self.any_keeps(&table.slots) {
-            (table.base, table.slots.len() as u32)
-        } else {
-            (table.base, 0)
-        }
+        let table = server.action.pool().and_then(|name| self.state.pool(name));
+        table.map_or((0, 0), |table| (table.base, table.slots.len() as u32))
     }
 
     pub(super) fn egress(&mut self) {

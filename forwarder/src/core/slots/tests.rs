@@ -97,6 +97,7 @@ impl Lab {
         let table = table::build(&members, 1 << bits);
         let slots = transition(&self.slots, &table, |backend| self.keeps.contains(&backend));
         self.slots = slots;
+        forget(&mut self.slots, |backend| self.keeps.contains(&backend));
         let keeps = &self.keeps;
         self.embryonic.retain(|_, backend| keeps.contains(backend));
         self.exceptions.retain(|_, backend| keeps.contains(backend));

@@ -1,0 +1,205 @@
+//! Random sequences of changes: every prefix of every plan is safe, and each plan arrives.
+
+use forwarder_common::{Mode, Slot};
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::plan::plan;
+use crate::core::slots::NOWHERE;
+use crate::core::tables::Tables;
+use crate::dataplane::DataPlane;
+use crate::dataplane::fake::Fake;
+
+/// What differs from the file.
+#[derive(Clone, Debug)]
+struct Change {
+    /// Bit per virtual server: there.
+    servers: u8,
+    /// Per backend of the first pools: state, weight, down, there.
+    backends: Vec<(u8, u8, bool, bool)>,
+    egress: bool,
+    /// Bit per device: there.
+    devices: u8,
+    snat_address: u8,
+    resolved: bool,
+    settle: bool,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let backend = (
+        0u8..4,
+        0u8..3,
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.7),
+    );
+    let backends = proptest::collection::vec(backend, 7);
+    let rest = (
+        any::<bool>(),
+        1u8..8,
+        1u8..4,
+        prop::bool::weighted(0.8),
+        any::<bool>(),
+    );
+    (any::<u8>(), backends, rest).prop_map(
+        |(servers, backends, (egress, devices, snat_address, resolved, settle))| Change {
+            servers,
+            backends,
+            egress,
+            devices,
+            snat_address,
+            resolved,
+            settle,
+        },
+    )
+}
+
+fn inputs(change: &Change) -> (Model, Facts, BTreeSet<BackendKey>) {
+    let mut model = model();
+    model.limits.table_slots = 1 << 11;
+    let mut down = BTreeSet::new();
+    let mut at = 0;
+    for pool in &mut model.pools {
+        let first = at;
+        for backend in &mut pool.backends {
+            let (state, weight, is_down, _) = change.backends[at];
+            at += 1;
+            backend.weight = weight;
+            backend.state = match state {
+                0 => BackendState::Drained,
+                1 => BackendState::Disabled,
+                _ => BackendState::Enabled,
+            };
+            if is_down {
+                down.insert(BackendKey::new(&pool.name, backend));
+            }
+        }
+        let mut position = first;
+        pool.backends.retain(|_| {
+            position += 1;
+            position - 1 == first || change.backends[position - 1].3
+        });
+    }
+    let mut bit = 0;
+    model.virtual_servers.retain(|_| {
+        bit += 1;
+        change.servers >> bit & 1 == 1
+    });
+    if !change.egress {
+        model.egress.clear();
+    }
+    model.snat_pools[0].addresses = (0..change.snat_address)
+        .map(|last| IpAddr::from([198, 51, 100, 200 + last]))
+        .collect();
+    let mut facts = facts(&model);
+    let mut bit = 0;
+    facts.devices.retain(|_, _| {
+        bit += 1;
+        change.devices >> (bit - 1) & 1 == 1
+    });
+    if !change.resolved {
+        facts.neighbours.clear();
+    }
+    (model, facts, down)
+}
+
+/// Nothing points at what is not there.
+fn assert_safe(tables: &Tables) {
+    let has_snat = |index: u32| index >= NO_SNAT || tables.snat_pools.contains_key(&index);
+    // An interface that only now appears, as the last NAT goes, need not have it.
+    let nat = tables.interfaces.is_empty()
+        || tables
+            .interfaces
+            .values()
+            .any(|entry| entry.flags & interface::flags::NAT != 0);
+    for (vip, server) in &tables.virtual_servers {
+        assert!(has_snat(server.snat_pool), "{vip}: no SNAT pool");
+        let mode = Mode::from_abi(server.mode).expect("a mode");
+        assert!(
+            !matches!(mode, Mode::Dnat | Mode::FullNat) || nat,
+            "{vip}: no NAT"
+        );
+        if server.table_size > 0 {
+            let slots = tables
+                .slots
+                .get(&server.table_base)
+                .unwrap_or_else(|| panic!("{vip}: no table"));
+            assert_eq!(slots.len(), server.table_size as usize, "{vip}");
+            for slot in slots.iter() {
+                let known = |index| index == NOWHERE || tables.backends.contains_key(&index);
+                assert!(
+                    known(slot.current()),
+                    "{vip}: no backend {}",
+                    slot.current()
+                );
+                assert!(
+                    !slot.is_changed() || known(slot.previous()),
+                    "{vip}: no previous"
+                );
+            }
+        }
+        assert!(tables.vip_addresses.contains_key(&vip.address) || server.id < u32::MAX);
+    }
+    for backend in tables.backends.values() {
+        assert!(backend.ifindex == 0 || tables.interfaces.contains_key(&backend.ifindex));
+        assert!(has_snat(backend.automap));
+    }
+    for entry in tables.interfaces.values() {
+        assert!(has_snat(entry.automap4) && has_snat(entry.automap6));
+    }
+    for rule in tables.egress.values() {
+        assert!(has_snat(rule.snat_pool) && tables.interfaces.contains_key(&rule.ifindex));
+    }
+    for pool in tables.snat_pools.values() {
+        assert!(
+            (pool.first..pool.first + pool.count).all(|at| tables.snat_addresses.contains_key(&at))
+        );
+    }
+    let mut end = 0;
+    for (base, slots) in &tables.slots {
+        assert!(*base >= end, "tables overlap");
+        end = base + slots.len() as u32;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_prefix_is_safe_and_every_plan_arrives(
+        changes in proptest::collection::vec(change(), 1..12),
+    ) {
+        let (first, ..) = inputs(&changes[0]);
+        let mut state = State::new(&first.limits);
+        let mut fake = Fake::default();
+        for (step, change) in (0u32..).zip(&changes) {
+            let (model, facts, down) = inputs(change);
+            let now = Duration::from_secs(60) * step;
+            let input = Input { model: &model, facts: &facts, down: &down, now };
+            let outcome = compile(input, &state);
+            for op in plan(&fake.tables, &outcome.tables) {
+                fake.apply(&op).expect("the fake takes it");
+                assert_safe(&fake.tables);
+            }
+            prop_assert!(fake.tables == outcome.tables, "the plan did not arrive");
+            prop_assert!(plan(&fake.tables, &outcome.tables).is_empty());
+            if !outcome.notes.iter().any(|note| matches!(note, Note::NoRoom { .. })) {
+                let again = compile(input, &outcome.state).tables;
+                let still = plan(&outcome.tables, &again);
+                prop_assert!(still.is_empty(), "a second compilation changes {}", still[0]);
+            }
+            state = outcome.state;
+            for index in outcome.lost {
+                prop_assert!(!state.keeps_flows(index));
+                for slots in fake.tables.slots.values() {
+                    let names = |slot: &Slot| slot.current() == index || slot.is_changed() && slot.previous() == index;
+                    prop_assert!(!slots.iter().any(names), "a slot names lost backend {}", index);
+                }
+                state.release(index);
+            }
+            if change.settle {
+                state.end_grace(now, Duration::from_secs(30));
+                state.settle(now, Duration::from_secs(30), |at| at % 3 == 0);
+            }
+        }
+    }
+}
