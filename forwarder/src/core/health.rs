@@ -146,7 +146,7 @@ impl Schedule {
 
 /// The fraction of `whole` that a number stands for.
 fn part(whole: Duration, number: u64) -> Duration {
-    let nanoseconds = whole.as_nanos() * u128::from(number) >> 64;
+    let nanoseconds = (whole.as_nanos() * u128::from(number)) >> 64;
     Duration::from_nanos(nanoseconds as u64)
 }
 

@@ -183,3 +183,69 @@ fn differing(old: &[Slot], new: &[Slot]) -> usize {
         .filter(|(at, slot)| old.get(*at) != Some(slot))
         .count()
 }
+
+#[cfg(test)]
+mod tests {
+    use forwarder_common::{Backend, VirtualServer};
+
+    use super::*;
+    use crate::core::key::Vip;
+
+    fn tables(backend: u32, base: u32) -> Tables {
+        let vip = Vip {
+            address: [203, 0, 113, 10].into(),
+            port: 80,
+            protocol: 6,
+        };
+        let server = VirtualServer {
+            table_base: base,
+            table_size: 1,
+            ..VirtualServer::default()
+        };
+        Tables {
+            virtual_servers: BTreeMap::from([(vip, server)]),
+            slots: BTreeMap::from([(base, Arc::from([Slot::new(backend)]))]),
+            backends: BTreeMap::from([(backend, Backend::default())]),
+            ..Tables::default()
+        }
+    }
+
+    fn shown(actual: &Tables, desired: &Tables) -> Vec<String> {
+        plan(actual, desired)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_pointed_at_comes_first_and_goes_last() {
+        assert_eq!(
+            shown(&tables(1, 0), &tables(2, 8)),
+            [
+                "set backend 2: 0.0.0.0, no flows, next hop unknown",
+                "set lookup table 8: 1 slots, 1 changed",
+                "set virtual server tcp 203.0.113.10:80: id 0, l2-dsr, 1 slots from 8, SNAT pool 0",
+                "remove lookup table 0",
+                "remove backend 1",
+            ]
+        );
+        assert_eq!(
+            shown(&tables(1, 0), &Tables::default()),
+            [
+                "remove virtual server tcp 203.0.113.10:80",
+                "remove lookup table 0",
+                "remove backend 1"
+            ]
+        );
+    }
+
+    #[test]
+    fn programs_read_plans_too() {
+        let op = serde_json::to_string(&Op::Backend {
+            index: 7,
+            entry: None,
+        });
+        let text = r#"{"op":"remove","table":"backend","key":"7","value":null}"#;
+        assert_eq!(op.expect("it serializes"), text);
+    }
+}

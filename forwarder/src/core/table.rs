@@ -83,6 +83,20 @@ impl Proposer {
         self.weight * u64::from(size - self.proposed)
     }
 
+    /// Takes the next slot if it is free; returns whether it was.
+    fn propose(&mut self, table: &mut [u32]) -> bool {
+        if self.wanted == 0 {
+            return false;
+        }
+        let slot = self.next(table.len() as u32) as usize;
+        let is_free = table[slot] == u32::MAX;
+        if is_free {
+            table[slot] = self.backend;
+            self.wanted -= 1;
+        }
+        is_free
+    }
+
     /// The next slot of its own order, in which each slot of `size` (a power of two) is once.
     ///
     /// Steps alone would do, but those of two members run in parallel for long stretches; mixed,
@@ -113,42 +127,38 @@ pub fn build(members: &[Member], size: u32) -> Vec<u32> {
     let mut proposers = proposers(members, size);
     let mut table = vec![u32::MAX; size as usize];
     let mut free = size;
-    let mut fastest = fastest(&proposers, size);
     while free > 0 {
-        let step = ONE.div_ceil(fastest.max(1));
-        fastest = 0;
-        let mut sated = false;
-        for proposer in &mut proposers {
-            let rate = proposer.rate(size);
-            fastest = fastest.max(rate);
-            proposer.credit += rate * step;
-            if proposer.credit < ONE || proposer.wanted == 0 {
-                continue;
+        proposers.retain(|proposer| proposer.wanted > 0);
+        let rates = proposers.iter().map(|proposer| proposer.rate(size));
+        let unit = ONE.div_ceil(rates.max().unwrap_or(1).max(1));
+        let mut credits: Vec<(u64, u64)> = proposers
+            .iter()
+            .map(|proposer| (proposer.credit, proposer.rate(size) * unit))
+            .collect();
+        // Rates change slowly; between looks at them this loop is an addition and a comparison.
+        for _ in 0..(size / 256).max(1) {
+            for (at, (credit, earned)) in credits.iter_mut().enumerate() {
+                *credit += *earned;
+                if *credit >= ONE {
+                    *credit -= ONE;
+                    let proposer = &mut proposers[at];
+                    if proposer.propose(&mut table) {
+                        free -= 1;
+                    }
+                    if proposer.wanted == 0 {
+                        *earned = 0;
+                    }
+                }
             }
-            proposer.credit -= ONE;
-            let slot = proposer.next(size);
-            let slot = &mut table[slot as usize];
-            if *slot == u32::MAX {
-                *slot = proposer.backend;
-                proposer.wanted -= 1;
-                free -= 1;
-                sated |= proposer.wanted == 0;
+            if free == 0 {
+                break;
             }
         }
-        if sated {
-            proposers.retain(|proposer| proposer.wanted > 0);
-            fastest = self::fastest(&proposers, size);
+        for (proposer, (credit, _)) in proposers.iter_mut().zip(credits) {
+            proposer.credit = credit;
         }
     }
     table
-}
-
-fn fastest(proposers: &[Proposer], size: u32) -> u64 {
-    proposers
-        .iter()
-        .map(|proposer| proposer.rate(size))
-        .max()
-        .unwrap_or(0)
 }
 
 /// The members in an order that their identity gives, with their shares.

@@ -66,3 +66,27 @@ impl DataPlane for Fake {
         Ok(self.counters.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fails_when_told_to_and_changes_nothing_then() {
+        let mut fake = Fake {
+            fails_after: Some(1),
+            ..Fake::default()
+        };
+        let op = |index| Op::SnatAddress {
+            index,
+            entry: Some([1, 0, 0, 0]),
+        };
+        assert!(fake.apply(&op(0)).is_ok());
+        let error = fake.apply(&op(1)).expect_err("it fails");
+        assert!(error.to_string().ends_with("injected failure"), "{error}");
+        assert_eq!(fake.tables.snat_addresses.len(), 1);
+        fake.count(0, Reason::L2Dsr, 60);
+        let counters = fake.counters().expect("counters");
+        assert_eq!(counters.interfaces[&(0, Reason::L2Dsr)].bytes, 60);
+    }
+}
