@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`. One file per task; a new one is a `mod`, a variant and an arm.
 
 mod command;
+mod demo;
 mod kernel;
 mod setup;
 mod test;
@@ -24,6 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Demo(demo::Options),
     Setup(setup::Options),
     Test(test::Options),
     Tidy(tidy::Options),
@@ -31,6 +33,7 @@ enum Task {
 
 fn run(task: &Task) -> Result<ExitCode> {
     match task {
+        Task::Demo(options) => demo::run(options),
         Task::Setup(options) => setup::run(options),
         Task::Test(options) => test::run(options),
         Task::Tidy(options) => tidy::run(options),

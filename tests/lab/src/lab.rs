@@ -26,6 +26,7 @@ impl Lab {
         }
         leftovers::remove_on_signal()?;
         leftovers::sweep();
+        let _making = leftovers::making();
         let prefix = leftovers::new_prefix();
         let directory = std::env::temp_dir().join(format!("{prefix}files"));
         fs::create_dir(&directory).with_context(|| format!("make {}", directory.display()))?;

@@ -4,8 +4,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,21 @@ pub(crate) fn new_prefix() -> String {
 
 pub(crate) fn namespace_path(name: &str) -> PathBuf {
     Path::new(NAMESPACES).join(name)
+}
+
+/// Held while a namespace, a directory or a process is made: whoever cleans up on a signal takes it for
+/// good, so that nothing is made behind its back.
+pub(crate) fn making() -> MutexGuard<'static, ()> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a signal has come: the labs are being removed and the process ends at once. What fails from
+/// now on is of no interest.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Ends the processes in a namespace and deletes it. Nothing to do is no error.
@@ -63,6 +78,8 @@ pub(crate) fn remove_on_signal() -> Result<()> {
             .map(|mut signals| {
                 thread::spawn(move || {
                     if let Some(signal) = signals.forever().next() {
+                        INTERRUPTED.store(true, Ordering::Relaxed);
+                        let _nothing_new = making();
                         let own = std::process::id();
                         remove_where(|pid| pid == own);
                         std::process::exit(128 + signal);

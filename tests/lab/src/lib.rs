@@ -12,6 +12,7 @@
 
 pub mod client;
 mod device;
+mod forwarder;
 
 mod iproute;
 mod lab;
@@ -24,7 +25,9 @@ pub mod site;
 mod switch;
 mod wait;
 
+pub use forwarder::{Forwarder, decapsulate, has_xdp};
 pub use lab::Lab;
+pub use leftovers::is_interrupted;
 pub use namespace::Namespace;
 pub use process::Process;
 pub use site::{Family, Site};

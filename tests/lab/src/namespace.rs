@@ -22,7 +22,9 @@ pub struct Namespace {
 impl Namespace {
     /// Makes the namespace with loopback up. `name` must not exist yet.
     pub(crate) fn create(name: String) -> Result<Self> {
+        let making = leftovers::making();
         ip(&["netns", "add", &name])?;
+        drop(making);
         let path = leftovers::namespace_path(&name);
         let file = match File::open(&path) {
             Ok(file) => file,

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::leftovers;
+
 /// A child process whose output goes to a file; killed when dropped.
 pub struct Process {
     child: Child,
@@ -18,6 +20,7 @@ impl Process {
     /// Starts `command`; standard output and error go to `log`.
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
         let file = File::create(log).with_context(|| format!("make {}", log.display()))?;
+        let _making = leftovers::making();
         let child = command
             .stdin(std::process::Stdio::null())
             .stdout(file.try_clone()?)

@@ -1,0 +1,134 @@
+//! The program under test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::namespace::Namespace;
+use crate::process::Process;
+use crate::wait::wait_until;
+
+/// Starting may take that long on a loaded machine: every map is made and every program verified.
+const START: Duration = Duration::from_secs(60);
+
+/// A running `forwarder run`; killed when dropped.
+pub struct Forwarder {
+    process: Process,
+    binary: PathBuf,
+    socket: PathBuf,
+    config: PathBuf,
+}
+
+impl Forwarder {
+    /// Writes `config` to a file in `directory`, starts `binary` on `host` and waits until it forwards.
+    ///
+    /// # Errors
+    /// When it ends or does not get ready: with its output.
+    pub fn start(binary: &Path, host: &Namespace, directory: &Path, config: &str) -> Result<Self> {
+        let file = directory.join("forwarder.toml");
+        let socket = directory.join("forwarder.sock");
+        fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
+        let mut command = host.command(binary);
+        command.arg("run").arg(&file).arg("--socket").arg(&socket);
+        let mut forwarder = Self {
+            process: Process::start(command, &directory.join("forwarder.log"))?,
+            binary: binary.to_owned(),
+            socket,
+            config: file,
+        };
+        let mut ended = None;
+        let ready = wait_until("`forwarder status` answers", START, || {
+            ended = forwarder.process.ended();
+            ended.is_some() || forwarder.status().is_ok()
+        });
+        if let Some(status) = ended {
+            bail!("`forwarder run` ended ({status}):\n{}", forwarder.log());
+        }
+        ready.with_context(|| format!("`forwarder run` says:\n{}", forwarder.log()))?;
+        Ok(forwarder)
+    }
+
+    /// `forwarder status -o json`.
+    pub fn status(&self) -> Result<Value> {
+        let output = self.ask(&["status", "-o", "json"])?;
+        serde_json::from_str(&output).context("`forwarder status` is not JSON")
+    }
+
+    /// `forwarder trace PACKET`, as people see it.
+    pub fn trace(&self, packet: &str) -> Result<String> {
+        self.ask(&["trace", packet])
+    }
+
+    /// The file it runs with.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The socket it listens on.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Sends SIGINT and waits for its end.
+    pub fn interrupt(&mut self) -> Result<ExitStatus> {
+        self.process.interrupt()
+    }
+
+    fn ask(&self, words: &[&str]) -> Result<String> {
+        let output = Command::new(&self.binary)
+            .args(words)
+            .arg("--socket")
+            .arg(&self.socket)
+            .output()
+            .with_context(|| format!("start {}", self.binary.display()))?;
+        ensure!(
+            output.status.success(),
+            "`forwarder {}` failed: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+/// Starts `forwarder backend` on a host, which takes tunnel headers off what `device` receives.
+pub fn decapsulate(
+    binary: &Path,
+    host: &Namespace,
+    device: &str,
+    directory: &Path,
+) -> Result<Process> {
+    let mut command = host.command(binary);
+    command.args(["backend", device]);
+    let log = directory.join(format!("{}.log", host.name()));
+    let mut process = Process::start(command, &log)?;
+    let mut ended = None;
+    wait_until("XDP is attached on the backend", START, || {
+        ended = process.ended();
+        ended.is_some() || has_xdp(host, device)
+    })?;
+    if let Some(status) = ended {
+        bail!(
+            "`forwarder backend {device}` ended ({status}):\n{}",
+            process.output()
+        );
+    }
+    Ok(process)
+}
+
+/// Whether an XDP program is attached to a device.
+pub fn has_xdp(host: &Namespace, device: &str) -> bool {
+    let shown = Command::new("ip")
+        .args(["-n", host.name(), "link", "show", device])
+        .output();
+    shown.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("prog/xdp"))
+}
