@@ -43,13 +43,14 @@ abi! {
         pub destination: A,
         /// New ports, source then destination.
         pub ports: u32,
-        /// How the packet leaves. Unused where the backend entry says it (forward, virtual server).
+        /// How the packet leaves. On the forward entry of a virtual server's flow, where the backend
+        /// says that: how the client's packets come in, mirrored (what the reply entry has).
         pub link: Link,
         /// Backend index, or [`NO_BACKEND`] for egress flows.
         pub backend: u32,
         /// Counter index of the virtual server or egress rule.
         pub id: u32,
-        /// `state::*`.
+        /// `state::*`; the MSS clamp, host order, in the high 16 bits (0: none).
         pub state: u32,
         /// When a packet last passed: seconds of the coarse monotonic clock.
         pub last_seen: u32,
@@ -67,6 +68,10 @@ abi! {
         pub protocol: u32,
     }
 }
+
+/// "Seconds" of [`Flow::last_seen`] are 2^30 ns of the coarse monotonic clock: a shift instead of a
+/// division in the packet path.
+pub const SECOND_SHIFT: u32 = 30;
 
 /// [`Flow::backend`] of a flow that has none.
 pub const NO_BACKEND: u32 = u32::MAX;

@@ -1,6 +1,6 @@
 //! The keyed flow hash: the same on both nodes of a pair, and in the daemon's `trace`.
 
-use crate::{Affinity, V4, V6};
+use crate::{Affinity, SnatPool, V4, V6};
 
 const M1: u64 = 0x9e37_79b9_7f4a_7c15;
 const M2: u64 = 0xd6e8_feb8_6659_fd93;
@@ -66,9 +66,10 @@ pub fn flow_hash<A: HashAddress>(
     key: HashKey,
 ) -> u32 {
     let (addresses, rest) = match affinity {
-        Affinity::FiveTuple => {
-            (A::pair(source, destination, key), (ports as u64) << 8 | protocol as u64)
-        }
+        Affinity::FiveTuple => (
+            A::pair(source, destination, key),
+            (ports as u64) << 8 | protocol as u64,
+        ),
         Affinity::Source => (A::single(source, key), 0),
         Affinity::SourceProtocol => (A::single(source, key), protocol as u64),
     };
@@ -79,4 +80,20 @@ pub fn flow_hash<A: HashAddress>(
 #[inline(always)]
 pub const fn slot_of(hash: u32, size: u32) -> u32 {
     ((hash as u64 * size as u64) >> 32) as u32
+}
+
+/// SNAT candidates that are tried for a new flow before it is refused.
+pub const SNAT_ATTEMPTS: u32 = 32;
+
+/// The `attempt`-th SNAT candidate of a flow: an index into the SNAT addresses, and a port in host
+/// order. `hash` is the flow's 5-tuple hash.
+#[inline(always)]
+pub const fn snat_candidate(hash: u32, attempt: u32, pool: &SnatPool) -> (u32, u16) {
+    let mut h = ((attempt as u64) << 32 | hash as u64).wrapping_mul(M2);
+    h ^= h >> 29;
+    h = h.wrapping_mul(M1);
+    let address = ((h >> 32) * pool.count as u64) >> 32;
+    let range = pool.port_high as u64 - pool.port_low as u64 + 1;
+    let port = ((h & 0xffff_ffff) * range) >> 32;
+    (pool.first + address as u32, pool.port_low + port as u16)
 }

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod hash;
 pub mod interface;
 pub mod limits;
+pub mod programs;
 pub mod reason;
 pub mod slot;
 pub mod trace;

@@ -29,7 +29,12 @@ impl Slot {
     #[inline(always)]
     pub const fn changed(current: u32, previous: u32, grace: bool) -> Self {
         let grace = if grace { GRACE } else { 0 };
-        Self((current as u64 & INDEX) | ((previous as u64 & INDEX) << PREVIOUS_SHIFT) | CHANGED | grace)
+        Self(
+            (current as u64 & INDEX)
+                | ((previous as u64 & INDEX) << PREVIOUS_SHIFT)
+                | CHANGED
+                | grace,
+        )
     }
 
     /// The backend that new flows take.

@@ -18,10 +18,10 @@ abi! {
 
     /// The trace of one packet, written by the trace programs only.
     pub struct TraceLog {
-        /// Entries in use.
+        /// Entries written.
         pub length: u32,
-        /// Zero.
-        pub reserved: u32,
+        /// The [`crate::Reason`] the packet ended in.
+        pub reason: u32,
         /// The entries, in order.
         pub entries: [TraceEntry; ENTRIES],
     }
@@ -63,10 +63,4 @@ stages! {
     Snat "snat" "value: port taken, host order; detail: tries.";
     Mtu "mtu" "value: packet length; detail: largest that fits.";
     Transmit "transmit" "value: egress interface index; detail: 1 for XDP_TX.";
-}
-
-impl Default for Stage {
-    fn default() -> Self {
-        Self::Interface
-    }
 }

@@ -110,8 +110,14 @@ pub enum Mode {
 
 impl Mode {
     /// Every mode, in ABI order.
-    pub const ALL: [Self; 6] =
-        [Self::L2Dsr, Self::IpipDsr, Self::GueDsr, Self::Dnat, Self::FullNat, Self::Local];
+    pub const ALL: [Self; 6] = [
+        Self::L2Dsr,
+        Self::IpipDsr,
+        Self::GueDsr,
+        Self::Dnat,
+        Self::FullNat,
+        Self::Local,
+    ];
 
     /// The word used in config, commands and metrics.
     pub const fn name(self) -> &'static str {

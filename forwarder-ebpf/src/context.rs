@@ -1,0 +1,55 @@
+//! What is carried along with a packet, and from one stage program to the next.
+
+use forwarder_common::{Link, Reason, VirtualServer};
+
+/// Everything a stage needs that is not in the packet. Plain words: it crosses tail calls in a map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// Where the packet came in.
+    pub ifindex: u32,
+    /// Bytes of the frame as it came in.
+    pub bytes: u32,
+    /// VLAN tags taken off, outer first (see [`forwarder_common::Link::tags`]).
+    pub tags: [u32; 2],
+    /// Ports; a later fragment has them from its first.
+    pub ports: u32,
+    /// The chosen backend.
+    pub backend: u32,
+    /// What fits, for the too-big stages.
+    pub mtu: u32,
+    /// The reason a packet sent from here ends in, as a number; 0: the mode's.
+    pub reason: u32,
+    /// 1 if `virtual_server` is filled in.
+    pub matched: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The virtual server that matched; without a match, id and SNAT pool of an egress flow to be made.
+    pub virtual_server: VirtualServer,
+    /// How the packet of such a flow leaves.
+    pub link: Link,
+}
+
+impl Context {
+    /// A frame that has just come in.
+    #[inline(always)]
+    pub fn new(ifindex: u32, bytes: u32) -> Self {
+        Self {
+            ifindex,
+            bytes,
+            ..Self::default()
+        }
+    }
+
+    /// Remembers that a forwarded packet ends in `icmp-error`, whatever the mode.
+    #[inline(always)]
+    pub fn mark_icmp_error(&mut self) {
+        self.reason = Reason::IcmpError as u32;
+    }
+
+    /// Whether this is an ICMP error on its way to a backend.
+    #[inline(always)]
+    pub const fn is_icmp_error(&self) -> bool {
+        self.reason == Reason::IcmpError as u32
+    }
+}

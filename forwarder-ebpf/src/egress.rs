@@ -1,0 +1,63 @@
+//! Egress SNAT: hosts behind us reach out under our address.
+
+use forwarder_common::virtual_server::AUTOMAP;
+use forwarder_common::{Interface, Link, Reason, VirtualServer, protocol};
+
+use crate::context::Context;
+use crate::link;
+use crate::lookup::{FamilyTables, Route};
+use crate::packet::Packet;
+use crate::pipeline::Stages;
+use crate::verdict::Step;
+
+/// A packet that belongs to no virtual server and no flow: if a rule has its source, the way out is asked
+/// of the kernel, and a flow is made.
+#[inline(always)]
+pub fn egress<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
+    packet: &mut P,
+    tables: &T,
+    _interface: &Interface,
+    context: &mut Context,
+) -> Step {
+    let mut headers = match F::parse(packet) {
+        Ok(headers) => headers,
+        Err(_) => return Reason::DropInternal.into(),
+    };
+    headers.ports = context.ports;
+    let Some(rule) = tables.egress(headers.source) else {
+        return Reason::PassNotOurs.into();
+    };
+    let key = headers.key();
+    let (link, mtu) = match tables.route(&key, context.ifindex, headers.length) {
+        Route::Found { link, mtu } if link.ifindex == rule.ifindex => (link, mtu),
+        Route::Unresolved { ifindex } if ifindex == rule.ifindex => {
+            tables.want_neighbour(ifindex, F::widen(headers.destination));
+            return Reason::DropNoNextHop.into();
+        }
+        _ => return Reason::PassNotOurs.into(),
+    };
+    if headers.protocol == protocol::TCP && !headers.is_syn() {
+        return Reason::DropNoFlow.into();
+    }
+    let automap = match tables.interface(link.ifindex) {
+        Some(out) if F::IS_V6 => out.automap6,
+        Some(out) => out.automap4,
+        None => return Reason::DropInternal.into(),
+    };
+    let pool = if rule.snat_pool == AUTOMAP {
+        automap
+    } else {
+        rule.snat_pool
+    };
+    context.virtual_server = VirtualServer {
+        id: rule.id,
+        snat_pool: pool,
+        ..Default::default()
+    };
+    context.link = Link {
+        tags: link::kept_tags(context, link.ifindex),
+        ..link
+    };
+    context.mtu = mtu;
+    Step::Next(F::NEW_FLOW_STAGE)
+}

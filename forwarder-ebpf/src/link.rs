@@ -1,0 +1,158 @@
+//! The link layer: VLAN tags off and on, MAC addresses, and the way out.
+
+use forwarder_common::{Interface, Link, Reason, Stage, interface};
+
+use crate::context::Context;
+use crate::header::{Ethernet, Macs, Vlan, ethertype};
+use crate::lookup::Tables;
+use crate::packet::Packet;
+use crate::verdict::{Action, Verdict};
+
+/// Offset of the EtherType, or of the first tag.
+const TYPE: usize = Macs::LENGTH;
+/// Bytes of a tag.
+const TAG: usize = 4;
+
+#[inline(always)]
+const fn is_tag(ethertype: u16) -> bool {
+    ethertype == ethertype::VLAN || ethertype == ethertype::QINQ
+}
+
+/// Takes up to two VLAN tags off, so that every later stage sees an untagged frame.
+///
+/// Returns the EtherType inside, or `None` (and an untouched packet) if there are more tags or the
+/// frame ends in one.
+#[inline(always)]
+pub fn untag<P: Packet>(packet: &mut P, context: &mut Context) -> Option<u16> {
+    let ethertype = packet.at::<Ethernet>(0)?.ethertype;
+    if !is_tag(ethertype) {
+        return Some(ethertype);
+    }
+    let outer = packet.at::<Vlan>(TYPE)?;
+    let (outer_tag, mut inside) = (outer.tag, outer.ethertype);
+    let mut tags = [outer_tag, 0];
+    if is_tag(inside) {
+        let inner = packet.at::<Vlan>(TYPE + TAG)?;
+        tags[1] = inner.tag;
+        inside = inner.ethertype;
+        if is_tag(inside) {
+            return None;
+        }
+        shift_macs(packet, 0, 2 * TAG)?;
+        packet.adjust_head(2 * TAG as i32)?;
+    } else {
+        shift_macs(packet, 0, TAG)?;
+        packet.adjust_head(TAG as i32)?;
+    }
+    context.tags = tags;
+    Some(inside)
+}
+
+#[inline(always)]
+fn shift_macs<P: Packet>(packet: &mut P, from: usize, to: usize) -> Option<()> {
+    let macs = *packet.at::<Macs>(from)?;
+    *packet.at_mut::<Macs>(to)? = macs;
+    Some(())
+}
+
+/// Puts tags on.
+#[inline(always)]
+fn tag<P: Packet>(packet: &mut P, tags: [u32; 2]) -> Option<()> {
+    if tags[0] == 0 {
+        return Some(());
+    }
+    if tags[1] != 0 {
+        packet.adjust_head(-2 * TAG as i32)?;
+        shift_macs(packet, 2 * TAG, 0)?;
+        packet.at_mut::<Vlan>(TYPE + TAG)?.tag = tags[1];
+    } else {
+        packet.adjust_head(-(TAG as i32))?;
+        shift_macs(packet, TAG, 0)?;
+    }
+    packet.at_mut::<Vlan>(TYPE)?.tag = tags[0];
+    Some(())
+}
+
+/// Makes a packet that is handed to the host exactly what it was.
+#[inline(always)]
+pub fn restore<P: Packet>(packet: &mut P, context: &Context, verdict: Verdict) -> Verdict {
+    match verdict.action {
+        Action::Pass if context.tags[0] != 0 => match tag(packet, context.tags) {
+            Some(()) => verdict,
+            None => Verdict::drop(Reason::DropInternal),
+        },
+        _ => verdict,
+    }
+}
+
+/// Sends the packet to `link`: MAC addresses, tags, and the way out.
+#[inline(always)]
+pub fn transmit<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    interface: &Interface,
+    context: &Context,
+    link: &Link,
+    reason: Reason,
+) -> Verdict {
+    let Some(ethernet) = packet.at_mut::<Ethernet>(0) else {
+        return Verdict::drop(Reason::DropInternal);
+    };
+    ethernet.destination = link.destination_mac;
+    ethernet.source = link.source_mac;
+    leave(
+        packet,
+        tables,
+        interface,
+        context,
+        link.ifindex,
+        link.tags,
+        reason,
+    )
+}
+
+/// Sends the packet, whose MAC addresses are right, out of `ifindex` with `tags`.
+#[inline(always)]
+pub fn leave<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    interface: &Interface,
+    context: &Context,
+    ifindex: u32,
+    tags: [u32; 2],
+    reason: Reason,
+) -> Verdict {
+    if tag(packet, tags).is_none() {
+        return Verdict::drop(Reason::DropNoHeadroom);
+    }
+    let same = ifindex == context.ifindex && interface.flags & interface::flags::TX != 0;
+    tables.note(Stage::Transmit, ifindex, same as u64);
+    let action = if same {
+        Action::Transmit
+    } else {
+        Action::Redirect(ifindex)
+    };
+    Verdict { action, reason }
+}
+
+/// The tags of a packet that leaves by `ifindex` and belongs to no NAT flow.
+#[inline(always)]
+pub const fn kept_tags(context: &Context, ifindex: u32) -> [u32; 2] {
+    if ifindex == context.ifindex {
+        context.tags
+    } else {
+        [0, 0]
+    }
+}
+
+/// The way back to whoever sent this frame.
+#[inline(always)]
+pub fn way_back<P: Packet>(packet: &P, interface: &Interface, context: &Context) -> Option<Link> {
+    let ethernet = packet.at::<Ethernet>(0)?;
+    Some(Link {
+        destination_mac: ethernet.source,
+        source_mac: interface.mac,
+        ifindex: context.ifindex,
+        tags: context.tags,
+    })
+}

@@ -1,0 +1,253 @@
+//! NAT: a new flow, its backend and its SNAT port.
+
+use forwarder_common::flow::{NO_BACKEND, state};
+use forwarder_common::hash::{SNAT_ATTEMPTS, flow_hash, snat_candidate};
+use forwarder_common::virtual_server::AUTOMAP;
+use forwarder_common::{
+    Affinity, Flow, FlowKey, Interface, Link, Mode, Reason, SnatPool, Stage, counter,
+};
+
+use crate::choose::{self, Age};
+use crate::context::Context;
+use crate::link;
+use crate::lookup::{Draft, FamilyTables};
+use crate::nat::{MSS_SHIFT, other_key};
+use crate::packet::Packet;
+use crate::parse::{destination_port, ports, source_port, swap};
+use crate::pipeline::{Stages, guard, remember};
+use crate::translate::{self, Translation};
+use crate::verdict::Step;
+
+/// How the first packet of a new flow leaves, and what its source may become.
+struct Plan {
+    link: Link,
+    mtu: u32,
+    /// The SNAT pool, if the source changes.
+    pool: Option<u32>,
+    reason: Reason,
+}
+
+/// Makes the flow of a packet for the virtual server in the context, or of egress SNAT if none matched,
+/// and sends the packet.
+#[inline(always)]
+pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
+    packet: &mut P,
+    tables: &T,
+    interface: &Interface,
+    context: &mut Context,
+) -> Step {
+    let mut headers = match F::parse(packet) {
+        Ok(headers) => headers,
+        Err(_) => return Reason::DropInternal.into(),
+    };
+    headers.ports = context.ports;
+    let Some(mut draft) = tables.draft() else {
+        return Reason::DropInternal.into();
+    };
+    let key = headers.key();
+    let plan = if context.matched != 0 {
+        to_backend::<F, T>(tables, context, headers.is_syn(), &key, &mut draft.flow)
+    } else {
+        Ok(outward::<F, T>(tables, context, &key, &mut draft.flow))
+    };
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(reason) => return reason.into(),
+    };
+    let checked = translate::check(packet, context, &headers, plan.link.ifindex, plan.mtu);
+    if let Err(step) = checked {
+        return step;
+    }
+    if let Err(reason) = guard(tables, &context.virtual_server) {
+        return reason.into();
+    }
+    let Some(way) = link::way_back(packet, interface, context) else {
+        return Reason::DropInternal.into();
+    };
+    if context.matched != 0 {
+        draft.flow.link = way;
+    }
+    draft.reply = Flow {
+        source: key.destination,
+        destination: key.source,
+        ports: swap(key.ports),
+        link: way,
+        state: draft.flow.state | state::REPLY,
+        ..draft.flow
+    };
+    if let Err(reason) = claim::<F, T>(tables, &key, &mut draft, plan.pool) {
+        return reason.into();
+    }
+    remember(tables, &headers);
+    let id = context.virtual_server.id;
+    tables.count_virtual_server(counter::index(id, counter::Direction::In), context.bytes);
+    if context.matched != 0 {
+        let index = counter::index(draft.flow.backend, counter::Direction::In);
+        tables.count_backend(index, context.bytes);
+    }
+    let translation = Translation {
+        source: draft.flow.source,
+        destination: draft.flow.destination,
+        ports: draft.flow.ports,
+        link: plan.link,
+        mss: (draft.flow.state >> MSS_SHIFT) as u16,
+        reason: plan.reason,
+    };
+    translate::send(packet, tables, interface, context, &headers, &translation)
+}
+
+/// A client's flow to a backend.
+#[inline(always)]
+fn to_backend<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    context: &Context,
+    begins: bool,
+    key: &FlowKey<F::Address>,
+    flow: &mut Flow<F::Address>,
+) -> Result<Plan, Reason> {
+    let server = &context.virtual_server;
+    let age = if begins { Age::New } else { Age::Older };
+    let index = choose::backend::<F, T>(tables, server, key, age)?;
+    let backend = tables.backend(index).ok_or(Reason::DropInternal)?;
+    tables.note(Stage::Backend, index, backend.ifindex as u64);
+    let full_nat = server.mode == Mode::FullNat as u8;
+    let port = match backend.port {
+        0 => destination_port(key.ports),
+        given => given,
+    };
+    let pool = if server.snat_pool == AUTOMAP {
+        backend.automap
+    } else {
+        server.snat_pool
+    };
+    *flow = Flow {
+        source: key.source,
+        destination: F::narrow(&backend.address),
+        ports: ports(source_port(key.ports), port),
+        link: Link::default(),
+        backend: index,
+        id: server.id,
+        state: server.mss << MSS_SHIFT | if full_nat { state::FULL_NAT } else { 0 },
+        last_seen: tables.now_seconds(),
+    };
+    Ok(Plan {
+        link: Link {
+            destination_mac: backend.destination_mac,
+            source_mac: backend.source_mac,
+            ifindex: backend.ifindex,
+            tags: link::kept_tags(context, backend.ifindex),
+        },
+        mtu: backend.mtu as u32,
+        pool: if full_nat { Some(pool) } else { None },
+        reason: if full_nat {
+            Reason::FullNat
+        } else {
+            Reason::Dnat
+        },
+    })
+}
+
+/// The flow of a host behind us to the outside; where that is, the egress stage has asked.
+#[inline(always)]
+fn outward<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    context: &Context,
+    key: &FlowKey<F::Address>,
+    flow: &mut Flow<F::Address>,
+) -> Plan {
+    *flow = Flow {
+        source: key.source,
+        destination: key.destination,
+        ports: key.ports,
+        link: context.link,
+        backend: NO_BACKEND,
+        id: context.virtual_server.id,
+        state: state::EGRESS,
+        last_seen: tables.now_seconds(),
+    };
+    Plan {
+        link: context.link,
+        mtu: context.mtu,
+        pool: Some(context.virtual_server.snat_pool),
+        reason: Reason::EgressSnat,
+    }
+}
+
+/// Writes both directions of a flow. With a SNAT pool, it gets a source address and port of it that
+/// no other flow to the same backend has; the reply entry is the claim on it.
+#[inline(always)]
+fn claim<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    key: &FlowKey<F::Address>,
+    draft: &mut Draft<F::Address>,
+    pool: Option<u32>,
+) -> Result<(), Reason> {
+    let claimed = match pool {
+        None => take::<F, T>(tables, key, draft),
+        Some(index) => match tables.snat_pool(index).filter(|pool| pool.count != 0) {
+            Some(pool) => search::<F, T>(tables, key, draft, pool),
+            None => false,
+        },
+    };
+    if !claimed {
+        return Err(Reason::DropSnatExhausted);
+    }
+    if T::WRITE && !tables.add_embryonic(key, &draft.flow) {
+        tables.remove_embryonic(&other_key(&draft.flow, key.protocol));
+        return Err(Reason::DropFlowTableFull);
+    }
+    Ok(())
+}
+
+/// Tries candidates until one is free.
+#[inline(always)]
+fn search<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    key: &FlowKey<F::Address>,
+    draft: &mut Draft<F::Address>,
+    pool: &SnatPool,
+) -> bool {
+    let hash = flow_hash(
+        key.source,
+        key.destination,
+        key.ports,
+        key.protocol as u8,
+        Affinity::FiveTuple,
+        tables.hash_key(),
+    );
+    for attempt in 0..SNAT_ATTEMPTS {
+        let (address, port) = snat_candidate(hash, attempt, pool);
+        let Some(address) = tables.snat_address(address) else {
+            return false;
+        };
+        draft.flow.source = F::narrow(address);
+        draft.flow.ports = ports(port.to_be(), destination_port(draft.flow.ports));
+        if take::<F, T>(tables, key, draft) {
+            tables.note(Stage::Snat, port as u32, attempt as u64 + 1);
+            return true;
+        }
+    }
+    false
+}
+
+/// Claims the reply key of a flow, unless another flow has it.
+#[inline(always)]
+fn take<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    key: &FlowKey<F::Address>,
+    draft: &Draft<F::Address>,
+) -> bool {
+    let other = other_key(&draft.flow, key.protocol);
+    if !T::WRITE {
+        return tables.established(&other).is_none() && tables.embryonic(&other).is_none();
+    }
+    if !tables.claim_embryonic(&other, &draft.reply) {
+        return false;
+    }
+    // A flow becomes established before its embryonic entry goes: asking in this order misses none.
+    if tables.established(&other).is_some() {
+        tables.remove_embryonic(&other);
+        return false;
+    }
+    true
+}

@@ -1,0 +1,181 @@
+//! The programs: an entry and its stages, in three variants.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::btf_maps::ProgramArray;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use forwarder_common::programs::StageProgram;
+use forwarder_common::{Interface, Reason, interface};
+use forwarder_ebpf::context::Context;
+use forwarder_ebpf::family::{FamilyV4, FamilyV6};
+use forwarder_ebpf::packet::Packet;
+use forwarder_ebpf::verdict::{Action, Step, Verdict};
+use forwarder_ebpf::{
+    answer, decapsulate, egress, icmp, link, nat, new_flow, pipeline, too_big, tunnel,
+};
+
+use crate::frame::Frame;
+use crate::maps::{
+    DEVICES, DEVICES_FRAGS, DecapsulationMaps, INTERFACES, Maps, SCRATCH, STAGES, STAGES_FRAGS,
+    STAGES_TRACE, count_decapsulated, count_reason,
+};
+
+/// A variant's program array.
+type Stages = ProgramArray<{ StageProgram::COUNT }>;
+
+/// The program's answer to the driver.
+///
+/// The kernel ties a devmap to programs with or without frags (`__bpf_prog_map_compatible`), so each kind
+/// has its own.
+#[inline(always)]
+fn end<const WRITE: bool, const FRAGS: bool, P: Packet>(
+    packet: &mut P,
+    interface: &Interface,
+    context: &Context,
+    verdict: Verdict,
+) -> u32 {
+    let verdict = link::restore(packet, context, verdict);
+    if WRITE {
+        count_reason(interface.slot, verdict.reason, context.bytes);
+    } else {
+        trace_end(verdict);
+    }
+    match verdict.action {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Transmit => xdp_action::XDP_TX,
+        Action::Redirect(_) if !WRITE => xdp_action::XDP_REDIRECT,
+        Action::Redirect(ifindex) if FRAGS => DEVICES_FRAGS
+            .redirect(ifindex, 0)
+            .unwrap_or(xdp_action::XDP_ABORTED),
+        Action::Redirect(ifindex) => DEVICES
+            .redirect(ifindex, 0)
+            .unwrap_or(xdp_action::XDP_ABORTED),
+    }
+}
+
+/// The reason stands at the end of a trace.
+#[inline(always)]
+fn trace_end(verdict: Verdict) {
+    if let Some(log) = crate::maps::TRACE.get_ptr_mut(0) {
+        // SAFETY: the trace's only writer is this run.
+        unsafe { (*log).reason = verdict.reason as u32 };
+    }
+}
+
+/// Ends the packet, or goes on in a stage program, which finds the context in the scratch.
+#[inline(always)]
+fn follow<const WRITE: bool, const FRAGS: bool, P: Packet>(
+    xdp: &XdpContext,
+    packet: &mut P,
+    interface: &Interface,
+    context: &Context,
+    stages: &Stages,
+    step: Step,
+) -> u32 {
+    let verdict = match step {
+        Step::Done(verdict) => verdict,
+        Step::Next(stage) => {
+            // SAFETY: the context is this program's; a tail call returns only when it fails.
+            unsafe { stages.tail_call(xdp, stage as u32) };
+            Verdict::drop(Reason::DropInternal)
+        }
+    };
+    end::<WRITE, FRAGS, P>(packet, interface, context, verdict)
+}
+
+/// An entry program.
+#[inline(always)]
+fn enter<const WRITE: bool, const FRAGS: bool>(xdp: &XdpContext, stages: &Stages) -> u32 {
+    let ifindex = xdp.ingress_ifindex() as u32;
+    let Some(interface) = INTERFACES.get(ifindex) else {
+        return xdp_action::XDP_PASS;
+    };
+    if interface.flags & interface::flags::ACTIVE == 0 {
+        return xdp_action::XDP_PASS;
+    }
+    let mut packet = Frame::<FRAGS>::new(xdp.ctx);
+    let tables = Maps::<WRITE> { context: xdp.ctx };
+    let mut context = Context::new(ifindex, packet.length());
+    let step = pipeline::enter(&mut packet, &tables, interface, &mut context);
+    if let Step::Next(_) = step
+        && let Some(scratch) = SCRATCH.get_ptr_mut(0)
+    {
+        // SAFETY: this CPU's own copy, read by the stage that runs next on it.
+        unsafe { *scratch = context };
+    }
+    follow::<WRITE, FRAGS, _>(xdp, &mut packet, interface, &context, stages, step)
+}
+
+/// A stage program: `$run` on what the stage before left in the scratch.
+macro_rules! stage {
+    ($xdp:ident, $stages:ident, $write:literal, $frags:literal, $run:expr) => {{
+        let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        // SAFETY: this CPU's own copy; nothing else uses it while this program runs.
+        let context: &mut Context = unsafe { &mut *scratch };
+        let Some(interface) = INTERFACES.get(context.ifindex) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        let mut packet = Frame::<$frags>::new($xdp.ctx);
+        let tables = Maps::<$write> { context: $xdp.ctx };
+        let step: Step = $run(&mut packet, &tables, interface, &mut *context);
+        follow::<$write, $frags, _>(&$xdp, &mut packet, interface, context, &$stages, step)
+    }};
+}
+
+/// One variant of the packet path. The names are those of `forwarder_common::programs`.
+macro_rules! program_set {
+    ($stages:ident, $write:literal, $frags:literal, [$($attribute:ident)?], $entry:ident,
+     $tunnel4:ident $tunnel6:ident $nat4:ident $nat6:ident $new_flow4:ident $new_flow6:ident
+     $egress4:ident $egress6:ident $icmp4:ident $icmp6:ident $answer:ident $too_big4:ident $too_big6:ident) => {
+        #[xdp $(($attribute))?]
+        pub fn $entry(xdp: XdpContext) -> u32 {
+            enter::<$write, $frags>(&xdp, &$stages)
+        }
+        program_set!(@stages $stages, $write, $frags, [$($attribute)?],
+            $tunnel4 => tunnel::tunnel::<FamilyV4, _, _>,
+            $tunnel6 => tunnel::tunnel::<FamilyV6, _, _>,
+            $nat4 => nat::nat::<FamilyV4, _, _>,
+            $nat6 => nat::nat::<FamilyV6, _, _>,
+            $new_flow4 => new_flow::new_flow::<FamilyV4, _, _>,
+            $new_flow6 => new_flow::new_flow::<FamilyV6, _, _>,
+            $egress4 => egress::egress::<FamilyV4, _, _>,
+            $egress6 => egress::egress::<FamilyV6, _, _>,
+            $icmp4 => icmp::icmp::<FamilyV4, _, _>,
+            $icmp6 => icmp::icmp::<FamilyV6, _, _>,
+            $answer => answer::answer,
+            $too_big4 => too_big::too_big::<FamilyV4, _, _>,
+            $too_big6 => too_big::too_big::<FamilyV6, _, _>,
+        );
+    };
+    (@stages $stages:ident, $write:literal, $frags:literal, $attribute:tt, $($name:ident => $run:expr,)*) => {$(
+        program_set!(@stage $stages, $write, $frags, $attribute, $name, $run);
+    )*};
+    (@stage $stages:ident, $write:literal, $frags:literal, [$($attribute:ident)?], $name:ident, $run:expr) => {
+        #[xdp $(($attribute))?]
+        pub fn $name(xdp: XdpContext) -> u32 {
+            stage!(xdp, $stages, $write, $frags, $run)
+        }
+    };
+}
+
+program_set!(STAGES, true, false, [], forwarder,
+    tunnel4 tunnel6 nat4 nat6 new_flow4 new_flow6 egress4 egress6 icmp4 icmp6 answer too_big4 too_big6);
+program_set!(STAGES_FRAGS, true, true, [frags], forwarder_frags,
+    tunnel4_frags tunnel6_frags nat4_frags nat6_frags new_flow4_frags new_flow6_frags
+    egress4_frags egress6_frags icmp4_frags icmp6_frags answer_frags too_big4_frags too_big6_frags);
+program_set!(STAGES_TRACE, false, false, [], trace,
+    tunnel4_trace tunnel6_trace nat4_trace nat6_trace new_flow4_trace new_flow6_trace
+    egress4_trace egress6_trace icmp4_trace icmp6_trace answer_trace too_big4_trace too_big6_trace);
+
+/// On a backend host: takes the tunnel off what the forwarder sent.
+#[xdp]
+pub fn decapsulate(xdp: XdpContext) -> u32 {
+    let mut packet = Frame::<false>::new(xdp.ctx);
+    let bytes = packet.length();
+    let taken = decapsulate::decapsulate(&mut packet, &DecapsulationMaps).is_some();
+    count_decapsulated(taken, bytes);
+    xdp_action::XDP_PASS
+}
