@@ -72,6 +72,8 @@ fn changed<F: Family, T: FamilyTables<F::Address>>(
     let write = T::WRITE && age != Age::Asked;
     if age == Age::New {
         if write {
+            // The ports may have been used before: what was kept for them is over.
+            tables.remove_exception(key);
             tables.add_embryonic_exception(key, slot.current());
         }
         return slot.current();

@@ -130,9 +130,13 @@ pub fn leave<P: Packet, T: Tables>(
     let action = if same {
         Action::Transmit
     } else {
-        Action::Redirect(ifindex)
+        Action::Redirect
     };
-    Verdict { action, reason }
+    Verdict {
+        action,
+        ifindex,
+        reason,
+    }
 }
 
 /// The tags of a packet that leaves by `ifindex` and belongs to no NAT flow.

@@ -152,6 +152,8 @@ pub trait FamilyTables<A>: Tables {
     fn embryonic_exception(&self, key: &FlowKey<A>) -> Option<u32>;
     /// Writes down that a flow keeps a backend.
     fn add_exception(&self, key: &FlowKey<A>, backend: u32);
+    /// Forgets what a flow kept.
+    fn remove_exception(&self, key: &FlowKey<A>);
     /// Writes down where a SYN went.
     fn add_embryonic_exception(&self, key: &FlowKey<A>, backend: u32);
 

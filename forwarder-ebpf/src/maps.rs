@@ -412,6 +412,11 @@ macro_rules! family_tables {
             }
 
             #[inline(always)]
+            fn remove_exception(&self, key: &FlowKey<$address>) {
+                let _ = $exceptions.remove(key);
+            }
+
+            #[inline(always)]
             fn add_embryonic_exception(&self, key: &FlowKey<$address>, backend: u32) {
                 let _ = $embryonic_exceptions.insert(key, backend, 0);
             }

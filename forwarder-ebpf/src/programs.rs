@@ -4,6 +4,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::ProgramArray;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::{debug, trace};
 use forwarder_common::programs::StageProgram;
 use forwarder_common::{Interface, Reason, interface};
 use forwarder_ebpf::context::Context;
@@ -23,12 +24,31 @@ use crate::maps::{
 /// A variant's program array.
 type Stages = ProgramArray<{ StageProgram::COUNT }>;
 
+/// Data-plane logging: nothing at all unless the level is raised at load, since the verifier deletes code
+/// behind a constant that is false.
+#[inline(always)]
+fn log(xdp: &XdpContext, context: &Context, verdict: Verdict) {
+    let reason = verdict.reason as u32;
+    if let Action::Drop = verdict.action {
+        debug!(
+            xdp,
+            "interface {}: {} bytes dropped, reason {}", context.ifindex, context.bytes, reason
+        );
+    } else {
+        trace!(
+            xdp,
+            "interface {}: {} bytes, reason {}", context.ifindex, context.bytes, reason
+        );
+    }
+}
+
 /// The program's answer to the driver.
 ///
 /// The kernel ties a devmap to programs with or without frags (`__bpf_prog_map_compatible`), so each kind
 /// has its own.
 #[inline(always)]
 fn end<const WRITE: bool, const FRAGS: bool, P: Packet>(
+    xdp: &XdpContext,
     packet: &mut P,
     interface: &Interface,
     context: &Context,
@@ -36,6 +56,7 @@ fn end<const WRITE: bool, const FRAGS: bool, P: Packet>(
 ) -> u32 {
     let verdict = link::restore(packet, context, verdict);
     if WRITE {
+        log(xdp, context, verdict);
         count_reason(interface.slot, verdict.reason, context.bytes);
     } else {
         trace_end(verdict);
@@ -44,12 +65,12 @@ fn end<const WRITE: bool, const FRAGS: bool, P: Packet>(
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Transmit => xdp_action::XDP_TX,
-        Action::Redirect(_) if !WRITE => xdp_action::XDP_REDIRECT,
-        Action::Redirect(ifindex) if FRAGS => DEVICES_FRAGS
-            .redirect(ifindex, 0)
+        Action::Redirect if !WRITE => xdp_action::XDP_REDIRECT,
+        Action::Redirect if FRAGS => DEVICES_FRAGS
+            .redirect(verdict.ifindex, 0)
             .unwrap_or(xdp_action::XDP_ABORTED),
-        Action::Redirect(ifindex) => DEVICES
-            .redirect(ifindex, 0)
+        Action::Redirect => DEVICES
+            .redirect(verdict.ifindex, 0)
             .unwrap_or(xdp_action::XDP_ABORTED),
     }
 }
@@ -81,7 +102,7 @@ fn follow<const WRITE: bool, const FRAGS: bool, P: Packet>(
             Verdict::drop(Reason::DropInternal)
         }
     };
-    end::<WRITE, FRAGS, P>(packet, interface, context, verdict)
+    end::<WRITE, FRAGS, P>(xdp, packet, interface, context, verdict)
 }
 
 /// An entry program.

@@ -11,8 +11,8 @@ pub enum Action {
     Drop,
     /// Send it back out of the interface it came in by.
     Transmit,
-    /// Send it out of another interface, by index.
-    Redirect(u32),
+    /// Send it out of [`Verdict::ifindex`].
+    Redirect,
 }
 
 /// An action and the one reason for it.
@@ -20,6 +20,10 @@ pub enum Action {
 pub struct Verdict {
     /// What the driver is told.
     pub action: Action,
+    /// Where a redirected packet leaves; 0 otherwise. Not inside [`Action`]: a payload that only one
+    /// variant has is an unwritten register in the others, which the verifier does not let a program
+    /// even copy (rustc 1.96, LLVM 22: `R3 !read_ok`).
+    pub ifindex: u32,
     /// Why.
     pub reason: Reason,
 }
@@ -30,6 +34,7 @@ impl Verdict {
     pub const fn pass(reason: Reason) -> Self {
         Self {
             action: Action::Pass,
+            ifindex: 0,
             reason,
         }
     }
@@ -39,6 +44,7 @@ impl Verdict {
     pub const fn drop(reason: Reason) -> Self {
         Self {
             action: Action::Drop,
+            ifindex: 0,
             reason,
         }
     }
