@@ -19,7 +19,7 @@ pub fn egress<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     _interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet) {
+    let mut headers = match F::parse(packet, tables) {
         Ok(headers) => headers,
         Err(_) => return Reason::DropInternal.into(),
     };

@@ -5,6 +5,7 @@ use forwarder_common::{Reason, V4, V6, protocol};
 
 use crate::checksum::{Change, fold};
 use crate::header::{Ethernet, Ipv4, Ipv6, ethertype};
+use crate::lookup::Tables;
 use crate::packet::Packet;
 use crate::parse::{self, Headers};
 
@@ -42,7 +43,7 @@ pub trait Family: Sized {
     fn widen(address: Self::Address) -> [u32; 4];
 
     /// Reads the headers of a packet, or says what is wrong with them.
-    fn parse<P: Packet>(packet: &P) -> Result<Headers<Self>, Reason>;
+    fn parse<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Headers<Self>, Reason>;
 
     /// The destination address, if the header is there at all.
     fn destination<P: Packet>(packet: &P) -> Option<Self::Address>;
@@ -100,7 +101,7 @@ impl Family for FamilyV4 {
     }
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P) -> Result<Headers<Self>, Reason> {
+    fn parse<P: Packet, T: Tables>(packet: &P, _tables: &T) -> Result<Headers<Self>, Reason> {
         parse::v4(packet)
     }
 
@@ -192,8 +193,8 @@ impl Family for FamilyV6 {
     }
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P) -> Result<Headers<Self>, Reason> {
-        parse::v6(packet)
+    fn parse<P: Packet, T: Tables>(packet: &P, tables: &T) -> Result<Headers<Self>, Reason> {
+        parse::v6(packet, tables)
     }
 
     #[inline(always)]

@@ -168,7 +168,7 @@ pub fn icmp<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let headers = match F::parse(packet) {
+    let headers = match F::parse(packet, tables) {
         Ok(headers) => headers,
         Err(_) => return Reason::DropInternal.into(),
     };

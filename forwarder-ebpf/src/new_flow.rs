@@ -36,7 +36,7 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet) {
+    let mut headers = match F::parse(packet, tables) {
         Ok(headers) => headers,
         Err(_) => return Reason::DropInternal.into(),
     };

@@ -115,7 +115,7 @@ fn ip<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet) {
+    let mut headers = match F::parse(packet, tables) {
         Ok(headers) => headers,
         Err(reason) => return fault::<F, P, T>(packet, tables, interface, reason).into(),
     };

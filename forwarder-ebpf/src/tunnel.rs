@@ -48,7 +48,7 @@ pub fn tunnel<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet) {
+    let mut headers = match F::parse(packet, tables) {
         Ok(headers) => headers,
         Err(_) => return Reason::DropInternal.into(),
     };
