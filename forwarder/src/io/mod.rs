@@ -1,1 +1,5 @@
-//! io
+//! Everything that touches the world: netlink, health checks, the clock.
+
+pub mod clock;
+pub mod health;
+pub mod netlink;

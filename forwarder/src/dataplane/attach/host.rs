@@ -1,0 +1,128 @@
+//! What the host must have before anything is touched.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The oldest kernel that the programs are tested on.
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+/// The host cannot run the data plane.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// Capabilities are missing.
+    #[error(
+        "missing {}: the daemon loads BPF programs and changes interfaces\n  \
+         run it as root, or give it these capabilities (systemd: AmbientCapabilities=)",
+        .0.join(", ")
+    )]
+    Capabilities(Vec<&'static str>),
+    /// The kernel is too old.
+    #[error("Linux {found} is too old: {}.{} or newer is needed", OLDEST_KERNEL.0, OLDEST_KERNEL.1)]
+    Kernel {
+        /// The running kernel's release.
+        found: String,
+    },
+    /// The kernel was built without something.
+    #[error("the kernel has no type information (/sys/kernel/btf/vmlinux): it was built without CONFIG_DEBUG_INFO_BTF")]
+    NoBtf,
+    /// Another daemon runs.
+    #[error("another forwarder daemon is running: it holds {}", .0.display())]
+    SecondDaemon(PathBuf),
+    /// The lock could not be taken.
+    #[error("{}: {source}", .path.display())]
+    Lock {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel's own files cannot be read.
+    #[error("{path}: {source}")]
+    Proc {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Checks capabilities and kernel.
+pub fn check() -> Result<(), HostError> {
+    let missing = missing_capabilities(&read("/proc/self/status")?);
+    if !missing.is_empty() {
+        return Err(HostError::Capabilities(missing));
+    }
+    let release = read("/proc/sys/kernel/osrelease")?;
+    if kernel_version(&release).is_none_or(|version| version < OLDEST_KERNEL) {
+        return Err(HostError::Kernel { found: release.trim().to_owned() });
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err(HostError::NoBtf);
+    }
+    Ok(())
+}
+
+fn read(path: &'static str) -> Result<String, HostError> {
+    fs::read_to_string(path).map_err(|source| HostError::Proc { path, source })
+}
+
+/// Which needed capabilities `/proc/self/status` does not show as effective.
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    const NET_ADMIN: u32 = 12;
+    const SYS_ADMIN: u32 = 21;
+    const PERFMON: u32 = 38;
+    const BPF: u32 = 39;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .unwrap_or(0);
+    let has = |bit: u32| effective & 1 << bit != 0;
+    // CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON.
+    [("CAP_BPF", BPF, true), ("CAP_NET_ADMIN", NET_ADMIN, false), ("CAP_PERFMON", PERFMON, true)]
+        .into_iter()
+        .filter(|(_, bit, in_sys_admin)| !(has(*bit) || *in_sys_admin && has(SYS_ADMIN)))
+        .map(|(name, _, _)| name)
+        .collect()
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Makes sure that no second daemon runs; the file stays locked as long as it is open.
+pub fn lock(path: &Path) -> Result<File, HostError> {
+    let failed = |source| HostError::Lock { path: path.to_owned(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(HostError::SecondDaemon(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_named() {
+        let missing = |bits: u64| missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"));
+        assert_eq!(missing(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
+        assert_eq!(missing(1 << 12 | 1 << 21), [""; 0]);
+        assert_eq!(missing(1 << 12 | 1 << 39), ["CAP_PERFMON"]);
+        assert_eq!(missing_capabilities("").len(), 3);
+    }
+
+    #[test]
+    fn kernel_versions() {
+        assert_eq!(kernel_version("6.1.0-38-amd64\n"), Some((6, 1)));
+        assert_eq!(kernel_version("5.15.0"), Some((5, 15)));
+        assert_eq!(kernel_version("6.18.5"), Some((6, 18)));
+        assert_eq!(kernel_version("x"), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! `BPF_MAP_LOOKUP_BATCH`: reads a hash map thousands of entries at a time.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use aya::Pod;
+
+/// Entries asked for at once, to begin with.
+const CHUNK: usize = 4096;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// The part of the kernel's `union bpf_attr` that batch commands use.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Calls `each` with every entry of a hash map, in chunks. Entries that come or go meanwhile may or
+/// may not be seen; none that stays is missed or seen twice, as a hash bucket is read as a whole.
+pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(&[K], &[V]),
+) -> io::Result<()> {
+    let mut keys = vec![K::default(); CHUNK];
+    let mut values = vec![V::default(); CHUNK];
+    let mut cursor: Option<u32> = None;
+    loop {
+        let (count, next) = match lookup(map, cursor, &mut keys, &mut values) {
+            // One bucket holds more than the chunk: nothing was read, ask again with more room.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                let room = keys.len() * 2;
+                keys.resize(room, K::default());
+                values.resize(room, V::default());
+                continue;
+            }
+            other => other?,
+        };
+        each(&keys[..count], &values[..count]);
+        match next {
+            Some(_) => cursor = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Reads one chunk: how many entries, and where to go on, if there is more.
+fn lookup<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    cursor: Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, Option<u32>)> {
+    let room = keys.len().min(values.len());
+    // Hash maps keep a bucket number of 4 bytes in the cursor.
+    let mut next = 0_u32;
+    let mut attr = BatchAttr {
+        in_batch: cursor.as_ref().map_or(0, |cursor| std::ptr::from_ref(cursor).addr() as u64),
+        out_batch: (&raw mut next).expose_provenance() as u64,
+        keys: keys.as_mut_ptr().expose_provenance() as u64,
+        values: values.as_mut_ptr().expose_provenance() as u64,
+        count: u32::try_from(room).unwrap_or(u32::MAX),
+        map_fd: map.as_raw_fd().unsigned_abs(),
+        ..BatchAttr::default()
+    };
+    // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of plain
+    // data, whose sizes are the map's (the callers' maps are opened with these types); the cursors
+    // hold 4 bytes, which is what hash maps use.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>())
+    };
+    let count = attr.count as usize;
+    if result == 0 {
+        return Ok((count, Some(next)));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // The end; what was read before it counts.
+        Some(libc::ENOENT) => Ok((count, None)),
+        _ => Err(error),
+    }
+}

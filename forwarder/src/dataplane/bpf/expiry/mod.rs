@@ -1,0 +1,130 @@
+//! Takes idle NAT flows out of the flow maps.
+
+mod decision;
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapError};
+use forwarder_common::{Flow, FlowKey, V4, V6};
+use log::{debug, warn};
+
+use super::batch::for_each_chunk;
+use crate::io::clock;
+pub use decision::Timeouts;
+use decision::{Stage, is_idle, partner_key};
+
+/// Pause between two walks.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// The running collector; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Expiry {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Expiry {
+    /// Starts a thread of its own: a walk over a million flows takes a while.
+    pub fn start(maps: FlowMaps, timeouts: Timeouts) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("flow-expiry".into()).spawn(move || {
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                match maps.expire(&timeouts, clock::coarse_monotonic()) {
+                    Ok(0) => (),
+                    Ok(expired) => debug!("{expired} idle flow entries removed"),
+                    Err(error) => warn!("idle flows could not be removed: {error}"),
+                }
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Expiry {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Handles of the flow maps, apart from the loader's.
+#[derive(Debug)]
+pub struct FlowMaps {
+    established4: OwnedFd,
+    established6: OwnedFd,
+    embryonic4: OwnedFd,
+    embryonic6: OwnedFd,
+}
+
+impl FlowMaps {
+    /// Duplicates of the four maps' descriptors.
+    pub fn new(
+        established4: BorrowedFd<'_>,
+        established6: BorrowedFd<'_>,
+        embryonic4: BorrowedFd<'_>,
+        embryonic6: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            established4: established4.try_clone_to_owned()?,
+            established6: established6.try_clone_to_owned()?,
+            embryonic4: embryonic4.try_clone_to_owned()?,
+            embryonic6: embryonic6.try_clone_to_owned()?,
+        })
+    }
+
+    /// One walk over all four: how many entries were removed.
+    pub fn expire(&self, timeouts: &Timeouts, now: Duration) -> io::Result<usize> {
+        let now = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let established = timeouts.of(Stage::Established);
+        let embryonic = timeouts.of(Stage::Embryonic);
+        Ok(walk::<V4>(&self.established4, now, &established)?
+            + walk::<V6>(&self.established6, now, &established)?
+            + walk::<V4>(&self.embryonic4, now, &embryonic)?
+            + walk::<V6>(&self.embryonic6, now, &embryonic)?)
+    }
+}
+
+fn walk<A>(fd: &OwnedFd, now: u32, timeouts: &decision::StageTimeouts) -> io::Result<usize>
+where
+    A: Copy + Default,
+    FlowKey<A>: Pod + Default,
+    Flow<A>: Pod + Default,
+{
+    let data = MapData::from_fd(fd.try_clone()?).map_err(io::Error::other)?;
+    let map = Map::from_map_data(data).map_err(io::Error::other)?;
+    let mut map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().map_err(io::Error::other)?;
+    let mut idle = Vec::new();
+    for_each_chunk(fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
+        let entries = keys.iter().zip(flows);
+        idle.extend(
+            entries
+                .filter(|(key, flow)| is_idle(key.protocol, flow, None, now, timeouts))
+                .map(|(key, flow)| (*key, *flow)),
+        );
+    })?;
+    let mut removed = 0;
+    for (key, flow) in idle {
+        let partner_key = partner_key(&key, &flow);
+        let partner = match map.get(&partner_key, 0) {
+            Ok(partner) => Some(partner),
+            Err(MapError::KeyNotFound) => None,
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        if is_idle(key.protocol, &flow, partner.as_ref(), now, timeouts) {
+            // The forward entry goes first: what it translates could no longer be answered.
+            let order = if decision::is_reply(&flow) { [partner_key, key] } else { [key, partner_key] };
+            for key in order {
+                removed += usize::from(map.remove(&key).is_ok());
+            }
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,140 @@
+//! Loads the embedded object.
+
+use aya::maps::ProgramArray;
+use aya::programs::{ProgramError, ProgramFd, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use forwarder_common::hash::HashKey;
+use forwarder_common::programs::{ProgramSet, StageProgram};
+use forwarder_common::{Reason, limits};
+use thiserror::Error;
+
+/// The eBPF object, aligned as an ELF reader wants it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_OBJECT"));
+
+/// The object does not load.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Maps could not be created, or the object is damaged.
+    #[error("the eBPF object cannot be loaded: {0}")]
+    Object(#[source] Box<EbpfError>),
+    /// The object lacks a program or map.
+    #[error("the eBPF object lacks {0}")]
+    Missing(String),
+    /// The kernel refused a program.
+    #[error("the kernel refuses program {name}: {source}")]
+    Program {
+        /// The program's name.
+        name: String,
+        /// What it said.
+        source: Box<ProgramError>,
+    },
+    /// A program array could not be filled.
+    #[error("stage programs cannot be linked: {0}")]
+    Stages(#[from] aya::maps::MapError),
+}
+
+/// Sizes of maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Virtual servers, and distinct VIPs, per family.
+    pub virtual_servers: u32,
+    /// Backends over all pools.
+    pub backends: u32,
+    /// Established NAT flows per family.
+    pub flows: u32,
+    /// Embryonic NAT flow entries per family.
+    pub embryonic: u32,
+    /// Lookup-table slots over all pools.
+    pub slots: u32,
+    /// Highest interface index of the host.
+    pub highest_ifindex: u32,
+}
+
+/// What the data plane is loaded with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Key of the flow hash.
+    pub hash_key: HashKey,
+    /// UDP destination port of GUE, host order.
+    pub gue_port: u16,
+    /// Sizes of maps.
+    pub sizes: Sizes,
+    /// Data-plane log level, 0 (off) to 5 (trace).
+    pub log_level: u8,
+}
+
+/// Creates the maps; programs are loaded by [`load_set`].
+pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
+    let Sizes { virtual_servers, backends, flows, embryonic, slots, highest_ifindex } = options.sizes;
+    let ifindexes = highest_ifindex.saturating_add(1).max(limits::IFINDEX as u32);
+    let interface_counters = (limits::INTERFACES * Reason::COUNT) as u32;
+    let gue_port = options.gue_port.to_be();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("HASH_KEY", &options.hash_key, true)
+        .override_global("GUE_PORT", &gue_port, true)
+        // Without logging calls in the programs the object has no level.
+        .override_global("AYA_LOG_LEVEL", &options.log_level, false);
+    for (map, entries) in [
+        ("INTERFACES", ifindexes),
+        ("DEVICES", ifindexes),
+        ("VIPS4", virtual_servers),
+        ("VIPS6", virtual_servers),
+        ("VIP_ADDRESSES4", virtual_servers),
+        ("VIP_ADDRESSES6", virtual_servers),
+        ("RATES", virtual_servers),
+        ("VIRTUAL_SERVER_COUNTERS", virtual_servers.saturating_mul(2)),
+        ("BACKENDS", backends),
+        ("BACKEND_COUNTERS", backends.saturating_mul(2)),
+        ("SLOTS", slots),
+        ("FLOWS4", flows.saturating_mul(2)),
+        ("FLOWS6", flows.saturating_mul(2)),
+        ("EMBRYONIC4", embryonic.saturating_mul(2)),
+        ("EMBRYONIC6", embryonic.saturating_mul(2)),
+        ("COUNTERS", interface_counters),
+    ] {
+        loader.map_max_entries(map, entries);
+    }
+    loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))
+}
+
+/// Loads an entry program and its stages, and links them. The set can then be attached or run.
+pub fn load_set(ebpf: &mut Ebpf, set: ProgramSet) -> Result<(), LoadError> {
+    let mut stages = Vec::with_capacity(StageProgram::COUNT);
+    for stage in StageProgram::ALL {
+        let name = format!("{}{}", stage.name(), set.suffix());
+        let program = load_program(ebpf, &name)?;
+        stages.push((*stage as u32, descriptor(program, &name)?));
+    }
+    load_program(ebpf, set.entry())?;
+    let array = ebpf.map_mut(set.stages()).ok_or_else(|| LoadError::Missing(set.stages().into()))?;
+    let mut array: ProgramArray<_> = array.try_into()?;
+    for (index, program) in &stages {
+        array.set(*index, program, 0)?;
+    }
+    Ok(())
+}
+
+fn descriptor(program: &Xdp, name: &str) -> Result<ProgramFd, LoadError> {
+    let refused = |source| LoadError::Program { name: name.to_owned(), source: Box::new(source) };
+    let fd = program.fd().map_err(refused)?;
+    fd.try_clone().map_err(|error| refused(ProgramError::IOError(error)))
+}
+
+/// Loads one XDP program.
+pub fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {
+    let program = program(ebpf, name)?;
+    program
+        .load()
+        .map_err(|source| LoadError::Program { name: name.to_owned(), source: Box::new(source) })?;
+    Ok(program)
+}
+
+/// A program of the object.
+pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {
+    let missing = || LoadError::Missing(format!("program {name}"));
+    ebpf.program_mut(name)
+        .ok_or_else(missing)?
+        .try_into()
+        .map_err(|source| LoadError::Program { name: name.to_owned(), source: Box::new(source) })
+}

@@ -1,0 +1,179 @@
+//! The data plane in the kernel.
+
+pub mod batch;
+pub mod expiry;
+mod forget;
+pub mod load;
+mod slots;
+mod stats;
+pub mod trace;
+mod write;
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::Ebpf;
+use aya::maps::{Map, MapError};
+use forwarder_common::programs::ProgramSet;
+use thiserror::Error;
+
+use super::attach::{AttachError, Attached, Attachments, Choice, Facts};
+use super::{ApplyError, Counters, DataPlane};
+use crate::core::op::Op;
+use crate::io::netlink::Netlink;
+use expiry::{Expiry, FlowMaps, Timeouts};
+use load::{LoadError, Options};
+use slots::Slots;
+use trace::{TraceError, Traced};
+
+/// The maps and programs of one daemon. Dropping it detaches and removes them all.
+#[derive(Debug)]
+pub struct Bpf {
+    // Declared in the order in which they must go: what uses the maps goes before the maps.
+    _expiry: Expiry,
+    slots: Slots,
+    attachments: Attachments,
+    ebpf: Ebpf,
+    traces: bool,
+}
+
+/// The data plane cannot be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The object does not load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The lookup tables cannot be mapped, or flow expiry not started.
+    #[error("the data plane cannot be set up: {0}")]
+    Io(#[from] io::Error),
+    /// Interfaces cannot be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+impl Bpf {
+    /// Creates maps and loads the program sets that the choices need. Nothing is attached yet.
+    pub fn load(options: &Options, choices: &[Choice]) -> Result<Self, StartError> {
+        let mut ebpf = load::open(options)?;
+        for (set, frags) in [(ProgramSet::Linear, false), (ProgramSet::Frags, true)] {
+            if choices.iter().any(|choice| choice.frags == frags) {
+                load::load_set(&mut ebpf, set)?;
+            }
+        }
+        let slots = Slots::map(fd(&ebpf, "SLOTS")?, options.sizes.slots as usize)?;
+        let flows = FlowMaps::new(
+            fd(&ebpf, "FLOWS4")?,
+            fd(&ebpf, "FLOWS6")?,
+            fd(&ebpf, "EMBRYONIC4")?,
+            fd(&ebpf, "EMBRYONIC6")?,
+        )?;
+        let expiry = Expiry::start(flows, Timeouts::default())?;
+        let attachments = Attachments::default();
+        Ok(Self { _expiry: expiry, slots, attachments, ebpf, traces: false })
+    }
+
+    /// The loaded object, for the data-plane logger.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Attaches to interfaces: all, or none.
+    pub fn attach(
+        &mut self,
+        netlink: &mut Netlink,
+        interfaces: &[(Facts, Choice)],
+    ) -> Result<&[Attached], StartError> {
+        for (facts, choice) in interfaces {
+            if let Err(error) = self.attachments.attach(&mut self.ebpf, netlink, facts, *choice) {
+                self.attachments.detach(&mut self.ebpf);
+                return Err(error.into());
+            }
+        }
+        Ok(&self.attachments.attached)
+    }
+
+    /// What is attached.
+    pub fn attached(&self) -> &[Attached] {
+        &self.attachments.attached
+    }
+
+    /// Detaches from every interface.
+    pub fn detach(&mut self) {
+        self.attachments.detach(&mut self.ebpf);
+    }
+
+    /// Runs a frame through the pipeline as if it had come in by `ifindex`; writes no map.
+    pub fn trace(&mut self, frame: &[u8], ifindex: u32) -> Result<Traced, TraceError> {
+        // The trace programs are loaded when the first trace is asked for.
+        if !self.traces {
+            load::load_set(&mut self.ebpf, ProgramSet::Trace)?;
+            self.traces = true;
+        }
+        trace::run(&mut self.ebpf, frame, ifindex)
+    }
+}
+
+impl Drop for Bpf {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+impl DataPlane for Bpf {
+    fn apply(&mut self, op: &Op) -> Result<(), ApplyError> {
+        write::apply(&mut self.ebpf, &self.slots, op)
+            .map_err(|error| ApplyError { op: op.to_string(), reason: describe(&error) })
+    }
+
+    fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
+        forget::backend(&mut self.ebpf, index).map_err(|error| ApplyError {
+            op: format!("forget backend {index}"),
+            reason: describe(&error),
+        })
+    }
+
+    fn counters(&self) -> Result<Counters, ApplyError> {
+        stats::read(&self.ebpf).map_err(|error| ApplyError {
+            op: "read counters".to_owned(),
+            reason: describe(&error),
+        })
+    }
+}
+
+/// An error with what caused it, on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// A map of the object.
+fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map, LoadError> {
+    ebpf.map(name).ok_or_else(|| LoadError::Missing(format!("map {name}")))
+}
+
+/// A map of the object, to change.
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError> {
+    ebpf.map_mut(name).ok_or_else(|| LoadError::Missing(format!("map {name}")))
+}
+
+/// A map's descriptor.
+fn fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
+    let data = match map(ebpf, name)? {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data) => data,
+        other => {
+            return Err(LoadError::Stages(MapError::InvalidName { name: format!("{other:?}") }));
+        }
+    };
+    Ok(data.fd().as_fd())
+}
