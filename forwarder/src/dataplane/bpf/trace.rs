@@ -70,6 +70,6 @@ pub fn run(ebpf: &mut Ebpf, frame: &[u8], ifindex: u32) -> Result<Traced, TraceE
         action: result.return_value,
         frame: out,
         entries: entries.collect(),
-        reason: log.reserved,
+        reason: log.reason,
     })
 }

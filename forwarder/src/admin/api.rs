@@ -1,0 +1,200 @@
+//! What goes over the socket.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes: whole frames as they came in.
+    pub bytes: u64,
+}
+
+impl From<forwarder_common::Counter> for Count {
+    fn from(counter: forwarder_common::Counter) -> Self {
+        Self { packets: counter.packets, bytes: counter.bytes }
+    }
+}
+
+/// Answer to `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// This node's name, where the file names nodes.
+    pub node: Option<String>,
+    /// The config file.
+    pub config: String,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Interfaces in the order of the file.
+    pub interfaces: Vec<Interface>,
+    /// Virtual servers in the order of the file.
+    pub virtual_servers: Vec<VirtualServer>,
+    /// Pools in the order of the file.
+    pub pools: Vec<Pool>,
+    /// What does not work at the moment; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The name in the file.
+    pub name: String,
+    /// The kernel's name.
+    pub device: String,
+    /// `native`, `generic` …; `None`: not attached.
+    pub mode: Option<String>,
+    /// Whether frames of several buffers are handled.
+    pub frags: bool,
+    /// The driver.
+    pub driver: String,
+    /// MAC address.
+    pub mac: String,
+    /// MTU, bytes.
+    pub mtu: u32,
+    /// Own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What became of the packets that came in by it; reasons without packets are left out.
+    pub reasons: Vec<ReasonCount>,
+}
+
+/// How often packets ended in a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// The reason's name.
+    pub reason: String,
+    /// How often.
+    #[serde(flatten)]
+    pub count: Count,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualServer {
+    /// The name in the file.
+    pub name: String,
+    /// VIP.
+    pub address: IpAddr,
+    /// Port; `any`: every port.
+    pub port: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Mode.
+    pub mode: String,
+    /// Pool; `None` in mode local.
+    pub pool: Option<String>,
+    /// From clients.
+    pub r#in: Count,
+    /// To clients; in the DSR modes replies do not pass here.
+    pub out: Count,
+}
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The name in the file.
+    pub name: String,
+    /// Backends in the order of the file.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The name in the file.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; `None`: the packet's.
+    pub port: Option<u16>,
+    /// Share of new flows.
+    pub weight: u8,
+    /// What the operator wants: `enabled`, `drained`, `disabled`.
+    pub state: String,
+    /// `up`, `down`, `checking`, or `unchecked`.
+    pub health: String,
+    /// Why the last health check failed.
+    pub health_error: Option<String>,
+    /// The way to it; `None`: not resolved.
+    pub next_hop: Option<NextHop>,
+    /// To the backend.
+    pub r#in: Count,
+    /// From the backend (NAT modes).
+    pub out: Count,
+}
+
+/// The way to a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// The device it leaves by.
+    pub device: String,
+    /// MAC address.
+    pub mac: String,
+}
+
+/// Body of `POST /v1/trace`: a packet in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceRequest {
+    /// `tcp`, `udp` or `icmp` (an echo request).
+    pub protocol: String,
+    /// Source address.
+    pub source: IpAddr,
+    /// Source port.
+    #[serde(default)]
+    pub source_port: u16,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Destination port.
+    #[serde(default)]
+    pub destination_port: u16,
+    /// The interface it comes in by: its name in the file, or the kernel's.
+    pub interface: String,
+    /// TCP flags; empty: `syn`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Length of the IP packet, bytes; `None`: headers only.
+    #[serde(default)]
+    pub size: Option<u16>,
+    /// TTL or hop limit.
+    #[serde(default)]
+    pub ttl: Option<u8>,
+}
+
+/// Answer to `POST /v1/trace`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The interface it came in by.
+    pub interface: String,
+    /// The stages in order.
+    pub stages: Vec<Stage>,
+    /// `pass`, `forward`, `answer` or `drop`.
+    pub outcome: String,
+    /// The reason's name.
+    pub reason: String,
+    /// What the reason means.
+    pub meaning: String,
+    /// What to look at next.
+    pub next: String,
+}
+
+/// A stage of a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name.
+    pub stage: String,
+    /// What it looked up and found.
+    pub found: String,
+}
+
+/// Body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: String,
+}

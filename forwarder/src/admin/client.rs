@@ -1,0 +1,98 @@
+//! Asks a running daemon.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::api::{Failure, Status, Trace, TraceRequest};
+
+/// How long the daemon has to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The daemon did not give what was asked for.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon answers at {}: {source}\n  is it running?  forwarder run CONFIG", .path.display())]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not allowed.
+    #[error("{}: permission denied; be root, or in the socket's group", .0.display())]
+    Denied(PathBuf),
+    /// The daemon says no.
+    #[error("{0}")]
+    Refused(String),
+    /// The conversation broke.
+    #[error("the daemon's answer cannot be read: {0}")]
+    Broken(String),
+}
+
+/// `GET /v1/status`.
+pub async fn status(socket: &Path) -> Result<Status, ClientError> {
+    request(socket, Method::GET, "/v1/status", None::<&()>).await
+}
+
+/// `POST /v1/trace`.
+pub async fn trace(socket: &Path, packet: &TraceRequest) -> Result<Trace, ClientError> {
+    request(socket, Method::POST, "/v1/trace", Some(packet)).await
+}
+
+async fn request<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<T, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+        _ => ClientError::NotRunning { path: socket.to_owned(), source },
+    })?;
+    match timeout(PATIENCE, exchange(stream, method, path, body)).await {
+        Ok(Ok((StatusCode::OK, bytes))) => {
+            serde_json::from_slice(&bytes).map_err(|error| ClientError::Broken(error.to_string()))
+        }
+        Ok(Ok((status, bytes))) => {
+            let failure: Option<Failure> = serde_json::from_slice(&bytes).ok();
+            Err(ClientError::Refused(failure.map_or_else(|| status.to_string(), |f| f.error)))
+        }
+        Ok(Err(error)) => Err(ClientError::Broken(error.to_string())),
+        Err(_) => Err(ClientError::Broken("it did not come in time".into())),
+    }
+}
+
+async fn exchange(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error>> {
+    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(hyper::header::HOST, "localhost")
+        .body(Full::new(Bytes::from(body)))?;
+    let asked = async move {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        Ok::<_, hyper::Error>((status, answer.into_body().collect().await?.to_bytes()))
+    };
+    let (answer, _) = tokio::join!(asked, connection);
+    Ok(answer?)
+}
