@@ -1,4 +1,7 @@
 //! The command line.
-fn main() {
-    println!("{}", env!("FORWARDER_OBJECT"));
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forwarder::cli::main()
 }

@@ -1,1 +1,87 @@
-//! node
+//! The one task that owns the data plane: events in, core, changes out.
+
+mod checks;
+mod frame;
+mod host;
+mod run;
+mod status;
+mod trace;
+
+pub use run::{Options, RunError, run};
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::{debug, error, info, warn};
+
+use crate::config::Model;
+use crate::core::compile::{Compiled, Input, Note, State, compile};
+use crate::core::plan::plan;
+use crate::core::tables::Tables;
+use crate::dataplane::DataPlane;
+use crate::dataplane::bpf::Bpf;
+use crate::io::clock;
+use checks::Checks;
+use host::Host;
+
+/// How long UDP stays with the previous backend after a change.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Everything that a running daemon holds.
+struct Node {
+    model: Model,
+    config: PathBuf,
+    started: Duration,
+    bpf: Bpf,
+    host: Host,
+    checks: Checks,
+    /// What the maps hold.
+    actual: Tables,
+    state: State,
+    notes: Vec<Note>,
+    /// Why the last pass did not go through.
+    failure: Option<String>,
+}
+
+impl Node {
+    /// Brings the maps to where they ought to be.
+    fn pass(&mut self) {
+        let now = clock::monotonic();
+        self.state.end_grace(now, GRACE);
+        let facts = self.host.facts(&self.model);
+        let down = self.checks.down();
+        let input = Input { model: &self.model, facts: &facts, down: &down, now };
+        let Compiled { tables, state, notes, lost } = compile(input, &self.state);
+        self.failure = self.apply(&tables, state, &lost).err();
+        if let Some(failure) = &self.failure {
+            error!("{failure}");
+        }
+        self.report(notes);
+    }
+
+    fn apply(&mut self, desired: &Tables, state: State, lost: &BTreeSet<u32>) -> Result<(), String> {
+        for op in plan(&self.actual, desired) {
+            debug!("{op}");
+            self.bpf.apply(&op).map_err(|error| error.to_string())?;
+            self.actual.apply(&op);
+        }
+        self.state = state;
+        for index in lost {
+            self.bpf.forget_backend(*index).map_err(|error| error.to_string())?;
+            self.state.release(*index);
+        }
+        Ok(())
+    }
+
+    /// Logs what is new, and what is over.
+    fn report(&mut self, notes: Vec<Note>) {
+        for note in notes.iter().filter(|note| !self.notes.contains(note)) {
+            warn!("{note}");
+        }
+        for note in self.notes.iter().filter(|note| !notes.contains(note)) {
+            info!("over: {note}");
+        }
+        self.notes = notes;
+    }
+}

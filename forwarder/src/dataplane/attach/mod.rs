@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::bpf::load::{self, LoadError};
 use crate::io::netlink::{Link, Netlink, XdpAttachment};
+pub use ethtool::driver;
 pub use choice::{Choice, Facts, choose};
 pub use features::Features;
 
@@ -154,7 +155,7 @@ pub fn examine(netlink: &mut Netlink, targets: &[Target]) -> Result<Vec<(Facts, 
             };
             let facts = Facts {
                 link: link.clone(),
-                driver: ethtool::driver(&link.name).unwrap_or_else(|| "unknown driver".into()),
+                driver: driver(&link.name).unwrap_or_else(|| "unknown driver".into()),
                 features: features.as_mut().and_then(|query| query.of(link.ifindex)),
                 allow_generic: target.allow_generic,
             };

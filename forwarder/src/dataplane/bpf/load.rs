@@ -38,6 +38,8 @@ pub enum LoadError {
 pub struct Sizes {
     /// Virtual servers, and distinct VIPs, per family.
     pub virtual_servers: u32,
+    /// Counters and rate guards: virtual servers of both families and egress rules.
+    pub virtual_server_ids: u32,
     /// Backends over all pools.
     pub backends: u32,
     /// Established NAT flows per family.
@@ -65,7 +67,15 @@ pub struct Options {
 
 /// Creates the maps; programs are loaded by [`load_set`].
 pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
-    let Sizes { virtual_servers, backends, flows, embryonic, slots, highest_ifindex } = options.sizes;
+    let Sizes {
+        virtual_servers,
+        virtual_server_ids,
+        backends,
+        flows,
+        embryonic,
+        slots,
+        highest_ifindex,
+    } = options.sizes;
     let ifindexes = highest_ifindex.saturating_add(1).max(limits::IFINDEX as u32);
     let interface_counters = (limits::INTERFACES * Reason::COUNT) as u32;
     let gue_port = options.gue_port.to_be();
@@ -82,8 +92,8 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
         ("VIPS6", virtual_servers),
         ("VIP_ADDRESSES4", virtual_servers),
         ("VIP_ADDRESSES6", virtual_servers),
-        ("RATES", virtual_servers),
-        ("VIRTUAL_SERVER_COUNTERS", virtual_servers.saturating_mul(2)),
+        ("RATES", virtual_server_ids),
+        ("VIRTUAL_SERVER_COUNTERS", virtual_server_ids.saturating_mul(2)),
         ("BACKENDS", backends),
         ("BACKEND_COUNTERS", backends.saturating_mul(2)),
         ("SLOTS", slots),

@@ -1,0 +1,43 @@
+//! `forwarder run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use env_logger::Env;
+use log::Level;
+
+use super::SocketArgument;
+use crate::node;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The config file
+    config: PathBuf,
+    /// This node's name, where the file names nodes
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    #[command(flatten)]
+    socket: SocketArgument,
+    /// Log what the data plane does with packets, down to this level: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL")]
+    log_dataplane: Option<Level>,
+}
+
+pub async fn run(arguments: Run) -> Result<ExitCode> {
+    // The level of our own messages is set by RUST_LOG; the data plane's by its option.
+    let mut logger = env_logger::Builder::from_env(Env::default().default_filter_or("info"));
+    if let Some(level) = arguments.log_dataplane {
+        logger.filter_module("forwarder_xdp", level.to_level_filter());
+    }
+    logger.init();
+    node::run(node::Options {
+        config: arguments.config,
+        node: arguments.node,
+        socket: arguments.socket.socket,
+        log_dataplane: arguments.log_dataplane,
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}

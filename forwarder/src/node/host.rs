@@ -1,0 +1,201 @@
+//! The host's side, mirrored from netlink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use log::{debug, info};
+
+use crate::config::model::InterfaceAddress;
+use crate::config::{Model, Prefix};
+use crate::core::facts::{Device, Facts, Route};
+use crate::core::next_hop::{neighbours_wanted, routes_wanted};
+use crate::dataplane::attach;
+use crate::io::clock;
+use crate::io::netlink::{Address, Change, Link, Neighbour, NeighbourState, Netlink};
+
+/// How often a neighbour that answers is asked again.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// What the kernel said last.
+#[derive(Debug)]
+pub struct Host {
+    pub netlink: Netlink,
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    routes: BTreeMap<IpAddr, Route>,
+    neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
+    drivers: BTreeMap<String, String>,
+    /// Next hops in use, with the time of the last probe.
+    watched: BTreeMap<(u32, IpAddr), Duration>,
+}
+
+impl Host {
+    /// Reads everything.
+    pub fn read(mut netlink: Netlink) -> io::Result<Self> {
+        let links = netlink.links()?;
+        let addresses = netlink.addresses()?;
+        let neighbours = by_key(netlink.neighbours()?);
+        Ok(Self {
+            netlink,
+            links,
+            addresses,
+            routes: BTreeMap::new(),
+            neighbours,
+            drivers: BTreeMap::new(),
+            watched: BTreeMap::new(),
+        })
+    }
+
+    /// The highest interface index.
+    pub fn highest_ifindex(&self) -> u32 {
+        self.links.iter().map(|link| link.ifindex).max().unwrap_or(0)
+    }
+
+    /// The kernel's name of an interface.
+    pub fn device(&self, ifindex: u32) -> Option<&str> {
+        self.links.iter().find(|link| link.ifindex == ifindex).map(|link| link.name.as_str())
+    }
+
+    /// Takes in a change; whether it may matter.
+    pub fn note(&mut self, change: Change) -> io::Result<bool> {
+        match change {
+            Change::Link => self.links = self.netlink.links()?,
+            Change::Address => self.addresses = self.netlink.addresses()?,
+            Change::Route => (),
+            Change::Lost => self.read_again()?,
+            Change::Neighbour(neighbour) => return Ok(self.neighbour(neighbour)),
+            Change::NeighbourGone(neighbour) => {
+                let key = (neighbour.ifindex, neighbour.address);
+                self.neighbours.remove(&key);
+                return Ok(self.watched.contains_key(&key));
+            }
+        }
+        self.routes.clear();
+        Ok(true)
+    }
+
+    /// Reads everything again.
+    pub fn read_again(&mut self) -> io::Result<()> {
+        self.links = self.netlink.links()?;
+        self.addresses = self.netlink.addresses()?;
+        self.neighbours = by_key(self.netlink.neighbours()?);
+        self.routes.clear();
+        Ok(())
+    }
+
+    fn neighbour(&mut self, neighbour: Neighbour) -> bool {
+        let key = (neighbour.ifindex, neighbour.address);
+        let before = self.neighbours.insert(key, neighbour);
+        if !self.watched.contains_key(&key) {
+            return false;
+        }
+        self.keep_fresh(key);
+        let mac = before.and_then(|before| before.mac);
+        if mac != neighbour.mac {
+            info!("next hop {}: {:02x?} -> {:02x?}", neighbour.address, mac, neighbour.mac);
+        }
+        mac != neighbour.mac
+    }
+
+    /// What core wants to know for a model. Starts to follow the next hops that it needs.
+    pub fn facts(&mut self, model: &Model) -> Facts {
+        let mut facts = Facts { devices: self.devices(model), ..Facts::default() };
+        for address in routes_wanted(model, &facts) {
+            if !self.routes.contains_key(&address)
+                && let Ok(Some(route)) = self.netlink.route(address, None)
+            {
+                let route = Route { ifindex: route.ifindex, gateway: route.gateway };
+                self.routes.insert(address, route);
+            }
+        }
+        facts.routes.clone_from(&self.routes);
+        self.watch(&neighbours_wanted(model, &facts));
+        facts.neighbours = self
+            .watched
+            .keys()
+            .filter_map(|key| Some((*key, self.neighbours.get(key)?.mac?)))
+            .collect();
+        facts
+    }
+
+    fn devices(&mut self, model: &Model) -> BTreeMap<String, Device> {
+        let mut devices = BTreeMap::new();
+        for interface in &model.interfaces {
+            let Some(link) = self.links.iter().find(|link| link.name == interface.device) else {
+                continue;
+            };
+            let Some(mac) = link.mac else { continue };
+            let driver = self
+                .drivers
+                .entry(link.name.clone())
+                .or_insert_with(|| attach::driver(&link.name).unwrap_or_default());
+            let device = Device {
+                ifindex: link.ifindex,
+                mac,
+                mtu: link.mtu,
+                addresses: own_addresses(&self.addresses, link.ifindex),
+                driver: driver.clone(),
+            };
+            devices.insert(link.name.clone(), device);
+        }
+        devices
+    }
+
+    fn watch(&mut self, wanted: &BTreeSet<(u32, IpAddr)>) {
+        self.watched.retain(|key, _| wanted.contains(key));
+        for key in wanted {
+            if !self.watched.contains_key(key) {
+                self.watched.insert(*key, Duration::ZERO);
+                self.keep_fresh(*key);
+            }
+        }
+    }
+
+    /// Has the kernel ask every next hop whose answer is getting old.
+    pub fn keep_all_fresh(&mut self) {
+        let keys: Vec<_> = self.watched.keys().copied().collect();
+        for key in keys {
+            self.keep_fresh(key);
+        }
+    }
+
+    fn keep_fresh(&mut self, key: (u32, IpAddr)) {
+        let now = clock::monotonic();
+        let Some(probed) = self.watched.get_mut(&key) else { return };
+        let (ifindex, address) = key;
+        let asked = match self.neighbours.get(&key).map(|neighbour| neighbour.state) {
+            None | Some(NeighbourState::None | NeighbourState::Failed) => {
+                self.netlink.resolve(ifindex, address)
+            }
+            Some(NeighbourState::Stale) => self.netlink.probe(ifindex, address),
+            Some(NeighbourState::Reachable) if now >= *probed + PROBE_EVERY => {
+                self.netlink.probe(ifindex, address)
+            }
+            Some(_) => return,
+        };
+        *probed = now;
+        if let Err(error) = asked {
+            // The entry changed meanwhile, or the link is down: the next tick sees.
+            debug!("next hop {address}: {error}");
+        }
+    }
+}
+
+fn by_key(neighbours: Vec<Neighbour>) -> BTreeMap<(u32, IpAddr), Neighbour> {
+    neighbours.into_iter().map(|each| ((each.ifindex, each.address), each)).collect()
+}
+
+fn own_addresses(addresses: &[Address], ifindex: u32) -> Vec<InterfaceAddress> {
+    let own = addresses.iter().filter(|own| own.ifindex == ifindex);
+    own.filter(|own| match own.address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+    })
+    .filter_map(|own| {
+        let subnet = Prefix::of(own.address, own.prefix_length)?;
+        Some(InterfaceAddress { address: own.address, subnet })
+    })
+    .collect()
+}

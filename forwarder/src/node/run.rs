@@ -1,0 +1,250 @@
+//! From a config file to a running node, and its loop.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aya_log::EbpfLogger;
+use log::{Level, info, warn};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::checks::Checks;
+use super::host::Host;
+use super::{Node, status, trace};
+use crate::admin::server::{self, Command, Socket};
+use crate::config::{self, ConfigErrors, Model};
+use crate::core::compile::{State, virtual_server_ids};
+use crate::core::tables::Tables;
+use crate::dataplane::attach::host::{self as requirements, HostError};
+use crate::dataplane::attach::{AttachError, Choice, Facts, Target, examine};
+use crate::dataplane::bpf::load::{self, Sizes};
+use crate::dataplane::bpf::{Bpf, StartError};
+use crate::io::clock;
+use crate::io::netlink::{Events, Netlink};
+
+/// Between two full passes.
+const TICK: Duration = Duration::from_secs(1);
+/// Between two looks at the data-plane log.
+const LOG_TICK: Duration = Duration::from_millis(50);
+
+/// What `forwarder run` was told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The config file.
+    pub config: PathBuf,
+    /// This node's name.
+    pub node: Option<String>,
+    /// Where the admin socket is to be.
+    pub socket: PathBuf,
+    /// Data-plane log level; `None`: off, at no cost.
+    pub log_dataplane: Option<Level>,
+}
+
+/// The daemon cannot run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The file has errors.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// The host lacks something.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// An interface cannot be used.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The data plane does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The first pass failed.
+    #[error("the maps cannot be filled: {0}")]
+    Fill(String),
+    /// The kernel's tables cannot be read.
+    #[error("netlink: {0}")]
+    Netlink(#[source] io::Error),
+    /// The admin socket cannot be made.
+    #[error("{}: {source}", .path.display())]
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data-plane log cannot be read.
+    #[error("the data plane's log cannot be read: {0}")]
+    Log(String),
+    /// The system refused something.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs until SIGINT or SIGTERM. When this returns nothing is attached any more.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let model = config::check(&options.config, options.node.as_deref())?;
+    requirements::check()?;
+    let _lock = lock(&options)?;
+
+    let mut events = Events::open().map_err(RunError::Netlink)?;
+    let mut netlink = Netlink::open().map_err(RunError::Netlink)?;
+    let interfaces = examine(&mut netlink, &targets(&model))?;
+    let host = Host::read(netlink).map_err(RunError::Netlink)?;
+
+    let mut node = start(&options, model, host, &interfaces)?;
+    let mut log = logger(&mut node, options.log_dataplane)?;
+    attach(&mut node, &interfaces)?;
+    let socket = Socket::bind(&options.socket)
+        .map_err(|source| RunError::Socket { path: options.socket.clone(), source })?;
+    let (sender, mut commands) = mpsc::channel(16);
+    info!("forwarding; admin socket {}", options.socket.display());
+
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut log_tick = interval(LOG_TICK);
+    log_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let serve = socket.serve(sender);
+    tokio::pin!(serve);
+    loop {
+        let changed = tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            served = &mut serve => { served?; false }
+            change = events.next() => {
+                let mut changed = note(&mut node.host, change?);
+                while let Some(change) = events.pending() {
+                    changed |= note(&mut node.host, change);
+                }
+                changed
+            }
+            result = node.checks.next() => node.checks.report(result),
+            command = commands.recv() => { node.answer(command); false }
+            _ = tick.tick() => { node.host.keep_all_fresh(); true }
+            _ = log_tick.tick(), if log.is_some() => {
+                log.as_mut().into_iter().for_each(EbpfLogger::flush);
+                false
+            }
+        };
+        if changed {
+            node.pass();
+        }
+    }
+    info!("stopping: detaching from every interface");
+    node.bpf.detach();
+    Ok(())
+}
+
+fn lock(options: &Options) -> Result<File, RunError> {
+    server::make_directory(&options.socket).map_err(|source| {
+        let path = options.socket.parent().map(PathBuf::from).unwrap_or_default();
+        RunError::Socket { path, source }
+    })?;
+    let mut path = options.socket.clone().into_os_string();
+    path.push(".lock");
+    Ok(requirements::lock(&PathBuf::from(path))?)
+}
+
+fn targets(model: &Model) -> Vec<Target> {
+    let interfaces = model.interfaces.iter();
+    interfaces
+        .map(|interface| Target {
+            device: interface.device.clone(),
+            allow_generic: interface.allow_generic,
+        })
+        .collect()
+}
+
+/// Loads programs and fills the maps; nothing is attached yet.
+fn start(
+    options: &Options,
+    model: Model,
+    host: Host,
+    interfaces: &[(Facts, Choice)],
+) -> Result<Node, RunError> {
+    let limits = &model.limits;
+    let load = load::Options {
+        hash_key: match model.hash_key {
+            Some(key) => key,
+            None => random_key()?,
+        },
+        gue_port: model.gue_port.get(),
+        sizes: Sizes {
+            virtual_servers: limits.virtual_servers,
+            virtual_server_ids: virtual_server_ids(limits),
+            backends: limits.backends,
+            flows: limits.flows,
+            embryonic: limits.embryonic_flows,
+            slots: limits.table_slots,
+            highest_ifindex: host.highest_ifindex(),
+        },
+        log_level: options.log_dataplane.map_or(0, |level| level as u8),
+    };
+    let choices: Vec<Choice> = interfaces.iter().map(|(_, choice)| *choice).collect();
+    let bpf = Bpf::load(&load, &choices)?;
+    let state = State::new(limits);
+    let mut node = Node {
+        checks: Checks::start(&model),
+        model,
+        config: options.config.clone(),
+        started: clock::monotonic(),
+        bpf,
+        host,
+        actual: Tables::default(),
+        state,
+        notes: Vec::new(),
+        failure: None,
+    };
+    node.pass();
+    match node.failure.take() {
+        Some(failure) => Err(RunError::Fill(failure)),
+        None => Ok(node),
+    }
+}
+
+fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunError> {
+    for attached in node.bpf.attach(&mut node.host.netlink, interfaces)? {
+        let frags = if attached.frags { ", frames of several buffers" } else { "" };
+        info!("{}: attached, {:?}{frags} ({})", attached.device, attached.mode, attached.driver);
+    }
+    Ok(())
+}
+
+fn logger(
+    node: &mut Node,
+    level: Option<Level>,
+) -> Result<Option<EbpfLogger<&'static dyn log::Log>>, RunError> {
+    let Some(_) = level else { return Ok(None) };
+    EbpfLogger::init(node.bpf.ebpf()).map(Some).map_err(|error| RunError::Log(error.to_string()))
+}
+
+fn note(host: &mut Host, change: crate::io::netlink::Change) -> bool {
+    host.note(change).unwrap_or_else(|error| {
+        warn!("netlink: {error}");
+        true
+    })
+}
+
+/// A hash key for a node of its own.
+fn random_key() -> io::Result<[u64; 2]> {
+    let mut key = [0; 2];
+    for word in &mut key {
+        let mut bytes = [0; 8];
+        io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(key)
+}
+
+impl Node {
+    fn answer(&mut self, command: Option<Command>) {
+        // An asker that went away needs no answer.
+        match command {
+            Some(Command::Status(reply)) => drop(reply.send(status::status(self))),
+            Some(Command::Trace(packet, reply)) => drop(reply.send(trace::trace(self, &packet))),
+            None => (),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What `status` shows.
+
+use forwarder_common::Counter;
+
+use super::Node;
+use crate::admin::api::{
+    Backend, Count, Interface, NextHop, Pool, ReasonCount, Status, VirtualServer,
+};
+use crate::config::model;
+use crate::core::compile::BackendKey;
+use crate::core::health;
+use crate::core::key::{mac_bytes, mac_text};
+use crate::dataplane::{Counters, DataPlane as _};
+use crate::io::clock;
+
+pub fn status(node: &mut Node) -> Result<Status, String> {
+    let counters = node.bpf.counters().map_err(|error| error.to_string())?;
+    let model = node.model.clone();
+    let facts = node.host.facts(&model);
+    let attached = node.bpf.attached();
+    let interfaces = (0_u32..).zip(&model.interfaces).map(|(slot, interface)| {
+        let device = facts.devices.get(&interface.device);
+        let attached = attached.iter().find(|attached| attached.device == interface.device);
+        Interface {
+            name: interface.name.clone(),
+            device: interface.device.clone(),
+            mode: attached.map(|attached| format!("{:?}", attached.mode).to_lowercase()),
+            frags: attached.is_some_and(|attached| attached.frags),
+            driver: attached.map(|attached| attached.driver.clone()).unwrap_or_default(),
+            mac: device.map(|device| mac_text(device.mac)).unwrap_or_default(),
+            mtu: device.map_or(0, |device| device.mtu),
+            addresses: device
+                .map(|device| device.addresses.iter().map(|own| own.address).collect())
+                .unwrap_or_default(),
+            reasons: reasons(&counters, slot),
+        }
+    });
+    let mut problems: Vec<String> = node.notes.iter().map(ToString::to_string).collect();
+    problems.extend(node.failure.clone());
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: model.node.as_ref().map(|node| node.name.clone()),
+        config: node.config.display().to_string(),
+        uptime_seconds: clock::monotonic().saturating_sub(node.started).as_secs(),
+        interfaces: interfaces.collect(),
+        virtual_servers: model
+            .virtual_servers
+            .iter()
+            .map(|server| virtual_server(node, &counters, server))
+            .collect(),
+        pools: model
+            .pools
+            .iter()
+            .map(|pool| Pool {
+                name: pool.name.clone(),
+                backends: pool
+                    .backends
+                    .iter()
+                    .map(|member| backend(node, &counters, &pool.name, member))
+                    .collect(),
+            })
+            .collect(),
+        problems,
+    })
+}
+
+fn reasons(counters: &Counters, slot: u32) -> Vec<ReasonCount> {
+    let range = counters.interfaces.range((slot, forwarder_common::Reason::ALL[0])..);
+    range
+        .take_while(|((at, _), _)| *at == slot)
+        .map(|((_, reason), counter)| ReasonCount {
+            reason: reason.name().to_owned(),
+            count: (*counter).into(),
+        })
+        .collect()
+}
+
+fn virtual_server(node: &Node, counters: &Counters, server: &model::VirtualServer) -> VirtualServer {
+    let id = node.state.virtual_server(&server.name);
+    let [r#in, out] = counts(id.and_then(|id| counters.virtual_servers.get(&id)));
+    VirtualServer {
+        name: server.name.clone(),
+        address: server.address,
+        port: server.port.to_string(),
+        protocol: server.protocol.to_string(),
+        mode: server.action.mode().name().to_owned(),
+        pool: server.action.pool().map(str::to_owned),
+        r#in,
+        out,
+    }
+}
+
+fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backend) -> Backend {
+    let key = BackendKey::new(pool, backend);
+    let index = node.state.backend(&key);
+    let entry = index.and_then(|index| node.actual.backends.get(&index));
+    let [r#in, out] = counts(index.and_then(|index| counters.backends.get(&index)));
+    let known = node.checks.of(&key);
+    Backend {
+        name: backend.name.clone(),
+        address: backend.address,
+        port: backend.port.map(u16::from),
+        weight: backend.weight,
+        state: backend.state.to_string(),
+        health: match known.map(health::Health::status) {
+            None => "unchecked",
+            Some(health::Status::Unknown) => "checking",
+            Some(health::Status::Up) => "up",
+            Some(health::Status::Down) => "down",
+        }
+        .to_owned(),
+        health_error: known
+            .filter(|health| health.status() == health::Status::Down)
+            .map(|health| health.why().to_owned()),
+        next_hop: entry.filter(|entry| entry.ifindex != 0).map(|entry| NextHop {
+            device: node.host.device(entry.ifindex).unwrap_or("?").to_owned(),
+            mac: mac_text(mac_bytes(entry.destination_mac)),
+        }),
+        r#in,
+        out,
+    }
+}
+
+fn counts(pair: Option<&[Counter; 2]>) -> [Count; 2] {
+    pair.copied().unwrap_or_default().map(Count::from)
+}
