@@ -1,5 +1,7 @@
 //! The data plane as the control plane sees it.
 
+pub mod attach;
+pub mod bpf;
 pub mod fake;
 
 use std::collections::BTreeMap;
