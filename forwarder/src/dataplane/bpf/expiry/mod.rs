@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
+use forwarder_common::flow::SECOND_SHIFT;
 use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
@@ -82,7 +83,8 @@ impl FlowMaps {
 
     /// One walk over all four: how many entries were removed.
     pub fn expire(&self, timeouts: &Timeouts, now: Duration) -> io::Result<usize> {
-        let now = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        // The data plane's "seconds": the clock wraps after 146 years.
+        let now = (now.as_nanos() >> SECOND_SHIFT) as u32;
         let established = timeouts.of(Stage::Established);
         let embryonic = timeouts.of(Stage::Embryonic);
         Ok(walk::<V4>(&self.established4, now, &established)?
