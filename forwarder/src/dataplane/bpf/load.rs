@@ -21,7 +21,7 @@ pub enum LoadError {
     #[error("the eBPF object lacks {0}")]
     Missing(String),
     /// The kernel refused a program.
-    #[error("the kernel refuses program {name}: {source}")]
+    #[error("the kernel refuses program {name}: {}", refusal(.source))]
     Program {
         /// The program's name.
         name: String,
@@ -31,6 +31,18 @@ pub enum LoadError {
     /// A program array could not be filled.
     #[error("stage programs cannot be linked: {0}")]
     Stages(#[from] aya::maps::MapError),
+}
+
+/// What the kernel said; of the verifier's log the end, where the reason stands.
+fn refusal(error: &ProgramError) -> String {
+    const LINES: usize = 12;
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return error.to_string();
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().collect();
+    let end = lines[lines.len().saturating_sub(LINES)..].join("\n  ");
+    format!("{io_error}\n  {end}")
 }
 
 /// Sizes of maps.
