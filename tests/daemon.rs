@@ -43,6 +43,12 @@ impl Daemon {
         command.output().context("run forwarder")
     }
 
+    /// What the daemon says of itself, for a test that failed.
+    fn report(&self) -> String {
+        let status = self.ask(&["status"]).map(|output| text(&output));
+        format!("{}\n{}", status.unwrap_or_default(), self.process.output())
+    }
+
     fn status(&self) -> Result<Value> {
         let output = self.ask(&["status", "-o", "json"])?;
         ensure!(output.status.success(), "{}", text(&output));
@@ -55,7 +61,7 @@ impl Daemon {
             last = self.status().unwrap_or_default();
             state(&last)
         });
-        reached.with_context(|| format!("{last:#}\n{}", self.process.output()))?;
+        reached.with_context(|| self.report())?;
         Ok(last)
     }
 }
@@ -130,9 +136,11 @@ fn forwards_and_leaves_nothing_behind() -> Result<()> {
         let http = SocketAddr::new(family.vip(10), HTTP);
         let echo = SocketAddr::new(family.vip(10), ECHO);
         for _ in 0..20 {
-            let answer = site.client.run(|| client::http::get(http, "/", LIMIT))?;
+            let answer = site.client.run(|| client::http::get(http, "/", LIMIT));
+            let answer = answer.with_context(|| daemon.report())?;
             ensure!(answer.client_address_kept());
-            site.client.run(|| client::udp::request(echo, 100, LIMIT))?;
+            let answer = site.client.run(|| client::udp::request(echo, 100, LIMIT));
+            answer.with_context(|| daemon.report())?;
         }
     }
     let status = daemon.status()?;

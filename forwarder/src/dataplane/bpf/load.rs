@@ -100,6 +100,7 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
     for (map, entries) in [
         ("INTERFACES", ifindexes),
         ("DEVICES", ifindexes),
+        ("DEVICES_FRAGS", ifindexes),
         ("VIPS4", virtual_servers),
         ("VIPS6", virtual_servers),
         ("VIP_ADDRESSES4", virtual_servers),

@@ -60,10 +60,11 @@ pub fn apply(ebpf: &mut Ebpf, slots: &Slots, op: &Op) -> Result<(), LoadError> {
     }
 }
 
-/// The device map goes first: an active interface can be redirected to.
+/// The device maps go first: an active interface can be redirected to. The kernel ties a device map
+/// to programs with or without frags, so each kind has its own.
 fn interface(ebpf: &mut Ebpf, ifindex: u32, entry: Option<Interface>) -> Result<(), LoadError> {
-    if entry.is_some() {
-        let mut devices: DevMap<_> = map_mut(ebpf, "DEVICES")?.try_into()?;
+    for devices in ["DEVICES", "DEVICES_FRAGS"].into_iter().filter(|_| entry.is_some()) {
+        let mut devices: DevMap<_> = map_mut(ebpf, devices)?.try_into()?;
         devices.set(ifindex, ifindex, None, 0).map_err(|error| match error {
             XdpMapError::MapError(error) => error,
             other => MapError::IoError(io::Error::other(other)),
