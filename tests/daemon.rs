@@ -110,7 +110,10 @@ fn config() -> String {
         }
         config += &format!("[[pool]]\nname = \"{family}\"\nhealth_check = \"alive\"\n");
         for index in 0..3 {
-            config += &format!("[[pool.backend]]\naddress = \"{}\"\n", family.backend(index));
+            config += &format!(
+                "[[pool.backend]]\naddress = \"{}\"\n",
+                family.backend(index)
+            );
         }
     }
     config
@@ -124,7 +127,9 @@ fn backends(status: &Value, like: impl Fn(&Value) -> bool) -> bool {
 }
 
 fn ready(status: &Value) -> bool {
-    backends(status, |backend| backend["health"] == "up" && backend["next_hop"].is_object())
+    backends(status, |backend| {
+        backend["health"] == "up" && backend["next_hop"].is_object()
+    })
 }
 
 #[test]
@@ -144,9 +149,15 @@ fn forwards_and_leaves_nothing_behind() -> Result<()> {
         }
     }
     let status = daemon.status()?;
-    for server in status["virtual_servers"].as_array().context("virtual servers")? {
+    for server in status["virtual_servers"]
+        .as_array()
+        .context("virtual servers")?
+    {
         ensure!(server["in"]["packets"].as_u64() >= Some(20), "{server:#}");
-        ensure!(server["out"]["packets"] == 0, "direct server return: {server:#}");
+        ensure!(
+            server["out"]["packets"] == 0,
+            "direct server return: {server:#}"
+        );
     }
     for interface in status["interfaces"].as_array().context("interfaces")? {
         ensure!(interface["mode"] == "native", "{interface:#}");

@@ -15,7 +15,10 @@ pub struct Count {
 
 impl From<forwarder_common::Counter> for Count {
     fn from(counter: forwarder_common::Counter) -> Self {
-        Self { packets: counter.packets, bytes: counter.bytes }
+        Self {
+            packets: counter.packets,
+            bytes: counter.bytes,
+        }
     }
 }
 

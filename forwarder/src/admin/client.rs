@@ -58,17 +58,24 @@ async fn request<T: DeserializeOwned>(
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<T, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
-        _ => ClientError::NotRunning { path: socket.to_owned(), source },
-    })?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+            _ => ClientError::NotRunning {
+                path: socket.to_owned(),
+                source,
+            },
+        })?;
     match timeout(PATIENCE, exchange(stream, method, path, body)).await {
         Ok(Ok((StatusCode::OK, bytes))) => {
             serde_json::from_slice(&bytes).map_err(|error| ClientError::Broken(error.to_string()))
         }
         Ok(Ok((status, bytes))) => {
             let failure: Option<Failure> = serde_json::from_slice(&bytes).ok();
-            Err(ClientError::Refused(failure.map_or_else(|| status.to_string(), |f| f.error)))
+            Err(ClientError::Refused(
+                failure.map_or_else(|| status.to_string(), |f| f.error),
+            ))
         }
         Ok(Err(error)) => Err(ClientError::Broken(error.to_string())),
         Err(_) => Err(ClientError::Broken("it did not come in time".into())),
@@ -81,7 +88,10 @@ async fn exchange(
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error>> {
-    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    let body = body
+        .map(serde_json::to_vec)
+        .transpose()?
+        .unwrap_or_default();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
         .method(method)

@@ -48,9 +48,10 @@ pub struct Socket {
 /// Makes the directory that the socket lies in.
 pub fn make_directory(socket: &Path) -> io::Result<()> {
     match socket.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => {
-            fs::DirBuilder::new().recursive(true).mode(0o750).create(directory)
-        }
+        Some(directory) if !directory.as_os_str().is_empty() => fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(directory),
         _ => Ok(()),
     }
 }
@@ -64,14 +65,20 @@ impl Socket {
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o660))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 
     /// Serves until the future is dropped.
     pub async fn serve(&self, commands: mpsc::Sender<Command>) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -113,7 +120,10 @@ async fn connection(stream: UnixStream, commands: mpsc::Sender<Command>) -> hype
         .await
 }
 
-async fn answer(request: Request<Incoming>, commands: &mpsc::Sender<Command>) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    commands: &mpsc::Sender<Command>,
+) -> Response<Full<Bytes>> {
     match (request.uri().path(), request.method()) {
         ("/v1/status", &Method::GET) => ask(commands, Command::Status).await,
         ("/v1/trace", &Method::POST) => match body(request).await {
@@ -147,14 +157,19 @@ async fn ask<T: Serialize>(
     match timeout(PATIENCE, answered).await {
         Ok(Some(Ok(value))) => json(StatusCode::OK, &value),
         Ok(Some(Err(error))) => failure(StatusCode::UNPROCESSABLE_ENTITY, error),
-        Ok(None) => failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".into()),
+        Ok(None) => failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is stopping".into(),
+        ),
         Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy".into()),
     }
 }
 
 fn not_allowed(method: &'static str) -> Response<Full<Bytes>> {
     let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, format!("use {method}"));
-    response.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static(method));
+    response
+        .headers_mut()
+        .insert(ALLOW, hyper::header::HeaderValue::from_static(method));
     response
 }
 
@@ -165,7 +180,10 @@ fn failure(status: StatusCode, error: String) -> Response<Full<Bytes>> {
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     let (status, body) = match serde_json::to_vec(value) {
         Ok(body) => (status, body),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            error.to_string().into_bytes(),
+        ),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

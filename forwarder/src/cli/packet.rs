@@ -21,7 +21,10 @@ const FORM: &str = "write it like this: \"tcp 198.51.100.7:40112 -> 203.0.113.10
 /// Reads a packet and, after `--in`, an interface.
 pub fn parse(words: &str) -> Result<(Packet, Option<String>)> {
     let mut words = words.split_whitespace();
-    let protocol = words.next().with_context(|| format!("no packet; {FORM}"))?.to_lowercase();
+    let protocol = words
+        .next()
+        .with_context(|| format!("no packet; {FORM}"))?
+        .to_lowercase();
     ensure!(
         matches!(protocol.as_str(), "tcp" | "udp" | "icmp"),
         "\"{protocol}\" is not a protocol: tcp, udp or icmp; {FORM}"
@@ -39,24 +42,39 @@ pub fn parse(words: &str) -> Result<(Packet, Option<String>)> {
     );
     let interface = match words.next() {
         None => None,
-        Some("--in" | "in") => Some(words.next().context("after --in comes an interface")?.to_owned()),
+        Some("--in" | "in") => Some(
+            words
+                .next()
+                .context("after --in comes an interface")?
+                .to_owned(),
+        ),
         Some(word) => bail!("\"{word}\" is not expected there; {FORM}"),
     };
     if let Some(word) = words.next() {
         bail!("\"{word}\" is not expected there; {FORM}");
     }
-    Ok((Packet { protocol, source, destination }, interface))
+    Ok((
+        Packet {
+            protocol,
+            source,
+            destination,
+        },
+        interface,
+    ))
 }
 
 fn end(word: Option<&str>, what: &str, with_port: bool) -> Result<(IpAddr, u16)> {
     let word = word.with_context(|| format!("no {what}; {FORM}"))?;
     if with_port {
-        let end: SocketAddr =
-            word.parse().with_context(|| format!("\"{word}\" is not an address and port; {FORM}"))?;
+        let end: SocketAddr = word
+            .parse()
+            .with_context(|| format!("\"{word}\" is not an address and port; {FORM}"))?;
         return Ok((end.ip(), end.port()));
     }
     let bare = word.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse().with_context(|| format!("\"{word}\" is not an address; {FORM}"))?;
+    let address = bare
+        .parse()
+        .with_context(|| format!("\"{word}\" is not an address; {FORM}"))?;
     Ok((address, 0))
 }
 
@@ -70,10 +88,17 @@ mod tests {
             parse("tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0").expect("a packet");
         assert_eq!(packet.protocol, "tcp");
         assert_eq!(packet.source, ("198.51.100.7".parse().expect("v4"), 40112));
-        assert_eq!(packet.destination, ("203.0.113.10".parse().expect("v4"), 80));
+        assert_eq!(
+            packet.destination,
+            ("203.0.113.10".parse().expect("v4"), 80)
+        );
         assert_eq!(interface.as_deref(), Some("eth0"));
-        let (packet, interface) = parse("UDP [2001:db8::7]:1 -> [2001:db8::8]:2").expect("a packet");
-        assert_eq!((packet.protocol.as_str(), packet.source.1, interface), ("udp", 1, None));
+        let (packet, interface) =
+            parse("UDP [2001:db8::7]:1 -> [2001:db8::8]:2").expect("a packet");
+        assert_eq!(
+            (packet.protocol.as_str(), packet.source.1, interface),
+            ("udp", 1, None)
+        );
         assert!(parse("icmp 192.0.2.1 -> 192.0.2.2").is_ok());
         assert!(parse("icmp [2001:db8::1] -> 2001:db8::2").is_ok());
     }

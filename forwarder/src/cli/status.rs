@@ -29,7 +29,11 @@ pub async fn status(arguments: &StatusArguments) -> Result<ExitCode> {
 }
 
 fn text(status: &Status, bold: bool) -> String {
-    let node = status.node.as_ref().map(|node| format!("node {node}, ")).unwrap_or_default();
+    let node = status
+        .node
+        .as_ref()
+        .map(|node| format!("node {node}, "))
+        .unwrap_or_default();
     let mut text = format!(
         "forwarder {}, {node}up {}, config {}\n",
         status.version,
@@ -58,15 +62,26 @@ fn text(status: &Status, bold: bool) -> String {
 }
 
 fn interfaces(status: &Status) -> Table {
-    let mut table = Table::new(&["NAME", "DEVICE", "DRIVER", "XDP", "MAC", "MTU", "ADDRESSES"], &[5]);
+    let mut table = Table::new(
+        &["NAME", "DEVICE", "DRIVER", "XDP", "MAC", "MTU", "ADDRESSES"],
+        &[5],
+    );
     for interface in &status.interfaces {
         let mode = interface.mode.as_deref().unwrap_or("not attached");
-        let addresses: Vec<_> = interface.addresses.iter().map(ToString::to_string).collect();
+        let addresses: Vec<_> = interface
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         table.row([
             interface.name.clone(),
             interface.device.clone(),
             interface.driver.clone(),
-            if interface.frags { format!("{mode}, frags") } else { mode.to_owned() },
+            if interface.frags {
+                format!("{mode}, frags")
+            } else {
+                mode.to_owned()
+            },
             interface.mac.clone(),
             interface.mtu.to_string(),
             addresses.join(" "),
@@ -104,7 +119,10 @@ fn virtual_servers(status: &Status) -> Table {
 
 fn backends(status: &Status) -> Table {
     let mut table = Table::new(
-        &["POOL", "BACKEND", "WEIGHT", "STATE", "HEALTH", "NEXT HOP", "IN", "BYTES", "OUT", "BYTES"],
+        &[
+            "POOL", "BACKEND", "WEIGHT", "STATE", "HEALTH", "NEXT HOP", "IN", "BYTES", "OUT",
+            "BYTES",
+        ],
         &[2, 6, 7, 8, 9],
     );
     for pool in &status.pools {
@@ -143,7 +161,12 @@ fn reasons(status: &Status) -> Table {
     for interface in &status.interfaces {
         for reason in &interface.reasons {
             let [packets, bytes] = count(reason.count);
-            table.row([interface.name.clone(), reason.reason.clone(), packets, bytes]);
+            table.row([
+                interface.name.clone(),
+                reason.reason.clone(),
+                packets,
+                bytes,
+            ]);
         }
     }
     table

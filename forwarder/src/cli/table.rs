@@ -13,7 +13,10 @@ pub struct Table {
 impl Table {
     /// A table with these headings; `numbers`: columns aligned to the right.
     pub fn new(headings: &[&str], numbers: &'static [usize]) -> Self {
-        Self { rows: vec![headings.iter().map(ToString::to_string).collect()], numbers }
+        Self {
+            rows: vec![headings.iter().map(ToString::to_string).collect()],
+            numbers,
+        }
     }
 
     /// Adds a row.
@@ -28,16 +31,25 @@ impl Table {
         }
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
         };
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| width(column).unwrap_or(0))
+            .collect();
         let mut text = String::new();
         for (at, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 let pad = " ".repeat(widths[column] - cell.chars().count());
-                let (left, right) =
-                    if self.numbers.contains(&column) { (pad, String::new()) } else { (String::new(), pad) };
+                let (left, right) = if self.numbers.contains(&column) {
+                    (pad, String::new())
+                } else {
+                    (String::new(), pad)
+                };
                 line.push_str(&format!("  {left}{cell}{right}"));
             }
             let line = line.trim_end();
@@ -53,7 +65,8 @@ impl Table {
 
 /// Whether headings may be bold: on a terminal, and unless `NO_COLOR` is set.
 pub fn bold() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A count in at most four digits and a unit.
@@ -80,8 +93,15 @@ mod tests {
         assert_eq!(table.render(false), "");
         table.row(["a".into(), "1".into()]);
         table.row(["longer".into(), "1000".into()]);
-        assert_eq!(table.render(false), "  NAME    PACKETS\n  a             1\n  longer     1000\n");
-        assert!(table.render(true).starts_with("\x1b[1m  NAME    PACKETS\x1b[0m\n"));
+        assert_eq!(
+            table.render(false),
+            "  NAME    PACKETS\n  a             1\n  longer     1000\n"
+        );
+        assert!(
+            table
+                .render(true)
+                .starts_with("\x1b[1m  NAME    PACKETS\x1b[0m\n")
+        );
     }
 
     #[test]

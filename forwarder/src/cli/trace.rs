@@ -62,12 +62,20 @@ pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
 }
 
 fn text(trace: &Trace) -> String {
-    let width = trace.stages.iter().map(|stage| stage.stage.len()).max().unwrap_or(0);
+    let width = trace
+        .stages
+        .iter()
+        .map(|stage| stage.stage.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for stage in &trace.stages {
         text.push_str(&format!("  {:width$}  {}\n", stage.stage, stage.found));
     }
-    text.push_str(&format!("\n{}: {}\n  {}\n", trace.outcome, trace.reason, trace.meaning));
+    text.push_str(&format!(
+        "\n{}: {}\n  {}\n",
+        trace.outcome, trace.reason, trace.meaning
+    ));
     if !trace.next.is_empty() {
         text.push_str(&format!("  next: {}\n", trace.next));
     }

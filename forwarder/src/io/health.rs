@@ -35,8 +35,9 @@ pub enum ProbeError {
 /// Asks once.
 pub async fn probe(probe: &Probe, to: SocketAddr, limit: Duration) -> Result<(), ProbeError> {
     let asked = async {
-        let stream =
-            TcpStream::connect(to).await.map_err(|error| ProbeError::Connect(error.to_string()))?;
+        let stream = TcpStream::connect(to)
+            .await
+            .map_err(|error| ProbeError::Connect(error.to_string()))?;
         match probe {
             Probe::Tcp => Ok(()),
             Probe::Http { path, host, status } => {
@@ -49,7 +50,9 @@ pub async fn probe(probe: &Probe, to: SocketAddr, limit: Duration) -> Result<(),
             }
         }
     };
-    timeout(limit, asked).await.unwrap_or(Err(ProbeError::Timeout(limit)))
+    timeout(limit, asked)
+        .await
+        .unwrap_or(Err(ProbeError::Timeout(limit)))
 }
 
 /// The status of a GET; the body is not read.
@@ -60,8 +63,9 @@ async fn get(
     to: SocketAddr,
 ) -> Result<StatusCode, ProbeError> {
     let failed = |error: &dyn std::error::Error| ProbeError::Http(error.to_string());
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(&error))?;
     let host = host.map_or_else(|| to.to_string(), str::to_owned);
     let request = Request::get(path)
         .header(HOST, host)
@@ -87,7 +91,11 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn http(status: &[u16]) -> Probe {
-        Probe::Http { path: "/health".into(), host: Some("a.example".into()), status: status.into() }
+        Probe::Http {
+            path: "/health".into(),
+            host: Some("a.example".into()),
+            status: status.into(),
+        }
     }
 
     fn run(answer: &'static [u8], asked: Probe) -> (Result<(), ProbeError>, String) {
@@ -116,7 +124,10 @@ mod tests {
         let (result, request) = run(ok, http(&[200, 204]));
         assert_eq!(result, Ok(()));
         assert!(request.starts_with("GET /health HTTP/1.1\r\n"), "{request}");
-        assert!(request.to_lowercase().contains("host: a.example\r\n"), "{request}");
+        assert!(
+            request.to_lowercase().contains("host: a.example\r\n"),
+            "{request}"
+        );
         assert_eq!(run(ok, http(&[200])).0, Err(ProbeError::Status(204)));
         let body = b"HTTP/1.0 200 OK\r\n\r\nfine";
         assert_eq!(run(body, http(&[200])).0, Ok(()));
@@ -124,7 +135,10 @@ mod tests {
 
     #[test]
     fn what_is_not_http_fails() {
-        assert!(matches!(run(b"SSH-2.0-x\r\n", http(&[200])).0, Err(ProbeError::Http(_))));
+        assert!(matches!(
+            run(b"SSH-2.0-x\r\n", http(&[200])).0,
+            Err(ProbeError::Http(_))
+        ));
         assert!(matches!(run(b"", http(&[200])).0, Err(ProbeError::Http(_))));
     }
 
@@ -146,7 +160,10 @@ mod tests {
             let silent = probe(&http(&[200]), to, limit).await;
             assert_eq!(silent, Err(ProbeError::Timeout(limit)));
             drop(listener);
-            assert!(matches!(probe(&Probe::Tcp, to, LIMIT).await, Err(ProbeError::Connect(_))));
+            assert!(matches!(
+                probe(&Probe::Tcp, to, LIMIT).await,
+                Err(ProbeError::Connect(_))
+            ));
         });
     }
 }

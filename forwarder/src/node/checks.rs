@@ -37,12 +37,17 @@ impl Checks {
         let mut health = BTreeMap::new();
         let mut tasks = JoinSet::new();
         for pool in &model.pools {
-            let Some(check) = pool.health_check.as_ref().and_then(|name| model.health_check(name))
+            let Some(check) = pool
+                .health_check
+                .as_ref()
+                .and_then(|name| model.health_check(name))
             else {
                 continue;
             };
             for backend in &pool.backends {
-                let Some(port) = backend.check_port else { continue };
+                let Some(port) = backend.check_port else {
+                    continue;
+                };
                 if backend.state == BackendState::Disabled {
                     continue;
                 }
@@ -61,7 +66,11 @@ impl Checks {
                 ));
             }
         }
-        Self { health, results, _tasks: tasks }
+        Self {
+            health,
+            results,
+            _tasks: tasks,
+        }
     }
 
     /// The next result. Never comes when nothing is checked.
@@ -74,19 +83,29 @@ impl Checks {
 
     /// Takes in a result; whether the backend's status changed.
     pub fn report(&mut self, (key, outcome): Result) -> bool {
-        let Some(health) = self.health.get_mut(&key) else { return false };
+        let Some(health) = self.health.get_mut(&key) else {
+            return false;
+        };
         let before = health.status();
-        let Some(now) = health.report(outcome, clock::monotonic()) else { return false };
+        let Some(now) = health.report(outcome, clock::monotonic()) else {
+            return false;
+        };
         info!(
             "pool {}: backend {} port {}: {before:?} -> {now:?}: {}",
-            key.pool, key.address, key.port, health.why()
+            key.pool,
+            key.address,
+            key.port,
+            health.why()
         );
         true
     }
 
     /// Backends that are down.
     pub fn down(&self) -> BTreeSet<BackendKey> {
-        let down = self.health.iter().filter(|(_, health)| health.status() == Status::Down);
+        let down = self
+            .health
+            .iter()
+            .filter(|(_, health)| health.status() == Status::Down);
         down.map(|(key, _)| key.clone()).collect()
     }
 
@@ -107,7 +126,9 @@ async fn watch(
     loop {
         tokio::time::sleep(schedule.next().saturating_sub(clock::monotonic())).await;
         schedule.advance(clock::monotonic());
-        let outcome = health::probe(&probe, to, timeout).await.map_err(|error| error.to_string());
+        let outcome = health::probe(&probe, to, timeout)
+            .await
+            .map_err(|error| error.to_string());
         if results.send((key.clone(), outcome)).await.is_err() {
             return;
         }

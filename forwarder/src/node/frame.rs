@@ -34,7 +34,11 @@ pub fn build(packet: &TraceRequest, mac: [u8; 6]) -> Result<Vec<u8>, String> {
     let mut segment = vec![0; size - ip_header];
     transport(&mut segment, packet, protocol)?;
     let sum = pseudo_header(packet, protocol, segment.len()) + words(&segment);
-    let sum = if protocol == protocol::ICMP { words(&segment) } else { sum };
+    let sum = if protocol == protocol::ICMP {
+        words(&segment)
+    } else {
+        sum
+    };
     let at = match protocol {
         protocol::TCP => 16,
         protocol::UDP => 6,
@@ -106,7 +110,9 @@ fn flags(names: &[String]) -> Result<u8, String> {
         return Ok(1 << 1);
     }
     names.iter().try_fold(0, |bits, name| {
-        let bit = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
+        let bit = NAMES
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name));
         let unknown = || format!("\"{name}\" is not a TCP flag: {}", NAMES.join(", "));
         Ok(bits | 1 << bit.ok_or_else(unknown)?)
     })
@@ -164,7 +170,11 @@ mod tests {
                 packet.size = Some(101);
                 let frame = build(&packet, [2; 6]).expect("a frame");
                 assert_eq!(frame.len(), 14 + 101);
-                let (header, number) = if frame[12] == 8 { (20, frame[23]) } else { (40, frame[20]) };
+                let (header, number) = if frame[12] == 8 {
+                    (20, frame[23])
+                } else {
+                    (40, frame[20])
+                };
                 let segment = &frame[14 + header..];
                 let pseudo = match number {
                     protocol::ICMP => 0,
@@ -180,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_known_syn() {
-        let frame = build(&request("tcp", "198.51.100.7", "203.0.113.10"), [2; 6]).expect("a frame");
+        let frame =
+            build(&request("tcp", "198.51.100.7", "203.0.113.10"), [2; 6]).expect("a frame");
         assert_eq!(frame.len(), 54);
         assert_eq!(frame[..6], [2; 6]);
         assert_eq!(frame[34..38], [0x9c, 0xb0, 0, 80]);

@@ -50,12 +50,19 @@ impl Host {
 
     /// The highest interface index.
     pub fn highest_ifindex(&self) -> u32 {
-        self.links.iter().map(|link| link.ifindex).max().unwrap_or(0)
+        self.links
+            .iter()
+            .map(|link| link.ifindex)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The kernel's name of an interface.
     pub fn device(&self, ifindex: u32) -> Option<&str> {
-        self.links.iter().find(|link| link.ifindex == ifindex).map(|link| link.name.as_str())
+        self.links
+            .iter()
+            .find(|link| link.ifindex == ifindex)
+            .map(|link| link.name.as_str())
     }
 
     /// Takes in a change; whether it may matter.
@@ -94,19 +101,28 @@ impl Host {
         self.keep_fresh(key);
         let mac = before.and_then(|before| before.mac);
         if mac != neighbour.mac {
-            info!("next hop {}: {:02x?} -> {:02x?}", neighbour.address, mac, neighbour.mac);
+            info!(
+                "next hop {}: {:02x?} -> {:02x?}",
+                neighbour.address, mac, neighbour.mac
+            );
         }
         mac != neighbour.mac
     }
 
     /// What core wants to know for a model. Starts to follow the next hops that it needs.
     pub fn facts(&mut self, model: &Model) -> Facts {
-        let mut facts = Facts { devices: self.devices(model), ..Facts::default() };
+        let mut facts = Facts {
+            devices: self.devices(model),
+            ..Facts::default()
+        };
         for address in routes_wanted(model, &facts) {
             if !self.routes.contains_key(&address)
                 && let Ok(Some(route)) = self.netlink.route(address, None)
             {
-                let route = Route { ifindex: route.ifindex, gateway: route.gateway };
+                let route = Route {
+                    ifindex: route.ifindex,
+                    gateway: route.gateway,
+                };
                 self.routes.insert(address, route);
             }
         }
@@ -163,7 +179,9 @@ impl Host {
 
     fn keep_fresh(&mut self, key: (u32, IpAddr)) {
         let now = clock::monotonic();
-        let Some(probed) = self.watched.get_mut(&key) else { return };
+        let Some(probed) = self.watched.get_mut(&key) else {
+            return;
+        };
         let (ifindex, address) = key;
         let asked = match self.neighbours.get(&key).map(|neighbour| neighbour.state) {
             None | Some(NeighbourState::None | NeighbourState::Failed) => {
@@ -184,7 +202,10 @@ impl Host {
 }
 
 fn by_key(neighbours: Vec<Neighbour>) -> BTreeMap<(u32, IpAddr), Neighbour> {
-    neighbours.into_iter().map(|each| ((each.ifindex, each.address), each)).collect()
+    neighbours
+        .into_iter()
+        .map(|each| ((each.ifindex, each.address), each))
+        .collect()
 }
 
 fn own_addresses(addresses: &[Address], ifindex: u32) -> Vec<InterfaceAddress> {
@@ -195,7 +216,10 @@ fn own_addresses(addresses: &[Address], ifindex: u32) -> Vec<InterfaceAddress> {
     })
     .filter_map(|own| {
         let subnet = Prefix::of(own.address, own.prefix_length)?;
-        Some(InterfaceAddress { address: own.address, subnet })
+        Some(InterfaceAddress {
+            address: own.address,
+            subnet,
+        })
     })
     .collect()
 }

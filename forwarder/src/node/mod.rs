@@ -51,8 +51,18 @@ impl Node {
         self.state.end_grace(now, GRACE);
         let facts = self.host.facts(&self.model);
         let down = self.checks.down();
-        let input = Input { model: &self.model, facts: &facts, down: &down, now };
-        let Compiled { tables, state, notes, lost } = compile(input, &self.state);
+        let input = Input {
+            model: &self.model,
+            facts: &facts,
+            down: &down,
+            now,
+        };
+        let Compiled {
+            tables,
+            state,
+            notes,
+            lost,
+        } = compile(input, &self.state);
         self.failure = self.apply(&tables, state, &lost).err();
         if let Some(failure) = &self.failure {
             error!("{failure}");
@@ -60,7 +70,12 @@ impl Node {
         self.report(notes);
     }
 
-    fn apply(&mut self, desired: &Tables, state: State, lost: &BTreeSet<u32>) -> Result<(), String> {
+    fn apply(
+        &mut self,
+        desired: &Tables,
+        state: State,
+        lost: &BTreeSet<u32>,
+    ) -> Result<(), String> {
         for op in plan(&self.actual, desired) {
             debug!("{op}");
             self.bpf.apply(&op).map_err(|error| error.to_string())?;
@@ -68,7 +83,9 @@ impl Node {
         }
         self.state = state;
         for index in lost {
-            self.bpf.forget_backend(*index).map_err(|error| error.to_string())?;
+            self.bpf
+                .forget_backend(*index)
+                .map_err(|error| error.to_string())?;
             self.state.release(*index);
         }
         Ok(())

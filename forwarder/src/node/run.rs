@@ -97,8 +97,10 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut node = start(&options, model, host, &interfaces)?;
     let mut log = logger(&mut node, options.log_dataplane)?;
     attach(&mut node, &interfaces)?;
-    let socket = Socket::bind(&options.socket)
-        .map_err(|source| RunError::Socket { path: options.socket.clone(), source })?;
+    let socket = Socket::bind(&options.socket).map_err(|source| RunError::Socket {
+        path: options.socket.clone(),
+        source,
+    })?;
     let (sender, mut commands) = mpsc::channel(16);
     info!("forwarding; admin socket {}", options.socket.display());
 
@@ -139,7 +141,11 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
 fn lock(options: &Options) -> Result<File, RunError> {
     server::make_directory(&options.socket).map_err(|source| {
-        let path = options.socket.parent().map(PathBuf::from).unwrap_or_default();
+        let path = options
+            .socket
+            .parent()
+            .map(PathBuf::from)
+            .unwrap_or_default();
         RunError::Socket { path, source }
     })?;
     let mut path = options.socket.clone().into_os_string();
@@ -206,8 +212,15 @@ fn start(
 
 fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunError> {
     for attached in node.bpf.attach(&mut node.host.netlink, interfaces)? {
-        let frags = if attached.frags { ", frames of several buffers" } else { "" };
-        info!("{}: attached, {:?}{frags} ({})", attached.device, attached.mode, attached.driver);
+        let frags = if attached.frags {
+            ", frames of several buffers"
+        } else {
+            ""
+        };
+        info!(
+            "{}: attached, {:?}{frags} ({})",
+            attached.device, attached.mode, attached.driver
+        );
     }
     Ok(())
 }
@@ -217,7 +230,9 @@ fn logger(
     level: Option<Level>,
 ) -> Result<Option<EbpfLogger<&'static dyn log::Log>>, RunError> {
     let Some(_) = level else { return Ok(None) };
-    EbpfLogger::init(node.bpf.ebpf()).map(Some).map_err(|error| RunError::Log(error.to_string()))
+    EbpfLogger::init(node.bpf.ebpf())
+        .map(Some)
+        .map_err(|error| RunError::Log(error.to_string()))
 }
 
 fn note(host: &mut Host, change: crate::io::netlink::Change) -> bool {

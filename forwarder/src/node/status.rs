@@ -20,14 +20,20 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
     let attached = node.bpf.attached();
     let interfaces = (0_u32..).zip(&model.interfaces).map(|(slot, interface)| {
         let device = facts.devices.get(&interface.device);
-        let attached = attached.iter().find(|attached| attached.device == interface.device);
+        let attached = attached
+            .iter()
+            .find(|attached| attached.device == interface.device);
         Interface {
             name: interface.name.clone(),
             device: interface.device.clone(),
             mode: attached.map(|attached| format!("{:?}", attached.mode).to_lowercase()),
             frags: attached.is_some_and(|attached| attached.frags),
-            driver: attached.map(|attached| attached.driver.clone()).unwrap_or_default(),
-            mac: device.map(|device| mac_text(device.mac)).unwrap_or_default(),
+            driver: attached
+                .map(|attached| attached.driver.clone())
+                .unwrap_or_default(),
+            mac: device
+                .map(|device| mac_text(device.mac))
+                .unwrap_or_default(),
             mtu: device.map_or(0, |device| device.mtu),
             addresses: device
                 .map(|device| device.addresses.iter().map(|own| own.address).collect())
@@ -65,7 +71,9 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
 }
 
 fn reasons(counters: &Counters, slot: u32) -> Vec<ReasonCount> {
-    let range = counters.interfaces.range((slot, forwarder_common::Reason::ALL[0])..);
+    let range = counters
+        .interfaces
+        .range((slot, forwarder_common::Reason::ALL[0])..);
     range
         .take_while(|((at, _), _)| *at == slot)
         .map(|((_, reason), counter)| ReasonCount {
@@ -75,7 +83,11 @@ fn reasons(counters: &Counters, slot: u32) -> Vec<ReasonCount> {
         .collect()
 }
 
-fn virtual_server(node: &Node, counters: &Counters, server: &model::VirtualServer) -> VirtualServer {
+fn virtual_server(
+    node: &Node,
+    counters: &Counters,
+    server: &model::VirtualServer,
+) -> VirtualServer {
     let id = node.state.virtual_server(&server.name);
     let [r#in, out] = counts(id.and_then(|id| counters.virtual_servers.get(&id)));
     VirtualServer {
@@ -112,10 +124,12 @@ fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backen
         health_error: known
             .filter(|health| health.status() == health::Status::Down)
             .map(|health| health.why().to_owned()),
-        next_hop: entry.filter(|entry| entry.ifindex != 0).map(|entry| NextHop {
-            device: node.host.device(entry.ifindex).unwrap_or("?").to_owned(),
-            mac: mac_text(mac_bytes(entry.destination_mac)),
-        }),
+        next_hop: entry
+            .filter(|entry| entry.ifindex != 0)
+            .map(|entry| NextHop {
+                device: node.host.device(entry.ifindex).unwrap_or("?").to_owned(),
+                mac: mac_text(mac_bytes(entry.destination_mac)),
+            }),
         r#in,
         out,
     }

@@ -10,26 +10,39 @@ pub fn trace(node: &mut Node, packet: &TraceRequest) -> Result<Trace, String> {
     let facts = node.host.facts(&node.model);
     let wanted = |name: &str| name == packet.interface;
     let interfaces = &node.model.interfaces;
-    let Some(interface) = interfaces.iter().find(|each| wanted(&each.name) || wanted(&each.device))
+    let Some(interface) = interfaces
+        .iter()
+        .find(|each| wanted(&each.name) || wanted(&each.device))
     else {
         let names: Vec<_> = interfaces.iter().map(|each| each.name.as_str()).collect();
         let names = names.join(", ");
-        return Err(format!("{} is not an interface of the config: {names}", packet.interface));
+        return Err(format!(
+            "{} is not an interface of the config: {names}",
+            packet.interface
+        ));
     };
     let name = interface.name.clone();
     let Some(device) = facts.devices.get(&interface.device) else {
         return Err(format!("the host has no device {}", interface.device));
     };
     let frame = frame::build(packet, device.mac)?;
-    let traced =
-        node.bpf.trace(&frame, device.ifindex).map_err(|error| error.to_string())?;
+    let traced = node
+        .bpf
+        .trace(&frame, device.ifindex)
+        .map_err(|error| error.to_string())?;
     let Some(reason) = Reason::ALL.get(traced.reason as usize) else {
-        return Err(format!("the data plane gave an unknown reason ({})", traced.reason));
+        return Err(format!(
+            "the data plane gave an unknown reason ({})",
+            traced.reason
+        ));
     };
-    let stages = traced.entries.iter().map(|(stage, value, detail)| api::Stage {
-        stage: stage.name().to_owned(),
-        found: describe(node, *stage, *value, *detail),
-    });
+    let stages = traced
+        .entries
+        .iter()
+        .map(|(stage, value, detail)| api::Stage {
+            stage: stage.name().to_owned(),
+            found: describe(node, *stage, *value, *detail),
+        });
     Ok(Trace {
         interface: name,
         stages: stages.collect(),
@@ -52,25 +65,43 @@ fn describe(node: &Node, stage: Stage, value: u32, detail: u64) -> String {
         Stage::Interface => {
             let interface = node.model.interfaces.get(value as usize);
             let name = interface.map_or("?", |interface| interface.name.as_str());
-            if detail == 0 { name.to_owned() } else { format!("{name}, VLAN tagged") }
+            if detail == 0 {
+                name.to_owned()
+            } else {
+                format!("{name}, VLAN tagged")
+            }
         }
         Stage::Parse | Stage::FlowMiss => packet(value, detail),
         Stage::Fragment => format!("first fragment found, {}", ports(detail)),
         Stage::VirtualServer => {
             let server = server(node, value);
-            let mode = u8::try_from(detail).ok().and_then(Mode::from_abi).map_or("?", Mode::name);
+            let mode = u8::try_from(detail)
+                .ok()
+                .and_then(Mode::from_abi)
+                .map_or("?", Mode::name);
             format!("{server}, mode {mode}")
         }
         Stage::NoVirtualServer => {
             let port = u16::from_be(value as u16);
-            format!("none has port {port}, {}", protocol_name(value >> 16 & 0xff))
+            format!(
+                "none has port {port}, {}",
+                protocol_name(value >> 16 & 0xff)
+            )
         }
-        Stage::Admission => if value == 1 { "admitted" } else { "not admitted" }.to_owned(),
+        Stage::Admission => if value == 1 {
+            "admitted"
+        } else {
+            "not admitted"
+        }
+        .to_owned(),
         Stage::Slot => {
             let slot = Slot(detail);
             let current = backend(node, slot.current());
             if slot.is_changed() {
-                format!("{value}: {current}, before {}", backend(node, slot.previous()))
+                format!(
+                    "{value}: {current}, before {}",
+                    backend(node, slot.previous())
+                )
             } else {
                 format!("{value}: {current}")
             }
@@ -107,7 +138,11 @@ fn protocol_name(number: u32) -> String {
 /// Ports as the map ABI has them: source first, wire order.
 fn ports(detail: u64) -> String {
     let [a, b, c, d] = (detail as u32).to_ne_bytes();
-    format!("port {} -> {}", u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+    format!(
+        "port {} -> {}",
+        u16::from_be_bytes([a, b]),
+        u16::from_be_bytes([c, d])
+    )
 }
 
 fn packet(number: u32, detail: u64) -> String {
@@ -115,7 +150,11 @@ fn packet(number: u32, detail: u64) -> String {
 }
 
 fn flow(node: &Node, bits: u32, detail: u64) -> String {
-    let direction = if bits & state::REPLY != 0 { "reply" } else { "forward" };
+    let direction = if bits & state::REPLY != 0 {
+        "reply"
+    } else {
+        "forward"
+    };
     let mut text = format!("known, {direction}");
     for (bit, name) in [(state::FIN, "FIN seen"), (state::RST, "RST seen")] {
         if bits & bit != 0 {
@@ -131,7 +170,9 @@ fn flow(node: &Node, bits: u32, detail: u64) -> String {
 fn server(node: &Node, id: u32) -> String {
     let servers = node.model.virtual_servers.iter();
     let mut named = servers.filter(|server| node.state.virtual_server(&server.name) == Some(id));
-    named.next().map_or_else(|| format!("id {id}"), |server| server.name.clone())
+    named
+        .next()
+        .map_or_else(|| format!("id {id}"), |server| server.name.clone())
 }
 
 fn backend(node: &Node, index: u32) -> String {
@@ -145,19 +186,27 @@ fn backend(node: &Node, index: u32) -> String {
 /// What to look at next.
 fn next(reason: Reason) -> &'static str {
     match reason {
-        Reason::PassNotOurs => "is there a virtual server for this address, port, protocol and interface?  forwarder status",
+        Reason::PassNotOurs => {
+            "is there a virtual server for this address, port, protocol and interface?  forwarder status"
+        }
         Reason::PassLocal => "is the service listening on this host?  ss -lntu",
         Reason::DropDenied => "see `allow` and `deny` of the virtual server",
         Reason::DropRate => "see `new_flows_per_second` of the virtual server",
         Reason::DropNoBackend => "which backends are up?  forwarder status",
-        Reason::DropNoNextHop => "does the next hop answer?  ip neighbour show; is the interface up?  ip link",
+        Reason::DropNoNextHop => {
+            "does the next hop answer?  ip neighbour show; is the interface up?  ip link"
+        }
         Reason::DropNoFlow => "a connection begins with a SYN; trace one:  --flags syn",
         Reason::DropSnatExhausted => "give the SNAT pool more addresses or ports",
         Reason::DropFlowTableFull => "raise limits.flows",
         Reason::DropTtl => "is there a routing loop?  traceroute",
-        Reason::DropTooBig | Reason::AnswerTooBig => "raise the MTU towards the backend, or set `mss_clamp`",
+        Reason::DropTooBig | Reason::AnswerTooBig => {
+            "raise the MTU towards the backend, or set `mss_clamp`"
+        }
         Reason::DropBadSource => "who sends from such an address?  tcpdump -e",
-        Reason::PassOtherHost => "is the interface promiscuous, or the sender's neighbour entry stale?",
+        Reason::PassOtherHost => {
+            "is the interface promiscuous, or the sender's neighbour entry stale?"
+        }
         Reason::L2Dsr => "no answer?  the backend needs the VIP on loopback",
         Reason::IpipDsr | Reason::GueDsr => {
             "no answer?  on the backend:  forwarder backend --vip VIP"

@@ -39,19 +39,32 @@ pub fn choose(facts: &Facts) -> Result<Choice, AttachError> {
         return Err(AttachError::NotEthernet { device });
     }
     if let Some((mode, program)) = facts.link.xdp {
-        return Err(AttachError::ForeignProgram { device, program, mode });
+        return Err(AttachError::ForeignProgram {
+            device,
+            program,
+            mode,
+        });
     }
     let jumbo = facts.link.mtu > SINGLE_BUFFER_MTU;
     if let Some(features) = facts.features {
         if !features.native() && facts.allow_generic {
-            return Ok(Choice { native: false, frags: false, may_fall_back: false });
+            return Ok(Choice {
+                native: false,
+                frags: false,
+                may_fall_back: false,
+            });
         }
         if !features.native() {
             return Err(AttachError::NoNative { device, driver });
         }
         if jumbo && !features.frags() {
             let (mtu, limit) = (facts.link.mtu, SINGLE_BUFFER_MTU);
-            return Err(AttachError::MtuTooBig { device, mtu, driver, limit });
+            return Err(AttachError::MtuTooBig {
+                device,
+                mtu,
+                driver,
+                limit,
+            });
         }
     }
     Ok(Choice {
@@ -88,37 +101,70 @@ mod tests {
     #[test]
     fn native_where_the_driver_has_it() {
         let choice = choose(&facts(1500, Some(NATIVE))).expect("native");
-        assert_eq!(choice, Choice { native: true, frags: false, may_fall_back: false });
+        assert_eq!(
+            choice,
+            Choice {
+                native: true,
+                frags: false,
+                may_fall_back: false
+            }
+        );
     }
 
     #[test]
     fn generic_only_where_it_is_allowed() {
-        assert!(matches!(choose(&facts(1500, Some(0))), Err(AttachError::NoNative { .. })));
-        let allowed = Facts { allow_generic: true, ..facts(1500, Some(0)) };
+        assert!(matches!(
+            choose(&facts(1500, Some(0))),
+            Err(AttachError::NoNative { .. })
+        ));
+        let allowed = Facts {
+            allow_generic: true,
+            ..facts(1500, Some(0))
+        };
         assert!(!choose(&allowed).expect("generic").native);
-        let has_native = Facts { allow_generic: true, ..facts(1500, Some(NATIVE)) };
+        let has_native = Facts {
+            allow_generic: true,
+            ..facts(1500, Some(NATIVE))
+        };
         assert!(choose(&has_native).expect("native").native);
     }
 
     #[test]
     fn jumbo_wants_frags() {
-        assert!(choose(&facts(9001, Some(NATIVE | FRAGS))).expect("frags").frags);
-        assert!(!choose(&facts(SINGLE_BUFFER_MTU, Some(NATIVE | FRAGS))).expect("linear").frags);
+        assert!(
+            choose(&facts(9001, Some(NATIVE | FRAGS)))
+                .expect("frags")
+                .frags
+        );
+        assert!(
+            !choose(&facts(SINGLE_BUFFER_MTU, Some(NATIVE | FRAGS)))
+                .expect("linear")
+                .frags
+        );
         let error = choose(&facts(9001, Some(NATIVE))).expect_err("too big");
-        assert!(matches!(error, AttachError::MtuTooBig { mtu: 9001, .. }), "{error}");
+        assert!(
+            matches!(error, AttachError::MtuTooBig { mtu: 9001, .. }),
+            "{error}"
+        );
     }
 
     #[test]
     fn foreign_programs_stay() {
         let mut facts = facts(1500, Some(NATIVE));
         facts.link.xdp = Some((XdpAttachment::Native, 7));
-        assert!(matches!(choose(&facts), Err(AttachError::ForeignProgram { program: 7, .. })));
+        assert!(matches!(
+            choose(&facts),
+            Err(AttachError::ForeignProgram { program: 7, .. })
+        ));
     }
 
     #[test]
     fn unknown_features_are_tried() {
         assert!(!choose(&facts(1500, None)).expect("native").may_fall_back);
-        let allowed = Facts { allow_generic: true, ..facts(1500, None) };
+        let allowed = Facts {
+            allow_generic: true,
+            ..facts(1500, None)
+        };
         assert!(choose(&allowed).expect("native").may_fall_back);
     }
 }

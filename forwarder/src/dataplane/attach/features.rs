@@ -50,8 +50,12 @@ impl Query {
         let mut socket = Socket::new(NETLINK_GENERIC).ok()?;
         socket.bind_auto().ok()?;
         socket.connect(&SocketAddr::new(0, 0)).ok()?;
-        let request =
-            message(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, b"netdev\0");
+        let request = message(
+            GENL_ID_CTRL,
+            CTRL_CMD_GETFAMILY,
+            CTRL_ATTR_FAMILY_NAME,
+            b"netdev\0",
+        );
         let answer = exchange(&socket, &request).ok()?;
         let family = u16::from_ne_bytes(*attribute(&answer, CTRL_ATTR_FAMILY_ID)?.first_chunk()?);
         Some(Self { socket, family })
@@ -59,8 +63,12 @@ impl Query {
 
     /// The features of an interface's driver; `None`: it does not say.
     pub fn of(&mut self, ifindex: u32) -> Option<Features> {
-        let request =
-            message(self.family, NETDEV_CMD_DEV_GET, NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes());
+        let request = message(
+            self.family,
+            NETDEV_CMD_DEV_GET,
+            NETDEV_A_DEV_IFINDEX,
+            &ifindex.to_ne_bytes(),
+        );
         let answer = exchange(&self.socket, &request).ok()?;
         let bits = attribute(&answer, NETDEV_A_DEV_XDP_FEATURES)?.first_chunk()?;
         Some(Features(u64::from_ne_bytes(*bits)))

@@ -26,7 +26,9 @@ pub enum HostError {
         found: String,
     },
     /// The kernel was built without something.
-    #[error("the kernel has no type information (/sys/kernel/btf/vmlinux): it was built without CONFIG_DEBUG_INFO_BTF")]
+    #[error(
+        "the kernel has no type information (/sys/kernel/btf/vmlinux): it was built without CONFIG_DEBUG_INFO_BTF"
+    )]
     NoBtf,
     /// Another daemon runs.
     #[error("another forwarder daemon is running: it holds {}", .0.display())]
@@ -57,7 +59,9 @@ pub fn check() -> Result<(), HostError> {
     }
     let release = read("/proc/sys/kernel/osrelease")?;
     if kernel_version(&release).is_none_or(|version| version < OLDEST_KERNEL) {
-        return Err(HostError::Kernel { found: release.trim().to_owned() });
+        return Err(HostError::Kernel {
+            found: release.trim().to_owned(),
+        });
     }
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(HostError::NoBtf);
@@ -82,11 +86,15 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
         .unwrap_or(0);
     let has = |bit: u32| effective & 1 << bit != 0;
     // CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON.
-    [("CAP_BPF", BPF, true), ("CAP_NET_ADMIN", NET_ADMIN, false), ("CAP_PERFMON", PERFMON, true)]
-        .into_iter()
-        .filter(|(_, bit, in_sys_admin)| !(has(*bit) || *in_sys_admin && has(SYS_ADMIN)))
-        .map(|(name, _, _)| name)
-        .collect()
+    [
+        ("CAP_BPF", BPF, true),
+        ("CAP_NET_ADMIN", NET_ADMIN, false),
+        ("CAP_PERFMON", PERFMON, true),
+    ]
+    .into_iter()
+    .filter(|(_, bit, in_sys_admin)| !(has(*bit) || *in_sys_admin && has(SYS_ADMIN)))
+    .map(|(name, _, _)| name)
+    .collect()
 }
 
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
@@ -96,8 +104,16 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
 
 /// Makes sure that no second daemon runs; the file stays locked as long as it is open.
 pub fn lock(path: &Path) -> Result<File, HostError> {
-    let failed = |source| HostError::Lock { path: path.to_owned(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    let failed = |source| HostError::Lock {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(HostError::SecondDaemon(path.to_owned())),
@@ -111,7 +127,8 @@ mod tests {
 
     #[test]
     fn capabilities_are_named() {
-        let missing = |bits: u64| missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"));
+        let missing =
+            |bits: u64| missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"));
         assert_eq!(missing(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
         assert_eq!(missing(1 << 12 | 1 << 21), [""; 0]);
         assert_eq!(missing(1 << 12 | 1 << 39), ["CAP_PERFMON"]);

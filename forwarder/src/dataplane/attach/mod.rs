@@ -8,16 +8,16 @@ pub mod host;
 use std::io;
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, XdpMode};
 use aya::programs::xdp::XdpLinkId;
+use aya::programs::{ProgramError, XdpMode};
 use forwarder_common::programs::ProgramSet;
 use serde::Serialize;
 use thiserror::Error;
 
 use super::bpf::load::{self, LoadError};
 use crate::io::netlink::{Link, Netlink, XdpAttachment};
-pub use ethtool::driver;
 pub use choice::{Choice, Facts, choose};
+pub use ethtool::driver;
 pub use features::Features;
 
 /// An interface that the data plane is to be attached to.
@@ -114,13 +114,19 @@ pub enum AttachError {
 }
 
 fn suggestion(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; the host has {}", names.join(", ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; the host has {}", names.join(", "))
+    }
 }
 
 /// What an errno of the attachment usually means.
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::ENOSPC) => "\n  the driver wants more queues (veth: at least as many receive queues as the peer has transmit queues)",
+        Some(libc::ENOSPC) => {
+            "\n  the driver wants more queues (veth: at least as many receive queues as the peer has transmit queues)"
+        }
         Some(libc::EBUSY) => "\n  another XDP program holds the interface",
         Some(libc::EPERM) => "\n  CAP_NET_ADMIN and CAP_BPF are needed",
         _ => "",
@@ -143,15 +149,25 @@ pub struct Attached {
 }
 
 /// Reads the facts of every target and chooses for each. Touches nothing.
-pub fn examine(netlink: &mut Netlink, targets: &[Target]) -> Result<Vec<(Facts, Choice)>, AttachError> {
+pub fn examine(
+    netlink: &mut Netlink,
+    targets: &[Target],
+) -> Result<Vec<(Facts, Choice)>, AttachError> {
     let links = netlink.links().map_err(AttachError::Netlink)?;
     let mut features = features::Query::open();
     targets
         .iter()
         .map(|target| {
             let Some(link) = links.iter().find(|link| link.name == target.device) else {
-                let like = links.iter().map(|link| link.name.clone()).take(16).collect();
-                return Err(AttachError::NoInterface { device: target.device.clone(), like });
+                let like = links
+                    .iter()
+                    .map(|link| link.name.clone())
+                    .take(16)
+                    .collect();
+                return Err(AttachError::NoInterface {
+                    device: target.device.clone(),
+                    like,
+                });
             };
             let facts = Facts {
                 link: link.clone(),
@@ -187,15 +203,29 @@ impl Attachments {
             Err(AttachError::Refused { source, .. })
                 if choice.may_fall_back && source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
             {
-                attach(ebpf, facts, Choice { native: false, frags: false, may_fall_back: false })?
+                attach(
+                    ebpf,
+                    facts,
+                    Choice {
+                        native: false,
+                        frags: false,
+                        may_fall_back: false,
+                    },
+                )?
             }
             other => other?,
         };
         self.links.push((set, link));
         let device = &facts.link.name;
         let now = netlink.link(device).map_err(AttachError::Netlink)?;
-        let Some(Link { xdp: Some((mode, _)), .. }) = now else {
-            return Err(AttachError::Vanished { device: device.clone() });
+        let Some(Link {
+            xdp: Some((mode, _)),
+            ..
+        }) = now
+        else {
+            return Err(AttachError::Vanished {
+                device: device.clone(),
+            });
         };
         self.attached.push(Attached {
             device: device.clone(),
@@ -223,8 +253,16 @@ fn attach(
     facts: &Facts,
     choice: Choice,
 ) -> Result<(ProgramSet, XdpLinkId), AttachError> {
-    let set = if choice.frags { ProgramSet::Frags } else { ProgramSet::Linear };
-    let mode = if choice.native { XdpMode::Driver } else { XdpMode::Skb };
+    let set = if choice.frags {
+        ProgramSet::Frags
+    } else {
+        ProgramSet::Linear
+    };
+    let mode = if choice.native {
+        XdpMode::Driver
+    } else {
+        XdpMode::Skb
+    };
     let program = load::program(ebpf, set.entry())?;
     match program.attach_to_if_index(facts.link.ifindex, mode) {
         Ok(link) => Ok((set, link)),
@@ -240,10 +278,17 @@ fn refused(facts: &Facts, error: ProgramError) -> AttachError {
         other => io::Error::other(other),
     };
     match source.raw_os_error() {
-        Some(libc::ERANGE | libc::E2BIG) => {
-            AttachError::MtuTooBig { device, mtu: facts.link.mtu, driver, limit: choice::SINGLE_BUFFER_MTU }
-        }
+        Some(libc::ERANGE | libc::E2BIG) => AttachError::MtuTooBig {
+            device,
+            mtu: facts.link.mtu,
+            driver,
+            limit: choice::SINGLE_BUFFER_MTU,
+        },
         Some(libc::EOPNOTSUPP) if !facts.allow_generic => AttachError::NoNative { device, driver },
-        _ => AttachError::Refused { device, driver, source },
+        _ => AttachError::Refused {
+            device,
+            driver,
+            source,
+        },
     }
 }

@@ -62,7 +62,9 @@ fn lookup<K: Pod, V: Pod>(
     // Hash maps keep a bucket number of 4 bytes in the cursor.
     let mut next = 0_u32;
     let mut attr = BatchAttr {
-        in_batch: cursor.as_ref().map_or(0, |cursor| std::ptr::from_ref(cursor).addr() as u64),
+        in_batch: cursor
+            .as_ref()
+            .map_or(0, |cursor| std::ptr::from_ref(cursor).addr() as u64),
         out_batch: (&raw mut next).expose_provenance() as u64,
         keys: keys.as_mut_ptr().expose_provenance() as u64,
         values: values.as_mut_ptr().expose_provenance() as u64,
@@ -74,7 +76,12 @@ fn lookup<K: Pod, V: Pod>(
     // data, whose sizes are the map's (the callers' maps are opened with these types); the cursors
     // hold 4 bytes, which is what hash maps use.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_LOOKUP_BATCH,
+            &raw mut attr,
+            size_of::<BatchAttr>(),
+        )
     };
     let count = attr.count as usize;
     if result == 0 {

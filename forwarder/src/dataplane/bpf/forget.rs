@@ -13,16 +13,24 @@ use super::{fd, map_mut};
 
 pub fn backend(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
     for name in ["EXCEPTIONS4", "EMBRYONIC_EXCEPTIONS4"] {
-        remove(ebpf, name, |_: &FlowKey<V4>, backend: &u32| *backend == index)?;
+        remove(ebpf, name, |_: &FlowKey<V4>, backend: &u32| {
+            *backend == index
+        })?;
     }
     for name in ["EXCEPTIONS6", "EMBRYONIC_EXCEPTIONS6"] {
-        remove(ebpf, name, |_: &FlowKey<V6>, backend: &u32| *backend == index)?;
+        remove(ebpf, name, |_: &FlowKey<V6>, backend: &u32| {
+            *backend == index
+        })?;
     }
     for name in ["FLOWS4", "EMBRYONIC4"] {
-        remove(ebpf, name, |_: &FlowKey<V4>, flow: &Flow<V4>| flow.backend == index)?;
+        remove(ebpf, name, |_: &FlowKey<V4>, flow: &Flow<V4>| {
+            flow.backend == index
+        })?;
     }
     for name in ["FLOWS6", "EMBRYONIC6"] {
-        remove(ebpf, name, |_: &FlowKey<V6>, flow: &Flow<V6>| flow.backend == index)?;
+        remove(ebpf, name, |_: &FlowKey<V6>, flow: &Flow<V6>| {
+            flow.backend == index
+        })?;
     }
     Ok(())
 }
@@ -35,7 +43,11 @@ fn remove<K: Pod + Default, V: Pod + Default>(
     let mut found = Vec::new();
     for_each_chunk(fd(ebpf, name)?.as_fd(), |keys: &[K], values: &[V]| {
         let entries = keys.iter().zip(values);
-        found.extend(entries.filter(|(key, value)| remembers(key, value)).map(|(key, _)| *key));
+        found.extend(
+            entries
+                .filter(|(key, value)| remembers(key, value))
+                .map(|(key, _)| *key),
+        );
     })
     .map_err(|error| LoadError::Stages(MapError::IoError(error)))?;
     let mut map: HashMap<_, K, V> = map_mut(ebpf, name)?.try_into()?;

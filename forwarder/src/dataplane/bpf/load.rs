@@ -36,7 +36,11 @@ pub enum LoadError {
 /// What the kernel said; of the verifier's log the end, where the reason stands.
 fn refusal(error: &ProgramError) -> String {
     const LINES: usize = 12;
-    let ProgramError::LoadError { io_error, verifier_log } = error else {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
         return error.to_string();
     };
     let log = verifier_log.to_string();
@@ -88,7 +92,9 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
         slots,
         highest_ifindex,
     } = options.sizes;
-    let ifindexes = highest_ifindex.saturating_add(1).max(limits::IFINDEX as u32);
+    let ifindexes = highest_ifindex
+        .saturating_add(1)
+        .max(limits::IFINDEX as u32);
     let interface_counters = (limits::INTERFACES * Reason::COUNT) as u32;
     let gue_port = options.gue_port.to_be();
     let mut loader = EbpfLoader::new();
@@ -106,7 +112,10 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
         ("VIP_ADDRESSES4", virtual_servers),
         ("VIP_ADDRESSES6", virtual_servers),
         ("RATES", virtual_server_ids),
-        ("VIRTUAL_SERVER_COUNTERS", virtual_server_ids.saturating_mul(2)),
+        (
+            "VIRTUAL_SERVER_COUNTERS",
+            virtual_server_ids.saturating_mul(2),
+        ),
         ("BACKENDS", backends),
         ("BACKEND_COUNTERS", backends.saturating_mul(2)),
         ("SLOTS", slots),
@@ -118,7 +127,9 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
     ] {
         loader.map_max_entries(map, entries);
     }
-    loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))
+    loader
+        .load(OBJECT)
+        .map_err(|error| LoadError::Object(Box::new(error)))
 }
 
 /// Loads an entry program and its stages, and links them. The set can then be attached or run.
@@ -130,7 +141,9 @@ pub fn load_set(ebpf: &mut Ebpf, set: ProgramSet) -> Result<(), LoadError> {
         stages.push((*stage as u32, descriptor(program, &name)?));
     }
     load_program(ebpf, set.entry())?;
-    let array = ebpf.map_mut(set.stages()).ok_or_else(|| LoadError::Missing(set.stages().into()))?;
+    let array = ebpf
+        .map_mut(set.stages())
+        .ok_or_else(|| LoadError::Missing(set.stages().into()))?;
     let mut array: ProgramArray<_> = array.try_into()?;
     for (index, program) in &stages {
         array.set(*index, program, 0)?;
@@ -139,17 +152,22 @@ pub fn load_set(ebpf: &mut Ebpf, set: ProgramSet) -> Result<(), LoadError> {
 }
 
 fn descriptor(program: &Xdp, name: &str) -> Result<ProgramFd, LoadError> {
-    let refused = |source| LoadError::Program { name: name.to_owned(), source: Box::new(source) };
+    let refused = |source| LoadError::Program {
+        name: name.to_owned(),
+        source: Box::new(source),
+    };
     let fd = program.fd().map_err(refused)?;
-    fd.try_clone().map_err(|error| refused(ProgramError::IOError(error)))
+    fd.try_clone()
+        .map_err(|error| refused(ProgramError::IOError(error)))
 }
 
 /// Loads one XDP program.
 pub fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadError> {
     let program = program(ebpf, name)?;
-    program
-        .load()
-        .map_err(|source| LoadError::Program { name: name.to_owned(), source: Box::new(source) })?;
+    program.load().map_err(|source| LoadError::Program {
+        name: name.to_owned(),
+        source: Box::new(source),
+    })?;
     Ok(program)
 }
 
@@ -159,5 +177,8 @@ pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, LoadEr
     ebpf.program_mut(name)
         .ok_or_else(missing)?
         .try_into()
-        .map_err(|source| LoadError::Program { name: name.to_owned(), source: Box::new(source) })
+        .map_err(|source| LoadError::Program {
+            name: name.to_owned(),
+            source: Box::new(source),
+        })
 }

@@ -69,7 +69,13 @@ impl Bpf {
         )?;
         let expiry = Expiry::start(flows, Timeouts::default())?;
         let attachments = Attachments::default();
-        Ok(Self { _expiry: expiry, slots, attachments, ebpf, traces: false })
+        Ok(Self {
+            _expiry: expiry,
+            slots,
+            attachments,
+            ebpf,
+            traces: false,
+        })
     }
 
     /// The loaded object, for the data-plane logger.
@@ -84,7 +90,10 @@ impl Bpf {
         interfaces: &[(Facts, Choice)],
     ) -> Result<&[Attached], StartError> {
         for (facts, choice) in interfaces {
-            if let Err(error) = self.attachments.attach(&mut self.ebpf, netlink, facts, *choice) {
+            if let Err(error) = self
+                .attachments
+                .attach(&mut self.ebpf, netlink, facts, *choice)
+            {
                 self.attachments.detach(&mut self.ebpf);
                 return Err(error.into());
             }
@@ -121,8 +130,10 @@ impl Drop for Bpf {
 
 impl DataPlane for Bpf {
     fn apply(&mut self, op: &Op) -> Result<(), ApplyError> {
-        write::apply(&mut self.ebpf, &self.slots, op)
-            .map_err(|error| ApplyError { op: op.to_string(), reason: describe(&error) })
+        write::apply(&mut self.ebpf, &self.slots, op).map_err(|error| ApplyError {
+            op: op.to_string(),
+            reason: describe(&error),
+        })
     }
 
     fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
@@ -156,23 +167,26 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 /// A map of the object.
 fn map<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a Map, LoadError> {
-    ebpf.map(name).ok_or_else(|| LoadError::Missing(format!("map {name}")))
+    ebpf.map(name)
+        .ok_or_else(|| LoadError::Missing(format!("map {name}")))
 }
 
 /// A map of the object, to change.
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError> {
-    ebpf.map_mut(name).ok_or_else(|| LoadError::Missing(format!("map {name}")))
+    ebpf.map_mut(name)
+        .ok_or_else(|| LoadError::Missing(format!("map {name}")))
 }
 
 /// A map's descriptor.
 fn fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
     let data = match map(ebpf, name)? {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data) => data,
+        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
+            data
+        }
         other => {
-            return Err(LoadError::Stages(MapError::InvalidName { name: format!("{other:?}") }));
+            return Err(LoadError::Stages(MapError::InvalidName {
+                name: format!("{other:?}"),
+            }));
         }
     };
     Ok(data.fd().as_fd())

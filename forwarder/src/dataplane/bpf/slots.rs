@@ -36,7 +36,8 @@ impl Slots {
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let words = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
+        let words =
+            NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
         Ok(Self { words, length })
     }
 
@@ -54,9 +55,8 @@ impl Slots {
     /// Reads a slot.
     pub fn load(&self, index: usize) -> Option<Slot> {
         // SAFETY: as in `store`.
-        (index < self.length).then(|| {
-            Slot(unsafe { self.words.add(index).as_ref() }.load(Ordering::Acquire))
-        })
+        (index < self.length)
+            .then(|| Slot(unsafe { self.words.add(index).as_ref() }.load(Ordering::Acquire)))
     }
 }
 

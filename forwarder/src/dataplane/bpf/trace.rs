@@ -60,12 +60,22 @@ pub fn run(ebpf: &mut Ebpf, frame: &[u8], ifindex: u32) -> Result<Traced, TraceE
         ..TestRunOptions::new()
     })?;
     out.truncate(result.data_size_out as usize);
-    let log = ebpf.map("TRACE").ok_or_else(|| LoadError::Missing("map TRACE".into()))?;
+    let log = ebpf
+        .map("TRACE")
+        .ok_or_else(|| LoadError::Missing("map TRACE".into()))?;
     let log: Array<_, TraceLog> = log.try_into()?;
     let log = log.get(&0, 0)?;
-    let entries = log.entries.iter().take(log.length as usize).filter_map(|entry| {
-        Some((*Stage::ALL.get(entry.stage as usize)?, entry.value, entry.detail))
-    });
+    let entries = log
+        .entries
+        .iter()
+        .take(log.length as usize)
+        .filter_map(|entry| {
+            Some((
+                *Stage::ALL.get(entry.stage as usize)?,
+                entry.value,
+                entry.detail,
+            ))
+        });
     Ok(Traced {
         action: result.return_value,
         frame: out,

@@ -27,10 +27,16 @@ pub fn apply(ebpf: &mut Ebpf, slots: &Slots, op: &Op) -> Result<(), LoadError> {
             Family::V4(key) => hash(ebpf, "VIP_ADDRESSES4", key, *entry),
             Family::V6(key) => hash(ebpf, "VIP_ADDRESSES6", key, *entry),
         },
-        Op::Slots { base, slots: table, .. } => {
+        Op::Slots {
+            base, slots: table, ..
+        } => {
             for (index, slot) in (*base as usize..).zip(table.iter()) {
                 if slots.load(index) != Some(*slot) && !slots.store(index, *slot) {
-                    return Err(MapError::OutOfBounds { index: *base, max_entries: 0 }.into());
+                    return Err(MapError::OutOfBounds {
+                        index: *base,
+                        max_entries: 0,
+                    }
+                    .into());
                 }
             }
             Ok(())
@@ -44,7 +50,13 @@ pub fn apply(ebpf: &mut Ebpf, slots: &Slots, op: &Op) -> Result<(), LoadError> {
             Family::V6(key) => hash(ebpf, "SNAT_RANGES6", key, *entry),
         },
         Op::Admission { source, entry } => {
-            let entry = entry.map(|allow| if allow { admission::ALLOW } else { admission::DENY });
+            let entry = entry.map(|allow| {
+                if allow {
+                    admission::ALLOW
+                } else {
+                    admission::DENY
+                }
+            });
             match source.to_abi() {
                 (length, Family::V4(key)) => trie(ebpf, "ADMISSION4", Key::new(length, key), entry),
                 (length, Family::V6(key)) => trie(ebpf, "ADMISSION6", Key::new(length, key), entry),
@@ -53,8 +65,12 @@ pub fn apply(ebpf: &mut Ebpf, slots: &Slots, op: &Op) -> Result<(), LoadError> {
         Op::Egress { network, entry } => {
             let length = u32::from(network.length);
             match address_key(network.address) {
-                Family::V4(key) => trie::<_, Egress>(ebpf, "EGRESS4", Key::new(length, key), *entry),
-                Family::V6(key) => trie::<_, Egress>(ebpf, "EGRESS6", Key::new(length, key), *entry),
+                Family::V4(key) => {
+                    trie::<_, Egress>(ebpf, "EGRESS4", Key::new(length, key), *entry)
+                }
+                Family::V6(key) => {
+                    trie::<_, Egress>(ebpf, "EGRESS6", Key::new(length, key), *entry)
+                }
             }
         }
     }
@@ -63,12 +79,17 @@ pub fn apply(ebpf: &mut Ebpf, slots: &Slots, op: &Op) -> Result<(), LoadError> {
 /// The device maps go first: an active interface can be redirected to. The kernel ties a device map
 /// to programs with or without frags, so each kind has its own.
 fn interface(ebpf: &mut Ebpf, ifindex: u32, entry: Option<Interface>) -> Result<(), LoadError> {
-    for devices in ["DEVICES", "DEVICES_FRAGS"].into_iter().filter(|_| entry.is_some()) {
+    for devices in ["DEVICES", "DEVICES_FRAGS"]
+        .into_iter()
+        .filter(|_| entry.is_some())
+    {
         let mut devices: DevMap<_> = map_mut(ebpf, devices)?.try_into()?;
-        devices.set(ifindex, ifindex, None, 0).map_err(|error| match error {
-            XdpMapError::MapError(error) => error,
-            other => MapError::IoError(io::Error::other(other)),
-        })?;
+        devices
+            .set(ifindex, ifindex, None, 0)
+            .map_err(|error| match error {
+                XdpMapError::MapError(error) => error,
+                other => MapError::IoError(io::Error::other(other)),
+            })?;
     }
     array(ebpf, "INTERFACES", ifindex, entry)
 }
@@ -113,7 +134,9 @@ fn trie<K: Pod, V: Pod>(
 pub(super) fn absent(result: Result<(), MapError>) -> Result<(), LoadError> {
     match result {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
             Ok(())
         }
         Err(error) => Err(error.into()),
@@ -122,7 +145,11 @@ pub(super) fn absent(result: Result<(), MapError>) -> Result<(), LoadError> {
 
 fn address_key(address: IpAddr) -> Family<AddressKey<V4>, AddressKey<V6>> {
     match address {
-        IpAddr::V4(address) => Family::V4(AddressKey { address: word(address) }),
-        IpAddr::V6(address) => Family::V6(AddressKey { address: words(address) }),
+        IpAddr::V4(address) => Family::V4(AddressKey {
+            address: word(address),
+        }),
+        IpAddr::V6(address) => Family::V6(AddressKey {
+            address: words(address),
+        }),
     }
 }

@@ -58,7 +58,10 @@ impl Events {
         socket.set_non_blocking(true)?;
         // SAFETY: the socket owns its descriptor and lives as long as the registration.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::other)?;
-        Ok(Self { socket, queue: VecDeque::new() })
+        Ok(Self {
+            socket,
+            queue: VecDeque::new(),
+        })
     }
 
     /// The next change. Dropping the future loses nothing.

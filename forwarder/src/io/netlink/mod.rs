@@ -30,7 +30,9 @@ pub struct Netlink {
 impl Netlink {
     /// Opens the connection, in this thread's network namespace.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: RequestSocket::open()? })
+        Ok(Self {
+            socket: RequestSocket::open()?,
+        })
     }
 
     /// Every interface.
@@ -45,7 +47,9 @@ impl Netlink {
     /// The interface of this name.
     pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
         let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        message
+            .attributes
+            .push(LinkAttribute::IfName(name.to_owned()));
         match self.socket.get(RouteNetlinkMessage::GetLink(message)) {
             Ok(Some(RouteNetlinkMessage::NewLink(message))) => Ok(Link::from_message(&message)),
             Ok(_) => Ok(None),
@@ -75,17 +79,24 @@ impl Netlink {
     /// The host's route to an address, by an interface if one is given; `None`: there is none.
     pub fn route(&mut self, to: IpAddr, by: Option<u32>) -> io::Result<Option<Route>> {
         let mut message = RouteMessage::default();
-        (message.header.address_family, message.header.destination_prefix_length) = match to {
+        (
+            message.header.address_family,
+            message.header.destination_prefix_length,
+        ) = match to {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
-        message.attributes.push(RouteAttribute::Destination(to.into()));
+        message
+            .attributes
+            .push(RouteAttribute::Destination(to.into()));
         message.attributes.extend(by.map(RouteAttribute::Oif));
         match self.socket.get(RouteNetlinkMessage::GetRoute(message)) {
             Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(Route::from_message(&message)),
             Ok(_) => Ok(None),
             Err(error) => match error.raw_os_error() {
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EINVAL) => Ok(None),
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EINVAL) => {
+                    Ok(None)
+                }
                 Some(libc::EACCES | libc::ENODEV) => Ok(None),
                 _ => Err(error),
             },

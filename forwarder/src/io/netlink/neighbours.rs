@@ -16,13 +16,20 @@ impl Netlink {
     /// Has the kernel resolve a neighbour that it does not know, or no longer.
     pub fn resolve(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
         let message = message(ifindex, address, NeighbourState::None, NeighbourFlags::Use);
-        self.socket.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE)
+        self.socket
+            .change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE)
     }
 
     /// Has the kernel ask a neighbour that it knows whether its MAC address still holds.
     pub fn probe(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
-        let message = message(ifindex, address, NeighbourState::Probe, NeighbourFlags::empty());
-        self.socket.change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_REPLACE)
+        let message = message(
+            ifindex,
+            address,
+            NeighbourState::Probe,
+            NeighbourFlags::empty(),
+        );
+        self.socket
+            .change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_REPLACE)
     }
 }
 
@@ -37,7 +44,15 @@ fn message(
         IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
     };
     let mut message = NeighbourMessage::default();
-    message.header = NeighbourHeader { family, ifindex, state, flags, ..Default::default() };
-    message.attributes.push(NeighbourAttribute::Destination(destination));
+    message.header = NeighbourHeader {
+        family,
+        ifindex,
+        state,
+        flags,
+        ..Default::default()
+    };
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(destination));
     message
 }

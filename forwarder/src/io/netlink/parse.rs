@@ -100,11 +100,14 @@ impl Address {
     pub(super) fn from_message(message: &AddressMessage) -> Option<Self> {
         // On point-to-point links ADDRESS is the other end's and LOCAL is ours.
         let own = |local: bool| {
-            message.attributes.iter().find_map(move |attribute| match attribute {
-                AddressAttribute::Local(address) if local => Some(*address),
-                AddressAttribute::Address(address) if !local => Some(*address),
-                _ => None,
-            })
+            message
+                .attributes
+                .iter()
+                .find_map(move |attribute| match attribute {
+                    AddressAttribute::Local(address) if local => Some(*address),
+                    AddressAttribute::Address(address) if !local => Some(*address),
+                    _ => None,
+                })
         };
         let address = own(true).or_else(|| own(false))?;
         Some(Self {
@@ -130,21 +133,32 @@ pub struct Neighbour {
 
 impl Neighbour {
     pub(super) fn from_message(message: &NeighbourMessage) -> Option<Self> {
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
-                Some(IpAddr::V4(*address))
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
-                Some(IpAddr::V6(*address))
-            }
-            _ => None,
-        })?;
-        let mac = message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok(),
-            _ => None,
-        });
+        let address = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+                    Some(IpAddr::V4(*address))
+                }
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+                    Some(IpAddr::V6(*address))
+                }
+                _ => None,
+            })?;
+        let mac = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok(),
+                _ => None,
+            });
         let state = message.header.state;
-        Some(Self { ifindex: message.header.ifindex, address, mac: mac.filter(|_| is_valid(state)), state })
+        Some(Self {
+            ifindex: message.header.ifindex,
+            address,
+            mac: mac.filter(|_| is_valid(state)),
+            state,
+        })
     }
 }
 
@@ -170,16 +184,22 @@ impl Route {
         if message.header.kind != RouteType::Unicast {
             return None;
         }
-        let ifindex = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(ifindex) => Some(*ifindex),
-            _ => None,
-        })?;
-        let gateway = message.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
-            RouteAttribute::Via(via) => via_address(via),
-            _ => None,
-        });
+        let ifindex = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::Oif(ifindex) => Some(*ifindex),
+                _ => None,
+            })?;
+        let gateway = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+                RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+                RouteAttribute::Via(via) => via_address(via),
+                _ => None,
+            });
         Some(Self { ifindex, gateway })
     }
 }

@@ -21,7 +21,10 @@ impl RequestSocket {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
     /// All entries of a table, as far as `select` wants them.
@@ -71,7 +74,9 @@ impl RequestSocket {
                 match message.payload {
                     NetlinkPayload::InnerMessage(answer) => each(answer),
                     NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Err(error.to_io());
+                    }
                     NetlinkPayload::Error(_) => return Ok(()),
                     _ => (),
                 }
@@ -92,7 +97,9 @@ pub fn messages(
                 return None;
             }
             let (this, rest) = datagram.split_at(length);
-            datagram = rest.get(length.next_multiple_of(4) - length..).unwrap_or_default();
+            datagram = rest
+                .get(length.next_multiple_of(4) - length..)
+                .unwrap_or_default();
             if let Ok(message) = NetlinkMessage::deserialize(this) {
                 return Some(message);
             }

@@ -60,7 +60,11 @@ impl Timeouts {
             Stage::Embryonic => (self.tcp_embryonic, self.udp_embryonic),
             Stage::Established => (self.tcp, self.udp),
         };
-        StageTimeouts { tcp, udp, all: self }
+        StageTimeouts {
+            tcp,
+            udp,
+            all: self,
+        }
     }
 }
 
@@ -93,7 +97,12 @@ pub fn is_idle<A>(
         if age > u32::MAX / 2 { 0 } else { age }
     };
     let idle = partner.map_or(u32::MAX, age).min(age(flow));
-    idle >= timeout(protocol, flow.state, partner.map(|partner| partner.state), timeouts)
+    idle >= timeout(
+        protocol,
+        flow.state,
+        partner.map(|partner| partner.state),
+        timeouts,
+    )
 }
 
 fn timeout(protocol: u32, own: u32, partner: Option<u32>, timeouts: &StageTimeouts) -> u32 {
@@ -124,7 +133,11 @@ mod tests {
     const NOW: u32 = 100_000;
 
     fn flow(state: u32, idle: u32) -> Flow<V4> {
-        Flow { state, last_seen: NOW - idle, ..Flow::default() }
+        Flow {
+            state,
+            last_seen: NOW - idle,
+            ..Flow::default()
+        }
     }
 
     fn established(protocol: u32, own: Flow<V4>, partner: Flow<V4>) -> bool {
@@ -149,14 +162,23 @@ mod tests {
         assert!(established(TCP, flow(fin, 600), flow(0, 600)));
         assert!(established(TCP, flow(0, 10), flow(rst, 10)));
         assert!(!established(TCP, flow(rst, 9), flow(rst, 9)));
-        assert!(!established(UDP, flow(fin | rst, 60), flow(fin | rst, 60)), "UDP has no flags");
+        assert!(
+            !established(UDP, flow(fin | rst, 60), flow(fin | rst, 60)),
+            "UDP has no flags"
+        );
     }
 
     #[test]
     fn embryonic_flows_go_sooner() {
         let timeouts = Timeouts::default().of(Stage::Embryonic);
         let idle = |protocol, seconds| {
-            is_idle(protocol, &flow(0, seconds), Some(&flow(0, seconds)), NOW, &timeouts)
+            is_idle(
+                protocol,
+                &flow(0, seconds),
+                Some(&flow(0, seconds)),
+                NOW,
+                &timeouts,
+            )
         };
         assert!(idle(TCP, 60) && !idle(TCP, 59));
         assert!(idle(UDP, 30) && !idle(UDP, 29));
@@ -172,15 +194,36 @@ mod tests {
     #[test]
     fn a_stamp_from_the_future_is_fresh() {
         let timeouts = Timeouts::default().of(Stage::Established);
-        let future = Flow::<V4> { last_seen: NOW + 1, ..Flow::default() };
+        let future = Flow::<V4> {
+            last_seen: NOW + 1,
+            ..Flow::default()
+        };
         assert!(!is_idle(UDP, &future, None, NOW, &timeouts));
     }
 
     #[test]
     fn the_partner_is_the_other_direction() {
-        let forward = FlowKey { source: 1, destination: 2, ports: 0x0003_0004, protocol: TCP };
-        let value = Flow { source: 5, destination: 6, ports: 0x0007_0008, ..Flow::default() };
+        let forward = FlowKey {
+            source: 1,
+            destination: 2,
+            ports: 0x0003_0004,
+            protocol: TCP,
+        };
+        let value = Flow {
+            source: 5,
+            destination: 6,
+            ports: 0x0007_0008,
+            ..Flow::default()
+        };
         let reply = partner_key(&forward, &value);
-        assert_eq!(reply, FlowKey { source: 6, destination: 5, ports: 0x0008_0007, protocol: TCP });
+        assert_eq!(
+            reply,
+            FlowKey {
+                source: 6,
+                destination: 5,
+                ports: 0x0008_0007,
+                protocol: TCP
+            }
+        );
     }
 }

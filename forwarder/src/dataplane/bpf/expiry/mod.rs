@@ -33,16 +33,21 @@ impl Expiry {
     /// Starts a thread of its own: a walk over a million flows takes a while.
     pub fn start(maps: FlowMaps, timeouts: Timeouts) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let thread = thread::Builder::new().name("flow-expiry".into()).spawn(move || {
-            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                match maps.expire(&timeouts, clock::coarse_monotonic()) {
-                    Ok(0) => (),
-                    Ok(expired) => debug!("{expired} idle flow entries removed"),
-                    Err(error) => warn!("idle flows could not be removed: {error}"),
+        let thread = thread::Builder::new()
+            .name("flow-expiry".into())
+            .spawn(move || {
+                while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    match maps.expire(&timeouts, clock::coarse_monotonic()) {
+                        Ok(0) => (),
+                        Ok(expired) => debug!("{expired} idle flow entries removed"),
+                        Err(error) => warn!("idle flows could not be removed: {error}"),
+                    }
                 }
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -122,7 +127,11 @@ where
         };
         if is_idle(key.protocol, &flow, partner.as_ref(), now, timeouts) {
             // The forward entry goes first: what it translates could no longer be answered.
-            let order = if decision::is_reply(&flow) { [partner_key, key] } else { [key, partner_key] };
+            let order = if decision::is_reply(&flow) {
+                [partner_key, key]
+            } else {
+                [key, partner_key]
+            };
             for key in order {
                 removed += usize::from(map.remove(&key).is_ok());
             }
