@@ -16,12 +16,16 @@ pub mod header;
 pub mod icmp;
 pub mod link;
 pub mod lookup;
+#[cfg(test)]
+mod memory;
 pub mod mss;
 pub mod nat;
 pub mod new_flow;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
+#[cfg(test)]
+mod tests;
 pub mod too_big;
 pub mod translate;
 pub mod tunnel;
