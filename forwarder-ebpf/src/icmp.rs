@@ -41,8 +41,8 @@ pub trait Messages: Stages {
     /// Whether a type is an error that quotes a packet.
     fn is_error(kind: u8) -> bool;
 
-    /// The quoted packet at `at`, if it has the headers that say whose it is.
-    fn quote<P: Packet>(packet: &P, at: usize) -> Option<Quote<Self::Address>>;
+    /// The quoted packet at `at`, if it has the headers that say whose it is before `end`.
+    fn quote<P: Packet>(packet: &P, at: usize, end: usize) -> Option<Quote<Self::Address>>;
 
     /// Sets TTL or hop limit.
     fn set_ttl<P: Packet>(packet: &mut P, ttl: u8) -> Option<()>;
@@ -64,7 +64,7 @@ impl Messages for FamilyV4 {
     }
 
     #[inline(always)]
-    fn quote<P: Packet>(packet: &P, at: usize) -> Option<Quote<Self::Address>> {
+    fn quote<P: Packet>(packet: &P, at: usize, end: usize) -> Option<Quote<Self::Address>> {
         const OFFSET: u16 = 0x1fff;
         let ip = packet.at::<Ipv4>(at)?;
         let header = (ip.version_length & 0x0f) as usize * 4;
@@ -80,7 +80,7 @@ impl Messages for FamilyV4 {
             ports: 0,
             protocol: ip.protocol as u32,
         };
-        transport_of(packet, at, black_box(at + header) & OFFSET_MASK, key)
+        transport_of(packet, at, black_box(at + header) & OFFSET_MASK, end, key)
     }
 
     #[inline(always)]
@@ -113,7 +113,7 @@ impl Messages for FamilyV6 {
     }
 
     #[inline(always)]
-    fn quote<P: Packet>(packet: &P, at: usize) -> Option<Quote<Self::Address>> {
+    fn quote<P: Packet>(packet: &P, at: usize, end: usize) -> Option<Quote<Self::Address>> {
         let ip = packet.at::<Ipv6>(at)?;
         if u32::from_be(ip.version_class_flow) >> 28 != 6 {
             return None;
@@ -124,7 +124,13 @@ impl Messages for FamilyV6 {
             ports: 0,
             protocol: ip.next_header as u32,
         };
-        transport_of(packet, at, black_box(at + Ipv6::LENGTH) & OFFSET_MASK, key)
+        transport_of(
+            packet,
+            at,
+            black_box(at + Ipv6::LENGTH) & OFFSET_MASK,
+            end,
+            key,
+        )
     }
 
     #[inline(always)]
@@ -150,10 +156,12 @@ fn transport_of<P: Packet, A>(
     packet: &P,
     at: usize,
     transport: usize,
+    end: usize,
     mut key: FlowKey<A>,
 ) -> Option<Quote<A>> {
     let words = packet.at::<Words<2>>(transport)?.0;
-    if key.protocol != protocol::TCP as u32 && key.protocol != protocol::UDP as u32 {
+    let known = key.protocol == protocol::TCP as u32 || key.protocol == protocol::UDP as u32;
+    if !known || transport + 8 > end {
         return None;
     }
     key.ports = words[0];
@@ -186,7 +194,7 @@ pub fn icmp<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
         return Reason::PassNotOurs.into();
     }
     let at = black_box(headers.transport + Icmp::LENGTH) & OFFSET_MASK;
-    match F::quote(packet, at) {
+    match F::quote(packet, at, headers.end()) {
         Some(quote) if quote.key.source == headers.destination => {
             error::<F, P, T>(packet, tables, interface, context, &headers, &quote)
         }

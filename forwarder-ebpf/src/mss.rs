@@ -14,13 +14,14 @@ const NOP: u8 = 1;
 const MSS: u8 = 2;
 
 /// Lowers the MSS option of the TCP header at `transport` to `limit` bytes (host order). A packet
-/// without the option, or with a smaller one, is left alone.
+/// without the option, or with a smaller one, is left alone. The IP packet ends at `packet_end`.
 #[inline(always)]
-pub fn clamp<P: Packet>(packet: &mut P, transport: usize, limit: u16) {
+pub fn clamp<P: Packet>(packet: &mut P, transport: usize, packet_end: usize, limit: u16) {
     let Some(tcp) = packet.at::<Tcp>(transport) else {
         return;
     };
-    let end = transport + (tcp.offset >> 4) as usize * 4;
+    let header_end = transport + (tcp.offset >> 4) as usize * 4;
+    let end = header_end.min(packet_end);
     let mut at = transport + Tcp::LENGTH;
     for _ in 0..OPTIONS {
         at = black_box(at) & OFFSET_MASK;

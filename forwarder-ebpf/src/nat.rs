@@ -63,7 +63,10 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             packet, tables, interface, context, &headers, &key, flow, embryonic,
         )
     } else {
-        let Some((link, mtu)) = way_out::<F, T>(tables, context, &headers, &key, &mut flow) else {
+        let way_back = link::way_back(packet, interface, context);
+        let Some((link, mtu)) =
+            way_out::<F, T>(tables, context, &headers, &key, &mut flow, way_back)
+        else {
             return Reason::DropNoNextHop.into();
         };
         if let Err(step) = translate::check(packet, context, &headers, link.ifindex, mtu) {
@@ -227,15 +230,23 @@ fn way_out<F: Stages, T: FamilyTables<F::Address>>(
     headers: &Headers<F>,
     key: &FlowKey<F::Address>,
     flow: &mut Entry<'_, Flow<F::Address>>,
+    way_back: Option<Link>,
 ) -> Option<(Link, u32)> {
     let outbound = flow.state & (state::EGRESS | state::REPLY) == state::EGRESS;
     if outbound && T::WRITE && flow.last_seen != tables.now_seconds() {
-        // Once a second the kernel is asked again: the gateway may have moved.
+        // Once a second both ends are looked at again: the gateway, or the host behind us, may have moved.
         if let Route::Found { link, .. } = tables.route(key, context.ifindex, headers.length) {
             flow.link = Link {
                 tags: link::kept_tags(context, link.ifindex),
                 ..link
             };
+        }
+        let other = other_key(flow, key.protocol);
+        let reply = tables
+            .established(&other)
+            .or_else(|| tables.embryonic(&other));
+        if let (Some(mut reply), Some(way)) = (reply, way_back) {
+            reply.link = way;
         }
     }
     let out = tables.interface(flow.link.ifindex)?;

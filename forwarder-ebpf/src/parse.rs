@@ -67,6 +67,12 @@ impl<F: Family> Headers<F> {
         }
     }
 
+    /// Where the IP packet ends.
+    #[inline(always)]
+    pub const fn end(&self) -> usize {
+        IP + self.length as usize
+    }
+
     /// Begins a TCP connection: SYN without ACK, RST or FIN.
     #[inline(always)]
     pub fn is_syn(&self) -> bool {
@@ -310,8 +316,21 @@ fn extensions<P: Packet>(packet: &P, next_header: u8) -> Result<Chain, Reason> {
         let extension = packet.at::<Extension>(at).ok_or(Reason::PassUnsupported)?;
         let kind = chain.protocol;
         chain.protocol = extension.next_header;
+        let segments_left = extension.field.to_ne_bytes()[1];
+        if kind == ROUTING && segments_left != 0 {
+            return Err(Reason::PassUnsupported);
+        }
+        chain.end = at
+            + 8
+            + if kind == FRAGMENT {
+                0
+            } else {
+                extension.length as usize * 8
+            };
+        if chain.end > BEGIN + EXTENSION_BYTES {
+            return Err(Reason::PassUnsupported);
+        }
         if kind == FRAGMENT {
-            chain.end = at + 8;
             let field = u16::from_be(extension.field);
             chain.fragment_id = extension.id;
             if field & OFFSET != 0 {
@@ -321,15 +340,6 @@ fn extensions<P: Packet>(packet: &P, next_header: u8) -> Result<Chain, Reason> {
             if field & MORE != 0 {
                 chain.fragment = Fragment::First;
             }
-        } else {
-            let segments_left = extension.field.to_ne_bytes()[1];
-            if kind == ROUTING && segments_left != 0 {
-                return Err(Reason::PassUnsupported);
-            }
-            chain.end = at + 8 + extension.length as usize * 8;
-        }
-        if chain.end > BEGIN + EXTENSION_BYTES {
-            return Err(Reason::PassUnsupported);
         }
     }
     if is_extension(chain.protocol) {

@@ -62,7 +62,7 @@ pub fn send<F: Stages, P: Packet, T: Tables>(
 ) -> Step {
     use crate::header::tcp::SYN;
     if translation.mss != 0 && headers.tcp_flags & SYN != 0 {
-        mss::clamp(packet, headers.transport, translation.mss);
+        mss::clamp(packet, headers.transport, headers.end(), translation.mss);
     }
     match rewrite(packet, headers, translation) {
         Some(()) => Step::Done(link::transmit(

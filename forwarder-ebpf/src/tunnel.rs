@@ -89,7 +89,7 @@ pub fn tunnel<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             0 => (backend.mtu as u32).saturating_sub(overhead as u32 + tcp_headers),
             given => given,
         };
-        mss::clamp(packet, headers.transport, limit as u16);
+        mss::clamp(packet, headers.transport, headers.end(), limit as u16);
     }
     remember(tables, &headers);
 
