@@ -23,9 +23,10 @@ const DO_NOT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// TCP and IP headers without options, which an MSS does not count.
 const TCP_HEADERS_V4: u32 = 40;
 const TCP_HEADERS_V6: u32 = 60;
-/// First port of the source port's entropy (host order), and its bits.
+/// First port of the source port's entropy (host order), and its bits: 49152–57343, since Azure keeps
+/// port 65330 for itself.
 const ENTROPY_BASE: u16 = 0xc000;
-const ENTROPY_BITS: u32 = 0x3fff;
+const ENTROPY_BITS: u32 = 0x1fff;
 const FLOW_LABEL_BITS: u32 = 0x000f_ffff;
 
 /// What of the inner packet goes into the outer headers.
