@@ -14,7 +14,6 @@ use serde_json::Value;
 
 const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
 const LIMIT: Duration = Duration::from_secs(20);
-const SECOND: Duration = Duration::from_secs(1);
 
 struct Daemon {
     process: Process,
@@ -120,10 +119,10 @@ fn config() -> String {
 }
 
 /// Every backend of every pool is like this.
-fn backends(status: &Value, like: impl Fn(&Value) -> bool) -> bool {
+fn backends(status: &Value, mut like: impl FnMut(&Value) -> bool) -> bool {
     let pools = status["pools"].as_array().into_iter().flatten();
     let mut backends = pools.flat_map(|pool| pool["backends"].as_array().into_iter().flatten());
-    status["pools"].is_array() && backends.all(like)
+    status["pools"].is_array() && backends.all(&mut like)
 }
 
 fn ready(status: &Value) -> bool {
@@ -172,5 +171,231 @@ fn forwards_and_leaves_nothing_behind() -> Result<()> {
     ensure!(end.success(), "{end}\n{}", daemon.process.output());
     ensure!(!attached(&site, "eth0")? && !attached(&site, "eth1")?);
     ensure!(!daemon.socket.exists());
+    Ok(())
+}
+
+/// Starts a daemon that is to refuse, and returns what it says. Nothing may have been touched.
+fn refusal(
+    site: &Site,
+    config: &str,
+    prepare: impl FnOnce(&mut Command) -> Result<()>,
+) -> Result<String> {
+    let before = links(site)?;
+    let socket = site.directory().join("refused/forwarder.sock");
+    let mut command = run(site, config, &socket)?;
+    prepare(&mut command)?;
+    let mut process = Process::start(command, &site.directory().join("refused.log"))?;
+    let mut end = None;
+    wait_until("the daemon refuses", LIMIT, || {
+        end = process.ended();
+        end.is_some()
+    })
+    .with_context(|| process.output())?;
+    let said = process.output();
+    ensure!(
+        end.is_some_and(|end| end.code() == Some(1)),
+        "{end:?} {said}"
+    );
+    ensure!(
+        !said.contains("attached,") && !said.contains("panicked"),
+        "{said}"
+    );
+    ensure!(!socket.exists(), "a socket was left");
+    let after = links(site)?;
+    ensure!(before == after, "something was touched:\n{before}\n{after}");
+    Ok(said)
+}
+
+/// The forwarder's links with their XDP programs.
+fn links(site: &Site) -> Result<String> {
+    let show = Command::new("ip")
+        .args(["-n", site.forwarder.name(), "link"])
+        .output()?;
+    Ok(text(&show))
+}
+
+#[test]
+fn says_what_stands_against_it_before_anything_is_touched() -> Result<()> {
+    let site = Site::new(&vips(), &[])?;
+    let refused = |config: &str, says: &[&str]| -> Result<()> {
+        let said = refusal(&site, config, |_| Ok(()))?;
+        for part in says {
+            ensure!(said.contains(part), "no \"{part}\" in:\n{said}");
+        }
+        Ok(())
+    };
+
+    refused(
+        "version = 1\nnonsense = 2\n",
+        &["nonsense", "forwarder.toml:2"],
+    )?;
+    refused(
+        &config().replace("eth1", "eth7"),
+        &["there is no interface eth7", "eth0, eth1"],
+    )?;
+
+    // As nobody: the capabilities that are missing are named.
+    let binary = site.directory().join("forwarder");
+    fs::copy(FORWARDER, &binary)?;
+    let said = refusal(&site, &config(), |command| {
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        *command = site.forwarder.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(&binary).args(arguments);
+        Ok(())
+    })?;
+    let named = "missing CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON";
+    ensure!(said.contains(named), "{said}");
+
+    // Frames of several buffers: the packet path takes them, the decapsulator does not.
+    site.forwarder
+        .ip("link add jumbo type veth peer name far\nlink set jumbo mtu 9000")?;
+    let mut backend = site.forwarder.command(FORWARDER);
+    let backend = backend.args(["backend", "jumbo"]).output()?;
+    let said = text(&backend);
+    ensure!(
+        !backend.status.success() && said.contains("jumbo has an MTU of 9000"),
+        "{said}"
+    );
+    let daemon = Daemon::start(&site, &config().replace("eth1", "jumbo"))?;
+    let status = daemon.status()?;
+    ensure!(status["interfaces"][1]["frags"] == true, "{status:#}");
+    ensure!(status["interfaces"][0]["frags"] == false, "{status:#}");
+    drop(daemon);
+    site.forwarder.ip("link del jumbo")?;
+    ensure!(
+        !attached(&site, "eth0")?,
+        "a killed daemon's programs go with it"
+    );
+
+    // Somebody else's program.
+    let mut daemon = Daemon::start(&site, &config())?;
+    refused(
+        &config(),
+        &["eth0 already has an XDP program", "bpftool prog show id"],
+    )?;
+
+    // A second daemon on the same socket.
+    let second = run(&site, &config(), &daemon.socket)?.output()?;
+    ensure!(!second.status.success());
+    ensure!(
+        text(&second).contains("another forwarder daemon is running"),
+        "{}",
+        text(&second)
+    );
+    ensure!(daemon.status().is_ok(), "the first daemon goes on");
+    daemon.process.interrupt()?;
+    Ok(())
+}
+
+#[test]
+fn traces_without_sending() -> Result<()> {
+    let site = Site::new(&vips(), &[])?;
+    let daemon = Daemon::start(&site, &config())?;
+    daemon.wait("every backend is up and resolved", ready)?;
+    let trace = |packet: &str, more: &[&str]| -> Result<Value> {
+        let mut arguments = vec!["trace", packet, "-o", "json"];
+        arguments.extend(more);
+        let output = daemon.ask(&arguments)?;
+        ensure!(
+            output.status.success(),
+            "{}\n{}",
+            text(&output),
+            daemon.process.output()
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    let before = daemon.status()?["virtual_servers"].clone();
+    for (packet, reason) in [
+        (
+            "tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0",
+            "l2-dsr",
+        ),
+        (
+            "udp [2001:db8:100::7]:1 -> [2001:db8:113::10]:7 --in outside",
+            "l2-dsr",
+        ),
+        ("icmp 198.51.100.7 -> 203.0.113.10 --in eth0", "answer-echo"),
+        (
+            "icmp 2001:db8:100::7 -> 2001:db8:113::10 --in eth0",
+            "answer-echo",
+        ),
+        (
+            "tcp 198.51.100.7:40112 -> 203.0.113.10:81 --in eth0",
+            "pass-not-ours",
+        ),
+        (
+            "tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth1",
+            "pass-not-ours",
+        ),
+        (
+            "tcp 127.0.0.1:40112 -> 203.0.113.10:80 --in eth0",
+            "drop-bad-source",
+        ),
+    ] {
+        let trace = trace(packet, &[])?;
+        ensure!(trace["reason"] == reason, "{packet}: {trace:#}");
+    }
+    let trace = trace(
+        "tcp 198.51.100.7:40112 -> 203.0.113.10:80",
+        &["--in", "eth0", "--flags", "ack", "--size", "1400"],
+    )?;
+    let stages = trace["stages"].to_string();
+    for part in [
+        "virtual-server",
+        "tcp-ipv4, mode l2-dsr",
+        "of pool ipv4",
+        "by eth1",
+    ] {
+        ensure!(stages.contains(part), "no \"{part}\" in {trace:#}");
+    }
+    ensure!(
+        daemon.status()?["virtual_servers"] == before,
+        "a trace was counted"
+    );
+
+    let refused = daemon.ask(&["trace", "tcp 198.51.100.7:1 -> 203.0.113.10:80 --in eth9"])?;
+    ensure!(!refused.status.success() && text(&refused).contains("outside, inside"));
+    Ok(())
+}
+
+#[test]
+fn follows_backends_and_next_hops() -> Result<()> {
+    let mut site = Site::new(&vips(), &[])?;
+    let daemon = Daemon::start(&site, &config())?;
+    daemon.wait("every backend is up and resolved", ready)?;
+
+    // A new MAC address, announced as a network card does that was replaced.
+    site.backends[0].ip("link set eth0 address 02:00:00:00:00:77")?;
+    let address = Family::V4.backend(0).to_string();
+    daemon.wait("the new MAC address is used", |status| {
+        let mut of = Value::Null;
+        backends(status, |backend| {
+            if backend["address"] == *address {
+                of = backend["next_hop"]["mac"].clone();
+            }
+            true
+        });
+        of == "02:00:00:00:00:77"
+    })?;
+
+    // A server that is gone.
+    site.stop_server(1);
+    let gone = Family::V4.backend(1).to_string();
+    let status = daemon.wait("the backend is down", |status| {
+        !backends(status, |backend| {
+            backend["address"] != *gone || backend["health"] != "down"
+        })
+    })?;
+    ensure!(
+        status.to_string().contains("connection failed"),
+        "{status:#}"
+    );
+    let http = SocketAddr::new(Family::V4.vip(10), HTTP);
+    for _ in 0..20 {
+        let answer = site.client.run(|| client::http::get(http, "/", LIMIT));
+        let answer = answer.with_context(|| daemon.report())?;
+        ensure!(answer.backend != "b2", "{answer:?}");
+    }
     Ok(())
 }

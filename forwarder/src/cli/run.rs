@@ -26,12 +26,7 @@ pub struct Run {
 }
 
 pub async fn run(arguments: Run) -> Result<ExitCode> {
-    // The level of our own messages is set by RUST_LOG; the data plane's by its option.
-    let mut logger = env_logger::Builder::from_env(Env::default().default_filter_or("info"));
-    if let Some(level) = arguments.log_dataplane {
-        logger.filter_module("forwarder_xdp", level.to_level_filter());
-    }
-    logger.init();
+    init_log(arguments.log_dataplane);
     node::run(node::Options {
         config: arguments.config,
         node: arguments.node,
@@ -40,4 +35,14 @@ pub async fn run(arguments: Run) -> Result<ExitCode> {
     })
     .await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Logs to standard error. The level of our own messages is set by `RUST_LOG`, the data plane's by
+/// its option.
+pub fn init_log(dataplane: Option<Level>) {
+    let mut logger = env_logger::Builder::from_env(Env::default().default_filter_or("info"));
+    if let Some(level) = dataplane {
+        logger.filter_module("forwarder_xdp", level.to_level_filter());
+    }
+    logger.init();
 }

@@ -1,5 +1,6 @@
 //! The one task that owns the data plane: events in, core, changes out.
 
+mod backend;
 mod checks;
 mod frame;
 mod host;
@@ -7,6 +8,7 @@ mod run;
 mod status;
 mod trace;
 
+pub use backend::{BackendOptions, backend};
 pub use run::{Options, RunError, run};
 
 use std::collections::BTreeSet;

@@ -211,16 +211,9 @@ fn start(
 }
 
 fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunError> {
-    for attached in node.bpf.attach(&mut node.host.netlink, interfaces)? {
-        let frags = if attached.frags {
-            ", frames of several buffers"
-        } else {
-            ""
-        };
-        info!(
-            "{}: attached, {:?}{frags} ({})",
-            attached.device, attached.mode, attached.driver
-        );
+    node.bpf.attach(&mut node.host.netlink, interfaces)?;
+    for attached in node.bpf.attached() {
+        info!("{attached}");
     }
     Ok(())
 }

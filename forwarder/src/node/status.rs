@@ -17,7 +17,7 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
     let counters = node.bpf.counters().map_err(|error| error.to_string())?;
     let model = node.model.clone();
     let facts = node.host.facts(&model);
-    let attached = node.bpf.attached();
+    let attached: Vec<_> = node.bpf.attached().collect();
     let interfaces = (0_u32..).zip(&model.interfaces).map(|(slot, interface)| {
         let device = facts.devices.get(&interface.device);
         let attached = attached
@@ -26,7 +26,7 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
         Interface {
             name: interface.name.clone(),
             device: interface.device.clone(),
-            mode: attached.map(|attached| format!("{:?}", attached.mode).to_lowercase()),
+            mode: attached.map(|attached| attached.mode.to_string()),
             frags: attached.is_some_and(|attached| attached.frags),
             driver: attached
                 .map(|attached| attached.driver.clone())

@@ -58,13 +58,7 @@ pub fn choose(facts: &Facts) -> Result<Choice, AttachError> {
             return Err(AttachError::NoNative { device, driver });
         }
         if jumbo && !features.frags() {
-            let (mtu, limit) = (facts.link.mtu, SINGLE_BUFFER_MTU);
-            return Err(AttachError::MtuTooBig {
-                device,
-                mtu,
-                driver,
-                limit,
-            });
+            return Err(AttachError::mtu_too_big(facts));
         }
     }
     Ok(Choice {

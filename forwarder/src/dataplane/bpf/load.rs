@@ -68,6 +68,21 @@ pub struct Sizes {
     pub highest_ifindex: u32,
 }
 
+impl Sizes {
+    /// For a program that needs none of these maps.
+    pub fn least(highest_ifindex: u32) -> Self {
+        Self {
+            virtual_servers: 1,
+            virtual_server_ids: 1,
+            backends: 1,
+            flows: 1,
+            embryonic: 1,
+            slots: 1,
+            highest_ifindex,
+        }
+    }
+}
+
 /// What the data plane is loaded with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {

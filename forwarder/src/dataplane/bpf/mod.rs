@@ -1,6 +1,7 @@
 //! The data plane in the kernel.
 
 pub mod batch;
+pub mod decapsulate;
 pub mod expiry;
 mod forget;
 pub mod load;
@@ -17,7 +18,7 @@ use aya::maps::{Map, MapError};
 use forwarder_common::programs::ProgramSet;
 use thiserror::Error;
 
-use super::attach::{AttachError, Attached, Attachments, Choice, Facts};
+use super::attach::{AttachError, Attached, Attachment, Choice, Facts};
 use super::{ApplyError, Counters, DataPlane};
 use crate::core::op::Op;
 use crate::io::netlink::Netlink;
@@ -32,7 +33,7 @@ pub struct Bpf {
     // Declared in the order in which they must go: what uses the maps goes before the maps.
     _expiry: Expiry,
     slots: Slots,
-    attachments: Attachments,
+    attachments: Vec<Attachment>,
     ebpf: Ebpf,
     traces: bool,
 }
@@ -55,10 +56,12 @@ impl Bpf {
     /// Creates maps and loads the program sets that the choices need. Nothing is attached yet.
     pub fn load(options: &Options, choices: &[Choice]) -> Result<Self, StartError> {
         let mut ebpf = load::open(options)?;
-        for (set, frags) in [(ProgramSet::Linear, false), (ProgramSet::Frags, true)] {
-            if choices.iter().any(|choice| choice.frags == frags) {
-                load::load_set(&mut ebpf, set)?;
-            }
+        let single = |choice: &Choice| !choice.frags || choice.may_fall_back;
+        if choices.iter().any(single) {
+            load::load_set(&mut ebpf, ProgramSet::Linear)?;
+        }
+        if choices.iter().any(|choice| choice.frags) {
+            load::load_set(&mut ebpf, ProgramSet::Frags)?;
         }
         let slots = Slots::map(fd(&ebpf, "SLOTS")?, options.sizes.slots as usize)?;
         let flows = FlowMaps::new(
@@ -68,11 +71,10 @@ impl Bpf {
             fd(&ebpf, "EMBRYONIC6")?,
         )?;
         let expiry = Expiry::start(flows, Timeouts::default())?;
-        let attachments = Attachments::default();
         Ok(Self {
             _expiry: expiry,
             slots,
-            attachments,
+            attachments: Vec::new(),
             ebpf,
             traces: false,
         })
@@ -88,27 +90,25 @@ impl Bpf {
         &mut self,
         netlink: &mut Netlink,
         interfaces: &[(Facts, Choice)],
-    ) -> Result<&[Attached], StartError> {
+    ) -> Result<(), StartError> {
+        // What is attached so far is detached again when the vector is dropped.
+        let mut attachments = Vec::with_capacity(interfaces.len());
         for (facts, choice) in interfaces {
-            if let Err(error) = self
-                .attachments
-                .attach(&mut self.ebpf, netlink, facts, *choice)
-            {
-                self.attachments.detach(&mut self.ebpf);
-                return Err(error.into());
-            }
+            let ebpf = &mut self.ebpf;
+            attachments.push(Attachment::packet_path(ebpf, netlink, facts, *choice)?);
         }
-        Ok(&self.attachments.attached)
+        self.attachments = attachments;
+        Ok(())
     }
 
     /// What is attached.
-    pub fn attached(&self) -> &[Attached] {
-        &self.attachments.attached
+    pub fn attached(&self) -> impl Iterator<Item = &Attached> {
+        self.attachments.iter().map(Attachment::attached)
     }
 
     /// Detaches from every interface.
     pub fn detach(&mut self) {
-        self.attachments.detach(&mut self.ebpf);
+        self.attachments.clear();
     }
 
     /// Runs a frame through the pipeline as if it had come in by `ifindex`; writes no map.
@@ -119,12 +119,6 @@ impl Bpf {
             self.traces = true;
         }
         trace::run(&mut self.ebpf, frame, ifindex)
-    }
-}
-
-impl Drop for Bpf {
-    fn drop(&mut self) {
-        self.detach();
     }
 }
 

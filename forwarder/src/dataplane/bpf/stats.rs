@@ -40,7 +40,7 @@ fn pairs(array: &PerCpu<'_>) -> Result<BTreeMap<u32, [Counter; 2]>, LoadError> {
     Ok(pairs)
 }
 
-fn sum(array: &PerCpu<'_>, index: u32) -> Result<Counter, LoadError> {
+pub(super) fn sum(array: &PerCpu<'_>, index: u32) -> Result<Counter, LoadError> {
     let mut total = Counter::default();
     for counter in array.get(&index, 0)?.iter() {
         total.packets += counter.packets;

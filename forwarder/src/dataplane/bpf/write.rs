@@ -104,7 +104,7 @@ fn array<V: Pod + Default>(
     Ok(array.set(index, entry.unwrap_or_default(), 0)?)
 }
 
-fn hash<K: Pod, V: Pod>(
+pub(super) fn hash<K: Pod, V: Pod>(
     ebpf: &mut Ebpf,
     name: &str,
     key: K,
@@ -117,7 +117,7 @@ fn hash<K: Pod, V: Pod>(
     }
 }
 
-fn trie<K: Pod, V: Pod>(
+pub(super) fn trie<K: Pod, V: Pod>(
     ebpf: &mut Ebpf,
     name: &str,
     key: Key<K>,
@@ -143,7 +143,7 @@ pub(super) fn absent(result: Result<(), MapError>) -> Result<(), LoadError> {
     }
 }
 
-fn address_key(address: IpAddr) -> Family<AddressKey<V4>, AddressKey<V6>> {
+pub(super) fn address_key(address: IpAddr) -> Family<AddressKey<V4>, AddressKey<V6>> {
     match address {
         IpAddr::V4(address) => Family::V4(AddressKey {
             address: word(address),

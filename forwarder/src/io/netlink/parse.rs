@@ -1,5 +1,6 @@
 //! Kernel messages as plain values.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -27,6 +28,17 @@ pub enum XdpAttachment {
     Several,
 }
 
+impl Display for XdpAttachment {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+            Self::Several => "several",
+        })
+    }
+}
+
 /// An interface of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -34,7 +46,7 @@ pub struct Link {
     pub ifindex: u32,
     /// Name.
     pub name: String,
-    /// Alternative names.
+    /// MTU, bytes.
     pub mtu: u32,
     /// MAC address; `None`: not an Ethernet interface.
     pub mac: Option<Mac>,
