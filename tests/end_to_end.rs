@@ -1,0 +1,16 @@
+//! The real program between real clients and servers, in network namespaces.
+//!
+//! Each test builds a site of its own and needs root; without it every one of them fails and says so.
+
+mod end_to_end {
+    mod admission;
+    mod death;
+    mod flood;
+    mod icmp;
+    mod interfaces;
+    mod modes;
+    mod path_mtu;
+    mod snat;
+    mod virtual_servers;
+    mod world;
+}
