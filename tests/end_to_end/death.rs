@@ -43,7 +43,10 @@ fn full_nat() {
 fn flows_of_the_dead_move(mode: &str) {
     let world = World::start(&both_services(mode, |family| family));
     for family in Family::ALL {
-        let (web, echo) = (SocketAddr::new(family.vip(VIP), HTTP), SocketAddr::new(family.vip(VIP), ECHO));
+        let (web, echo) = (
+            SocketAddr::new(family.vip(VIP), HTTP),
+            SocketAddr::new(family.vip(VIP), ECHO),
+        );
         world.wait_for_all_backends(web);
         let (mut connections, mut sockets) = world.site.client.run(|| {
             let connections: Vec<_> = (0..FLOWS)
@@ -62,18 +65,25 @@ fn flows_of_the_dead_move(mode: &str) {
                 .collect();
             (connections, sockets)
         });
-        let per_backend = connections.iter().fold(BTreeMap::new(), |mut counts, (_, backend)| {
-            *counts.entry(backend.as_str()).or_insert(0) += 1;
-            counts
-        });
+        let per_backend = connections
+            .iter()
+            .fold(BTreeMap::new(), |mut counts, (_, backend)| {
+                *counts.entry(backend.as_str()).or_insert(0) += 1;
+                counts
+            });
         assert_eq!(per_backend.len(), BACKENDS.len(), "{per_backend:?}");
 
         world.site.connect(1, false).expect("cut the cable");
         world.wait_for_answers_of(web, &["b1", "b3"]);
         connections.retain(|(_, backend)| backend != VICTIM);
         for (connection, backend) in &mut connections {
-            let answer = connection.get("/").expect("a flow on a living backend goes on");
-            assert_eq!(&answer.backend, backend, "a flow on a living backend stays there");
+            let answer = connection
+                .get("/")
+                .expect("a flow on a living backend goes on");
+            assert_eq!(
+                &answer.backend, backend,
+                "a flow on a living backend stays there"
+            );
         }
         for (socket, _) in sockets.iter_mut().filter(|(_, backend)| backend == VICTIM) {
             let mut moved = None;
@@ -88,8 +98,13 @@ fn flows_of_the_dead_move(mode: &str) {
         world.site.connect(1, true).expect("plug the cable in");
         world.wait_for_all_backends(web);
         for (connection, backend) in &mut connections {
-            let answer = connection.get("/").expect("a flow survives another backend's return");
-            assert_eq!(&answer.backend, backend, "a flow stays when another backend returns");
+            let answer = connection
+                .get("/")
+                .expect("a flow survives another backend's return");
+            assert_eq!(
+                &answer.backend, backend,
+                "a flow stays when another backend returns"
+            );
         }
     }
 }
@@ -120,14 +135,33 @@ fn a_closed_port_is_noticed() {
 #[test]
 fn drained_disabled_and_weightless_backends_get_nothing() {
     let backend = |index: u8, more: &str| {
-        format!("{{ name = \"{}\", address = \"{}\", {more} }}", BACKENDS[usize::from(index)], Family::V4.backend(index))
+        format!(
+            "{{ name = \"{}\", address = \"{}\", {more} }}",
+            BACKENDS[usize::from(index)],
+            Family::V4.backend(index)
+        )
     };
     let mut config = String::new();
-    for (number, idle) in (VIP..).zip(["state = \"drained\"", "state = \"disabled\"", "weight = 0"]) {
+    for (number, idle) in (VIP..).zip(["state = \"drained\"", "state = \"disabled\"", "weight = 0"])
+    {
         let more = format!("pool = \"p{number}\"");
-        config += &virtual_server(&format!("v{number}"), "l2-dsr", Family::V4.vip(number), HTTP, "tcp", &more);
-        let backends = [backend(0, "weight = 1"), backend(1, idle), backend(2, "weight = 1")];
-        config += &format!("[[pool]]\nname = \"p{number}\"\nbackend = [{}]\n", backends.join(", "));
+        config += &virtual_server(
+            &format!("v{number}"),
+            "l2-dsr",
+            Family::V4.vip(number),
+            HTTP,
+            "tcp",
+            &more,
+        );
+        let backends = [
+            backend(0, "weight = 1"),
+            backend(1, idle),
+            backend(2, "weight = 1"),
+        ];
+        config += &format!(
+            "[[pool]]\nname = \"p{number}\"\nbackend = [{}]\n",
+            backends.join(", ")
+        );
     }
     let world = World::run(site(), HEADER, &config);
     for number in VIP..VIP + 3 {

@@ -47,12 +47,17 @@ fn backend_learns(mode: &str) {
             for _ in 0..10 {
                 let mut connection =
                     http::Connection::open(SocketAddr::new(vip, HTTP), LIMIT).expect("connect");
-                connection.download(1_000_000).expect("the backend sends smaller packets");
+                connection
+                    .download(1_000_000)
+                    .expect("the backend sends smaller packets");
             }
-            let mut socket = udp::Socket::open(SocketAddr::new(vip, ECHO), Duration::from_millis(200))
-                .expect("socket");
-            wait_until("large answers arrive in fragments", LIMIT, || socket.request(1400).is_ok())
-                .expect("answers");
+            let mut socket =
+                udp::Socket::open(SocketAddr::new(vip, ECHO), Duration::from_millis(200))
+                    .expect("socket");
+            wait_until("large answers arrive in fragments", LIMIT, || {
+                socket.request(1400).is_ok()
+            })
+            .expect("answers");
         });
     }
 }

@@ -63,7 +63,9 @@ fn other(family: Family) -> Family {
 
 fn every_service(mode: &str, backends: impl Fn(Family) -> Family) {
     let mut world = World::start(&both_services(mode, backends));
-    let own: Vec<_> = Family::ALL.map(|family| SocketAddr::new(family.outside(), OWN_PORT)).into();
+    let own: Vec<_> = Family::ALL
+        .map(|family| SocketAddr::new(family.outside(), OWN_PORT))
+        .into();
     let _own = Server::start(&world.site.forwarder, "own", &own, &[]).expect("serve");
     for family in Family::ALL {
         let vip = family.vip(if mode == "local" { LOCAL_VIP } else { VIP });
@@ -92,21 +94,42 @@ fn every_service(mode: &str, backends: impl Fn(Family) -> Family) {
                 learn_path_mtu(family, &socket);
             }
             let whole = socket.path_mtu().expect("path MTU") - headers(family);
-            check_client(mode, family, &socket.request(whole).expect("datagram as large as the path takes"));
+            check_client(
+                mode,
+                family,
+                &socket
+                    .request(whole)
+                    .expect("datagram as large as the path takes"),
+            );
             for length in [whole + 1, 4000, 9000] {
-                check_client(mode, family, &socket.request(length).expect("datagram in fragments"));
+                check_client(
+                    mode,
+                    family,
+                    &socket.request(length).expect("datagram in fragments"),
+                );
             }
 
-            assert_eq!(idle.get("/after").expect("the idle connection is resumed"), before);
+            assert_eq!(
+                idle.get("/after").expect("the idle connection is resumed"),
+                before
+            );
             let own = SocketAddr::new(family.outside(), OWN_PORT);
-            assert_eq!(http::get(own, "/", LIMIT).expect("the host's own service").backend, "own");
+            assert_eq!(
+                http::get(own, "/", LIMIT)
+                    .expect("the host's own service")
+                    .backend,
+                "own"
+            );
             icmp::ping(family.outside(), LIMIT).expect("the host's own address answers ping");
         });
     }
     let status = world.forwarder.interrupt().expect("SIGINT ends it");
     assert!(status.success(), "{status}\n{}", world.forwarder.log());
     for device in ["eth0", "eth1"] {
-        assert!(!has_xdp(&world.site.forwarder, device), "XDP is left on {device}");
+        assert!(
+            !has_xdp(&world.site.forwarder, device),
+            "XDP is left on {device}"
+        );
     }
 }
 
@@ -131,8 +154,15 @@ fn learn_path_mtu(family: Family, socket: &udp::Socket) {
 fn check_client(mode: &str, family: Family, answer: &Answer) {
     match mode {
         "full-nat" => assert_eq!(answer.client.ip(), family.inside(), "automap"),
-        _ => assert_eq!(answer.client, answer.local, "the client's address and port are kept"),
+        _ => assert_eq!(
+            answer.client, answer.local,
+            "the client's address and port are kept"
+        ),
     }
-    let expected = if mode == "local" { &["forwarder"][..] } else { &BACKENDS[..] };
+    let expected = if mode == "local" {
+        &["forwarder"][..]
+    } else {
+        &BACKENDS[..]
+    };
     assert!(expected.contains(&answer.backend.as_str()), "{answer:?}");
 }

@@ -41,12 +41,17 @@ fn discover(mode: &str, backends: impl Fn(Family) -> Family, expected: usize) {
 fn nat_into_a_network_of_smaller_packets() {
     let site = site();
     for (host, device) in [(&site.forwarder, "eth1"), (&site.router, "inside")] {
-        host.ip(&format!("link set {device} mtu 1400")).expect("mtu");
+        host.ip(&format!("link set {device} mtu 1400"))
+            .expect("mtu");
     }
     for backend in &site.backends {
         backend.ip("link set eth0 mtu 1400").expect("mtu");
     }
-    let world = World::run(site, super::world::HEADER, &both_services("full-nat", |family| family));
+    let world = World::run(
+        site,
+        super::world::HEADER,
+        &both_services("full-nat", |family| family),
+    );
     check(&world, 1400);
 }
 
@@ -58,20 +63,33 @@ fn check(world: &World, expected: usize) {
         world.site.client.run(|| {
             let mut socket = udp::Socket::open(SocketAddr::new(vip, ECHO), SHORT).expect("socket");
             socket.never_fragment().expect("set DF");
-            assert_eq!(socket.path_mtu().expect("path MTU"), 1500, "nothing is known yet");
+            assert_eq!(
+                socket.path_mtu().expect("path MTU"),
+                1500,
+                "nothing is known yet"
+            );
             wait_until("the client learns the path MTU", LIMIT, || {
-                assert!(socket.request(1500 - headers).is_err(), "this can't have fitted");
+                assert!(
+                    socket.request(1500 - headers).is_err(),
+                    "this can't have fitted"
+                );
                 socket.path_mtu().is_ok_and(|mtu| mtu != 1500)
             })
             .expect("path MTU");
             assert_eq!(socket.path_mtu().expect("path MTU"), expected);
             let mut socket = udp::Socket::open(SocketAddr::new(vip, ECHO), LIMIT).expect("socket");
             socket.never_fragment().expect("set DF");
-            socket.request(expected - headers).expect("what fits is answered");
-            assert!(socket.request(expected - headers + 1).is_err(), "one byte more is refused");
+            socket
+                .request(expected - headers)
+                .expect("what fits is answered");
+            assert!(
+                socket.request(expected - headers + 1).is_err(),
+                "one byte more is refused"
+            );
         });
         // TCP, without what the kernel has learned from the datagrams.
         world.site.client.ip("route flush cache").expect("forget");
+        world.site.client.ip6("route flush cache").expect("forget");
         let web = SocketAddr::new(vip, HTTP);
         world.site.client.run(|| {
             let mut connection = http::Connection::open(web, LIMIT).expect("connect");

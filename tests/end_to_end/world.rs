@@ -29,8 +29,10 @@ pub struct World {
 
 /// A site with the VIPs that the tests use: 10 to 19 on the backends, 30 on the forwarder's host.
 pub fn site() -> Site {
-    let direct: Vec<IpAddr> =
-        Family::ALL.into_iter().flat_map(|family| (VIP..VIP + 3).map(move |n| family.vip(n))).collect();
+    let direct: Vec<IpAddr> = Family::ALL
+        .into_iter()
+        .flat_map(|family| (VIP..VIP + 3).map(move |n| family.vip(n)))
+        .collect();
     Site::new(&direct, &Family::ALL.map(|family| family.vip(LOCAL_VIP))).expect("build the site")
 }
 
@@ -50,17 +52,25 @@ impl World {
         let config = format!("{header}\n{config}");
         let forwarder = Forwarder::start(binary(), &site.forwarder, site.directory(), &config)
             .unwrap_or_else(|error| panic!("{error:#}\nwith this configuration:\n{config}"));
-        Self { forwarder, _decapsulators: decapsulators, site }
+        Self {
+            forwarder,
+            _decapsulators: decapsulators,
+            site,
+        }
     }
 
     /// One HTTP request from the client.
     pub fn http(&self, server: SocketAddr) -> anyhow::Result<Answer> {
-        self.site.client.run(|| http::get(server, "/", Duration::from_secs(2)))
+        self.site
+            .client
+            .run(|| http::get(server, "/", Duration::from_secs(2)))
     }
 
     /// One UDP request from the client.
     pub fn udp(&self, server: SocketAddr) -> anyhow::Result<Answer> {
-        self.site.client.run(|| udp::request(server, 100, Duration::from_secs(2)))
+        self.site
+            .client
+            .run(|| udp::request(server, 100, Duration::from_secs(2)))
     }
 
     /// Waits until every backend answers at a virtual server of HTTP.
@@ -75,7 +85,8 @@ impl World {
             let answers: Result<Vec<_>, _> = (0..40).map(|_| self.http(server)).collect();
             match answers {
                 Ok(answers) => {
-                    let mut seen: Vec<_> = answers.into_iter().map(|answer| answer.backend).collect();
+                    let mut seen: Vec<_> =
+                        answers.into_iter().map(|answer| answer.backend).collect();
                     seen.sort();
                     seen.dedup();
                     last = format!("{seen:?} answer");
@@ -88,7 +99,10 @@ impl World {
             }
         })
         .unwrap_or_else(|error| {
-            panic!("{error:#}: {names:?} at {server}; last: {last}\n{}", self.forwarder.log())
+            panic!(
+                "{error:#}: {names:?} at {server}; last: {last}\n{}",
+                self.forwarder.log()
+            )
         });
     }
 
@@ -113,7 +127,14 @@ health_check = [{ name = "health", type = "http", port = 80, path = "/health", i
 "#;
 
 /// A virtual server; `more` are further lines.
-pub fn virtual_server(name: &str, mode: &str, address: IpAddr, port: u16, protocol: &str, more: &str) -> String {
+pub fn virtual_server(
+    name: &str,
+    mode: &str,
+    address: IpAddr,
+    port: u16,
+    protocol: &str,
+    more: &str,
+) -> String {
     format!(
         "[[virtual_server]]\nname = \"{name}\"\nmode = \"{mode}\"\naddress = \"{address}\"\n\
          port = {port}\nprotocol = \"{protocol}\"\n{more}\n"
@@ -122,10 +143,17 @@ pub fn virtual_server(name: &str, mode: &str, address: IpAddr, port: u16, protoc
 
 /// A pool of the three backends, with health checks; `port` is what NAT rewrites to.
 pub fn pool(name: &str, family: Family, port: Option<u16>) -> String {
-    let port = port.map(|port| format!(", port = {port}")).unwrap_or_default();
+    let port = port
+        .map(|port| format!(", port = {port}"))
+        .unwrap_or_default();
     let backends: Vec<_> = (0..)
         .zip(BACKENDS)
-        .map(|(index, name)| format!("{{ name = \"{name}\", address = \"{}\"{port} }}", family.backend(index)))
+        .map(|(index, name)| {
+            format!(
+                "{{ name = \"{name}\", address = \"{}\"{port} }}",
+                family.backend(index)
+            )
+        })
         .collect();
     format!(
         "[[pool]]\nname = \"{name}\"\nhealth_check = \"health\"\nbackend = [{}]\n",
@@ -136,7 +164,9 @@ pub fn pool(name: &str, family: Family, port: Option<u16>) -> String {
 /// HTTP and the UDP echo at the VIPs of both families in one mode, to backends of the VIP's family or
 /// the other.
 pub fn both_services(mode: &str, backends: impl Fn(Family) -> Family) -> String {
-    Family::ALL.map(|family| both_services_of(mode, family, backends(family))).concat()
+    Family::ALL
+        .map(|family| both_services_of(mode, family, backends(family)))
+        .concat()
 }
 
 fn both_services_of(mode: &str, family: Family, backends: Family) -> String {
@@ -148,8 +178,21 @@ fn both_services_of(mode: &str, family: Family, backends: Family) -> String {
         _ => format!("pool = \"{pool}-{family}\""),
     };
     let vip = family.vip(if mode == "local" { LOCAL_VIP } else { VIP });
-    let mut config = virtual_server(&format!("web-{family}"), mode, vip, HTTP, "tcp", &more("web"))
-        + &virtual_server(&format!("echo-{family}"), mode, vip, ECHO, "udp", &more("echo"));
+    let mut config = virtual_server(
+        &format!("web-{family}"),
+        mode,
+        vip,
+        HTTP,
+        "tcp",
+        &more("web"),
+    ) + &virtual_server(
+        &format!("echo-{family}"),
+        mode,
+        vip,
+        ECHO,
+        "udp",
+        &more("echo"),
+    );
     if mode != "local" {
         config += &pool(&format!("web-{family}"), backends, port(HTTP_REWRITTEN));
         config += &pool(&format!("echo-{family}"), backends, port(ECHO_REWRITTEN));

@@ -7,11 +7,17 @@ use anyhow::{Context, Result, bail};
 
 /// Runs `ip` with these arguments.
 pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
+    ip_output(arguments).map(|_| ())
+}
+
+/// Runs `ip` with these arguments and returns what it prints.
+pub(crate) fn ip_output(arguments: &[&str]) -> Result<String> {
     let output = Command::new("ip")
         .args(arguments)
         .output()
         .context(MISSING)?;
-    check(&output, &arguments.join(" "))
+    check(&output, &arguments.join(" "))?;
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Runs one command a line, all with these options.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -10,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 
-use crate::iproute::{ip, ip_batch};
+use crate::iproute::{ip, ip_batch, ip_output};
 use crate::leftovers;
 
 /// A network namespace; deleted, with the processes in it, when dropped.
@@ -49,8 +50,35 @@ impl Namespace {
     }
 
     /// The same with `ip -6`, for commands that don't tell the family by their addresses.
-    pub(crate) fn ip6(&self, commands: &str) -> Result<()> {
+    pub fn ip6(&self, commands: &str) -> Result<()> {
         ip_batch(&["-6", "-n", &self.name], commands)
+    }
+
+    /// What `ip` shows, as JSON: `words` are, for example, `["link", "show", "eth0"]`.
+    pub fn show(&self, words: &[&str]) -> Result<serde_json::Value> {
+        let output = ip_output(&[&["-json", "-stats", "-n", &self.name], words].concat())?;
+        serde_json::from_str(&output).with_context(|| format!("ip {words:?} shows {output:?}"))
+    }
+
+    /// The MAC address of an interface.
+    pub fn mac(&self, device: &str) -> Result<String> {
+        let link = self.show(&["link", "show", device])?;
+        let mac = link[0]["address"].as_str().context("no MAC address")?;
+        Ok(mac.to_owned())
+    }
+
+    /// The MAC address that this host knows for a neighbour.
+    pub fn neighbour(&self, device: &str, address: IpAddr) -> Result<Option<String>> {
+        let shown = self.show(&["neighbour", "show", &address.to_string(), "dev", device])?;
+        Ok(shown[0]["lladdr"].as_str().map(str::to_owned))
+    }
+
+    /// Packets that an interface has received.
+    pub fn received(&self, device: &str) -> Result<u64> {
+        let link = self.show(&["link", "show", device])?;
+        link[0]["stats64"]["rx"]["packets"]
+            .as_u64()
+            .context("no counters")
     }
 
     /// Writes sysctls, for example `("net/ipv4/ip_forward", "1")`.

@@ -1,6 +1,6 @@
 //! Ethernet segments: bridges in a namespace of their own.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
 
@@ -15,8 +15,8 @@ pub struct Segment(usize);
 /// A switch with any number of segments.
 pub(crate) struct Switch {
     namespace: Namespace,
-    segments: Cell<usize>,
-    ports: Cell<usize>,
+    segments: AtomicUsize,
+    ports: AtomicUsize,
 }
 
 impl Switch {
@@ -26,8 +26,8 @@ impl Switch {
         namespace.sysctl(&[("net/ipv6/conf/default/disable_ipv6", "1")])?;
         Ok(Self {
             namespace,
-            segments: Cell::new(0),
-            ports: Cell::new(0),
+            segments: AtomicUsize::new(0),
+            ports: AtomicUsize::new(0),
         })
     }
 
@@ -68,6 +68,6 @@ impl Switch {
     }
 }
 
-fn next(counter: &Cell<usize>) -> usize {
-    counter.replace(counter.get() + 1)
+fn next(counter: &AtomicUsize) -> usize {
+    counter.fetch_add(1, Ordering::Relaxed)
 }

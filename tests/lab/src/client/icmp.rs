@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::checksum;
+
 /// Sends one echo request and waits for its reply.
 ///
 /// # Errors
@@ -71,18 +73,4 @@ fn raw_icmp(address: IpAddr) -> io::Result<UdpSocket> {
     // SAFETY: the descriptor is new and ours. send_to, recv_from and timeouts are the same for raw
     // sockets as for UDP ones.
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| match pair {
-        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-        [high] => u32::from(*high) << 8,
-        _ => 0,
-    });
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }

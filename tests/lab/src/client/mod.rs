@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod icmp;
+pub mod syn;
 pub mod udp;
 
 use std::net::SocketAddr;
@@ -22,4 +23,18 @@ impl Answer {
     pub fn client_address_kept(&self) -> bool {
         self.client.ip() == self.local.ip()
     }
+}
+
+/// The Internet checksum, RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| match pair {
+        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+        [high] => u32::from(*high) << 8,
+        _ => 0,
+    });
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }

@@ -39,18 +39,31 @@ impl Socket {
         Ok(Self { socket })
     }
 
+    /// The server.
+    pub fn server(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
     /// Sends `length` bytes (at least those of the server's stamp) and checks the answer.
     pub fn request(&mut self, length: usize) -> Result<Answer> {
-        let mut sent = vec![0; length.max(STAMP)];
-        pattern::fill(0, &mut sent);
-        self.socket.send(&sent).context("send")?;
+        self.send(length)?;
+        self.receive(length)
+    }
+
+    /// Sends `length` bytes; [`Self::receive`] takes the answer.
+    pub fn send(&self, length: usize) -> Result<()> {
+        let mut payload = vec![0; length.max(STAMP)];
+        pattern::fill(0, &mut payload);
+        self.socket.send(&payload).context("send")?;
+        Ok(())
+    }
+
+    /// Waits for the answer to `length` bytes and checks it.
+    pub fn receive(&mut self, length: usize) -> Result<Answer> {
         let mut buffer = vec![0; 65536];
         let received = self.socket.recv(&mut buffer).context("receive")?;
-        ensure!(
-            received == sent.len(),
-            "sent {} bytes, got {received}",
-            sent.len()
-        );
+        let sent = length.max(STAMP);
+        ensure!(received == sent, "sent {sent} bytes, got {received}");
         if let Some(at) = pattern::first_difference(STAMP as u64, &buffer[STAMP..received]) {
             bail!("byte {at} of {received} is wrong");
         }

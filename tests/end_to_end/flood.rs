@@ -1,0 +1,102 @@
+//! A flood of half-open connections leaves established ones alone.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forwarder_lab::Family;
+use forwarder_lab::client::http::Connection;
+use forwarder_lab::client::syn::{SOURCES_V4, SOURCES_V6, SynFlood};
+use forwarder_lab::site::HTTP;
+
+use super::world::{VIP, World, both_services};
+
+const CONNECTIONS: usize = 1_000;
+const WORKERS: usize = 4;
+const SYNS: u64 = 2_000_000;
+/// Far more than a retransmission or two take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn established_connections_outlive_two_million_syns() {
+    let world = World::start(&both_services("full-nat", |family| family));
+    let vips = Family::ALL.map(|family| SocketAddr::new(family.vip(VIP), HTTP));
+    for vip in vips {
+        world.wait_for_all_backends(vip);
+    }
+    let site = &world.site;
+    let attacker = site.lab().host("attacker").expect("host");
+    site.plug(&attacker, "eth0", site.outside, &[])
+        .expect("plug");
+    for prefix in [SOURCES_V4, SOURCES_V6] {
+        site.router
+            .ip(&format!("route add blackhole {prefix}"))
+            .expect("route");
+    }
+    let (from, to) = (
+        attacker.mac("eth0").expect("MAC"),
+        site.forwarder.mac("eth0").expect("MAC"),
+    );
+
+    let over = AtomicBool::new(false);
+    let before = site.forwarder.received("eth0").expect("counter");
+    let requests: usize = thread::scope(|scope| {
+        let clients: Vec<_> = (0..WORKERS)
+            .map(|_| scope.spawn(|| site.client.run(|| keep_asking(vips, &over))))
+            .collect();
+        attacker.run(|| {
+            let mut flood = SynFlood::open("eth0", &from, &to).expect("raw socket");
+            let mut sent = 0;
+            // Some may be lost on the way: what counts is what the forwarder gets.
+            while site.forwarder.received("eth0").expect("counter") - before < SYNS {
+                for _ in 0..50_000 {
+                    flood.send(vips[sent % 2]).expect("send");
+                    sent += 1;
+                }
+            }
+        });
+        over.store(true, Ordering::Relaxed);
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("every request is answered"))
+            .sum()
+    });
+    assert!(
+        requests >= 2 * CONNECTIONS,
+        "only {requests} requests during the flood"
+    );
+    world.wait_for_all_backends(vips[0]);
+}
+
+/// One request a second on every connection, each of which must be answered by the backend that
+/// answered first. Returns how many.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one request a second, in real time"
+)]
+fn keep_asking(vips: [SocketAddr; 2], over: &AtomicBool) -> usize {
+    let mut connections: Vec<_> = (0..CONNECTIONS / WORKERS)
+        .map(|number| {
+            let mut connection = Connection::open(vips[number % 2], LIMIT).expect("connect");
+            let first = connection.get("/").expect("first answer");
+            (connection, first)
+        })
+        .collect();
+    let mut requests = 0;
+    loop {
+        let round = Instant::now();
+        let last = over.load(Ordering::Relaxed);
+        for (connection, first) in &mut connections {
+            let answer = connection
+                .get("/")
+                .expect("an established connection is answered");
+            assert_eq!(&answer, first, "the same backend, the same port");
+            requests += 1;
+        }
+        if last {
+            return requests;
+        }
+        thread::sleep(Duration::from_secs(1).saturating_sub(round.elapsed()));
+    }
+}
