@@ -75,6 +75,7 @@ fn every_service(mode: &str, backends: impl Fn(Family) -> Family) {
         } else {
             world.wait_for_all_backends(web);
         }
+        let before = from_backends(&world);
         world.site.client.run(|| {
             icmp::ping(vip, LIMIT).expect("the VIP answers ping");
             let mut idle = http::Connection::open(web, LIMIT).expect("connect");
@@ -122,6 +123,12 @@ fn every_service(mode: &str, backends: impl Fn(Family) -> Family) {
             );
             icmp::ping(family.outside(), LIMIT).expect("the host's own address answers ping");
         });
+        // Direct server return goes past the forwarder; health checks do not.
+        let (packets, transfer) = (from_backends(&world) - before, TRANSFER / 1500);
+        match mode {
+            "dnat" | "full-nat" => assert!(packets > transfer, "only {packets} packets came back"),
+            _ => assert!(packets < transfer / 4, "{packets} packets came back"),
+        }
     }
     let status = world.forwarder.interrupt().expect("SIGINT ends it");
     assert!(status.success(), "{status}\n{}", world.forwarder.log());
@@ -131,6 +138,11 @@ fn every_service(mode: &str, backends: impl Fn(Family) -> Family) {
             "XDP is left on {device}"
         );
     }
+}
+
+/// Packets that the forwarder has received on the side of the backends.
+fn from_backends(world: &World) -> u64 {
+    world.site.forwarder.received("eth1").expect("counter")
 }
 
 /// IP and UDP headers of a datagram, bytes.

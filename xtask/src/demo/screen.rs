@@ -86,10 +86,10 @@ impl Screen {
     pub fn case(&self, outcome: &Outcome) {
         let answered = format!("{}/{}", outcome.answered, outcome.requests);
         let clients: Vec<_> = outcome.clients.iter().map(ToString::to_string).collect();
-        let kept = if outcome.client_address_kept {
-            ""
-        } else {
-            "  (not the client's own)"
+        let note = match outcome.mode {
+            "full-nat" if !outcome.client_address_kept => "  the forwarder's own",
+            "local" => "  served by the forwarder's host",
+            _ => "",
         };
         println!(
             "  {} {:9} {:6} {:8} {:>9}  {:38} {}{}",
@@ -100,7 +100,7 @@ impl Screen {
             answered,
             spread(outcome),
             clients.join(" "),
-            self.paint(Colour::Dim, kept),
+            self.paint(Colour::Dim, note),
         );
         if let Some(error) = &outcome.first_error {
             println!("      {}", self.paint(Colour::Red, error));
