@@ -16,7 +16,6 @@ pub(crate) enum Offload {
     TransmitChecksum = 0x17,
     TcpSegmentation = 0x1f,
     Segmentation = 0x24,
-    Receive = 0x2c,
 }
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
@@ -37,18 +36,13 @@ pub(crate) fn plain_packets(host: &Namespace, device: &str) -> Result<()> {
         Segmentation,
         ReceiveChecksum,
     ] {
-        set_offload(host, device, offload, false)?;
+        switch_off(host, device, offload)?;
     }
     Ok(())
 }
 
-/// Lets a veth end receive what XDP sends to it: with NAPI, which generic receive offload turns on.
-pub(crate) fn receive_xdp(host: &Namespace, device: &str) -> Result<()> {
-    set_offload(host, device, Offload::Receive, true)
-}
-
-fn set_offload(host: &Namespace, device: &str, offload: Offload, on: bool) -> Result<()> {
-    host.run(|| ethtool(device, offload, on)).with_context(|| {
+fn switch_off(host: &Namespace, device: &str, offload: Offload) -> Result<()> {
+    host.run(|| ethtool(device, offload)).with_context(|| {
         format!(
             "ethtool {:#x} on {device} of {}",
             offload as u32,
@@ -57,11 +51,11 @@ fn set_offload(host: &Namespace, device: &str, offload: Offload, on: bool) -> Re
     })
 }
 
-fn ethtool(device: &str, offload: Offload, on: bool) -> io::Result<()> {
+fn ethtool(device: &str, offload: Offload) -> io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let mut value = EthtoolValue {
         command: offload as u32,
-        data: on.into(),
+        data: 0,
     };
     // SAFETY: an all-zero ifreq is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

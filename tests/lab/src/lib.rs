@@ -24,6 +24,7 @@ pub mod server;
 pub mod site;
 mod switch;
 mod wait;
+mod xdp_pass;
 
 pub use forwarder::{Forwarder, decapsulate, has_xdp};
 pub use lab::Lab;

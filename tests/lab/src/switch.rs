@@ -2,11 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::Result;
 
 use crate::device;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
+use crate::xdp_pass;
 
 /// An Ethernet segment that hosts are plugged into.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +21,8 @@ pub(crate) struct Switch {
     namespace: Namespace,
     segments: AtomicUsize,
     ports: AtomicUsize,
+    /// The programs that let ports receive what XDP transmits.
+    programs: Mutex<Vec<OwnedFd>>,
 }
 
 impl Switch {
@@ -28,6 +34,7 @@ impl Switch {
             namespace,
             segments: AtomicUsize::new(0),
             ports: AtomicUsize::new(0),
+            programs: Mutex::default(),
         })
     }
 
@@ -56,7 +63,11 @@ impl Switch {
         ))?;
         device::plain_packets(host, device)?;
         device::plain_packets(&self.namespace, &port)?;
-        device::receive_xdp(&self.namespace, &port)?;
+        let program = xdp_pass::attach(&self.namespace, &port)?;
+        self.programs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(program);
         self.namespace
             .ip(&format!("link set {port} master segment{} up", segment.0))?;
         let mut commands = format!("link set {device} up\n");

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use anyhow::{Context, Result};
 
 use super::checksum;
+use crate::xdp_pass;
 
 /// Sends TCP SYNs, each from another address, straight on the wire.
 pub struct SynFlood {
@@ -121,12 +122,10 @@ fn parse_mac(text: &str) -> Result<[u8; 6]> {
 
 /// A packet socket that only sends.
 fn packet_socket(device: &str) -> io::Result<UdpSocket> {
-    let name = std::ffi::CString::new(device)?;
-    // SAFETY: `name` is a C string that lives through the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    let index = xdp_pass::index(device)?;
     // SAFETY: no memory is passed. Protocol 0: nothing is received.
     let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if index == 0 || fd < 0 {
+    if fd < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is new and ours; `send` is the same on every kind of socket.
