@@ -99,7 +99,15 @@ fn backends_open_connections_through_egress_snat() {
             &more,
         );
     }
-    let world = World::start(&config);
+    let site = site();
+    // The kernel tells a route only to an interface that may forward.
+    site.forwarder
+        .sysctl(&[
+            ("net/ipv4/conf/eth1/forwarding", "1"),
+            ("net/ipv6/conf/eth1/forwarding", "1"),
+        ])
+        .expect("sysctl");
+    let world = World::run(site, HEADER, &config);
     let at = |port| Family::ALL.map(|family| SocketAddr::new(family.client(), port));
     let _server =
         Server::start(&world.site.client, "internet", &at(8000), &at(9000)).expect("serve");
