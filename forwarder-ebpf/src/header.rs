@@ -181,6 +181,17 @@ headers! {
 // SAFETY: an integer; reads are unaligned because the views that hold it are packed.
 unsafe impl Header for u8 {}
 
+impl Macs {
+    /// Writes all twelve bytes: three stores, where the assignment of an unaligned array is a call of
+    /// `memmove`, byte by byte.
+    #[inline(always)]
+    pub const fn set(&mut self, words: [u32; 3]) {
+        self.words[0] = words[0];
+        self.words[1] = words[1];
+        self.words[2] = words[2];
+    }
+}
+
 /// Two bytes anywhere.
 #[repr(C, packed)]
 #[derive(Clone, Copy)]

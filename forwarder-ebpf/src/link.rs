@@ -50,9 +50,16 @@ pub fn untag<P: Packet>(packet: &mut P, context: &mut Context) -> Option<u16> {
 
 #[inline(always)]
 fn shift_macs<P: Packet>(packet: &mut P, from: usize, to: usize) -> Option<()> {
-    let macs = *packet.at::<Macs>(from)?;
-    *packet.at_mut::<Macs>(to)? = macs;
+    let macs = packet.at::<Macs>(from)?;
+    let words = [{ macs.words }[0], { macs.words }[1], { macs.words }[2]];
+    packet.at_mut::<Macs>(to)?.set(words);
     Some(())
+}
+
+/// Two half-words as one word, in wire order.
+#[inline(always)]
+const fn pair(first: u16, second: u16) -> u32 {
+    first as u32 | (second as u32) << 16
 }
 
 /// Puts tags on.
@@ -95,11 +102,15 @@ pub fn transmit<P: Packet, T: Tables>(
     link: &Link,
     reason: Reason,
 ) -> Verdict {
-    let Some(ethernet) = packet.at_mut::<Ethernet>(0) else {
+    let Some(macs) = packet.at_mut::<Macs>(0) else {
         return Verdict::drop(Reason::DropInternal);
     };
-    ethernet.destination = link.destination_mac;
-    ethernet.source = link.source_mac;
+    let (to, from) = (link.destination_mac, link.source_mac);
+    macs.set([
+        pair(to[0], to[1]),
+        pair(to[2], from[0]),
+        pair(from[1], from[2]),
+    ]);
     leave(
         packet,
         tables,

@@ -261,7 +261,8 @@ impl<const WRITE: bool> Run<'_, WRITE> {
     /// The whole packet path: entry, stages, and the tags back on what passes.
     pub fn packet(&self, ifindex: u32, packet: &mut Bytes) -> Verdict {
         let interface = self.0.interfaces[&ifindex];
-        let mut context = Context::new(ifindex, packet.length());
+        let mut context = Context::default();
+        context.begin(ifindex, packet.length());
         let mut step = pipeline::enter(packet, self, &interface, &mut context);
         loop {
             let stage = match step {

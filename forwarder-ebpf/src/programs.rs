@@ -115,17 +115,16 @@ fn enter<const WRITE: bool, const FRAGS: bool>(xdp: &XdpContext, stages: &Stages
     if interface.flags & interface::flags::ACTIVE == 0 {
         return xdp_action::XDP_PASS;
     }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return xdp_action::XDP_PASS;
+    };
+    // SAFETY: this CPU's own copy; nothing but this packet's programs uses it meanwhile.
+    let context: &mut Context = unsafe { &mut *scratch };
     let mut packet = Frame::<FRAGS>::new(xdp.ctx);
     let tables = Maps::<WRITE> { context: xdp.ctx };
-    let mut context = Context::new(ifindex, packet.length());
-    let step = pipeline::enter(&mut packet, &tables, interface, &mut context);
-    if let Step::Next(_) = step
-        && let Some(scratch) = SCRATCH.get_ptr_mut(0)
-    {
-        // SAFETY: this CPU's own copy, read by the stage that runs next on it.
-        unsafe { *scratch = context };
-    }
-    follow::<WRITE, FRAGS, _>(xdp, &mut packet, interface, &context, stages, step)
+    context.begin(ifindex, packet.length());
+    let step = pipeline::enter(&mut packet, &tables, interface, &mut *context);
+    follow::<WRITE, FRAGS, _>(xdp, &mut packet, interface, context, stages, step)
 }
 
 /// A stage program: `$run` on what the stage before left in the scratch.
