@@ -87,18 +87,36 @@ reasons! {
 mod tests {
     extern crate std;
     use super::*;
+    use std::format;
+    use std::string::String;
 
     #[test]
     fn names_are_distinct_and_dense() {
         for (position, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, position);
-            assert_eq!(
-                Reason::ALL
-                    .iter()
-                    .filter(|other| other.name() == reason.name())
-                    .count(),
-                1
-            );
+            let same = |other: &&Reason| other.name() == reason.name();
+            assert_eq!(Reason::ALL.iter().filter(same).count(), 1);
         }
+    }
+
+    #[test]
+    fn the_documentation_has_the_same_table() {
+        let rows: String = Reason::ALL
+            .iter()
+            .map(|reason| {
+                let outcome = format!("{:?}", reason.outcome()).to_lowercase();
+                format!(
+                    "| `{}` | {outcome} | {} |\n",
+                    reason.name(),
+                    reason.meaning()
+                )
+            })
+            .collect();
+        let table = format!("| reason | outcome | meaning |\n|---|---|---|\n{rows}");
+        let page = include_str!("../../docs/reasons.md");
+        assert!(
+            page.ends_with(&table),
+            "docs/reasons.md should end with\n{table}"
+        );
     }
 }

@@ -120,8 +120,15 @@ fn backends_open_connections_through_egress_snat() {
                     http::get(at(8000)[index], "/", short).is_ok()
                 })
                 .unwrap_or_else(|error| {
-                    let packet = format!("tcp {}:40000 -> {} --in eth1", family.backend(0), at(8000)[index]);
-                    panic!("{name} {family}: {error:#}\n{:?}", world.forwarder.trace(&packet))
+                    let packet = format!(
+                        "tcp {}:40000 -> {} --in eth1",
+                        family.backend(0),
+                        at(8000)[index]
+                    );
+                    panic!(
+                        "{name} {family}: {error:#}\n{:?}",
+                        world.forwarder.trace(&packet)
+                    )
                 });
                 for _ in 0..20 {
                     let answer = http::get(at(8000)[index], "/", LIMIT).expect("answer");
