@@ -298,13 +298,7 @@ fn to_backend<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     if server.mode == Mode::L2Dsr as u8 {
         let reason = Reason::IcmpError;
         return pipeline::switch::<F, P, T>(
-            packet,
-            tables,
-            interface,
-            context,
-            server.id,
-            headers.length,
-            reason,
+            packet, tables, interface, context, headers, server.id, reason,
         );
     }
     context.virtual_server = *server;

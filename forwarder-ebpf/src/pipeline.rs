@@ -277,27 +277,21 @@ fn serve<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         context.virtual_server = *server;
         return Step::Next(F::TUNNEL_STAGE);
     }
-    remember(tables, headers);
+    let reason = Reason::L2Dsr;
     switch::<F, P, T>(
-        packet,
-        tables,
-        interface,
-        context,
-        server.id,
-        headers.length,
-        Reason::L2Dsr,
+        packet, tables, interface, context, headers, server.id, reason,
     )
 }
 
 /// `l2-dsr`: nothing but MAC addresses changes.
 #[inline(always)]
-pub fn switch<F: Stages, P: Packet, T: Tables>(
+pub fn switch<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     packet: &mut P,
     tables: &T,
     interface: &Interface,
     context: &mut Context,
+    headers: &Headers<F>,
     id: u32,
-    length: u32,
     reason: Reason,
 ) -> Step {
     let Some(backend) = tables.backend(context.backend) else {
@@ -307,11 +301,12 @@ pub fn switch<F: Stages, P: Packet, T: Tables>(
     if backend.ifindex == 0 {
         return Reason::DropNoNextHop.into();
     }
-    if length > backend.mtu as u32 {
-        tables.note(Stage::Mtu, length, backend.mtu as u64);
+    if headers.length > backend.mtu as u32 {
+        tables.note(Stage::Mtu, headers.length, backend.mtu as u64);
         context.mtu = backend.mtu as u32;
         return Step::Next(F::TOO_BIG_STAGE);
     }
+    remember(tables, headers);
     if reason as u32 != Reason::IcmpError as u32 {
         count_in(tables, id, context.backend, context.bytes);
     }
