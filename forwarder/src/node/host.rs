@@ -177,6 +177,20 @@ impl Host {
         }
     }
 
+    /// Has the kernel resolve the next hop towards an address once.
+    pub fn resolve(&mut self, ifindex: u32, towards: IpAddr) {
+        let resolved = self
+            .netlink
+            .route(towards, Some(ifindex))
+            .and_then(|route| {
+                let next_hop = route.and_then(|route| route.gateway).unwrap_or(towards);
+                self.netlink.resolve(ifindex, next_hop)
+            });
+        if let Err(error) = resolved {
+            debug!("next hop towards {towards}: {error}");
+        }
+    }
+
     fn keep_fresh(&mut self, key: (u32, IpAddr)) {
         let now = clock::monotonic();
         let Some(probed) = self.watched.get_mut(&key) else {

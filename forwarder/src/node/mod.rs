@@ -2,6 +2,7 @@
 
 mod backend;
 mod checks;
+mod exceptions;
 mod frame;
 mod host;
 mod run;
@@ -11,10 +12,12 @@ mod trace;
 pub use backend::{BackendOptions, backend};
 pub use run::{Options, RunError, run};
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forwarder_common::hash::HashKey;
 use log::{debug, error, info, warn};
 
 use crate::config::Model;
@@ -25,10 +28,16 @@ use crate::dataplane::DataPlane;
 use crate::dataplane::bpf::Bpf;
 use crate::io::clock;
 use checks::Checks;
+use exceptions::Excepted;
 use host::Host;
 
 /// How long UDP stays with the previous backend after a change.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How long an older flow may be quiet before its slot may forget it.
+const QUIET: Duration = Duration::from_secs(3600);
+/// Between two looks for slots that may forget.
+const SETTLE_EVERY: Duration = Duration::from_secs(60);
 
 /// Everything that a running daemon holds.
 struct Node {
@@ -36,12 +45,15 @@ struct Node {
     config: PathBuf,
     started: Duration,
     bpf: Bpf,
+    hash_key: HashKey,
     host: Host,
     checks: Checks,
     /// What the maps hold.
     actual: Tables,
     state: State,
     notes: Vec<Note>,
+    /// When slots may forget next.
+    settle_at: Duration,
     /// Why the last pass did not go through.
     failure: Option<String>,
 }
@@ -51,6 +63,7 @@ impl Node {
     fn pass(&mut self) {
         let now = clock::monotonic();
         self.state.end_grace(now, GRACE);
+        self.settle(now);
         let facts = self.host.facts(&self.model);
         let down = self.checks.down();
         let input = Input {
@@ -70,6 +83,28 @@ impl Node {
             error!("{failure}");
         }
         self.report(notes);
+    }
+
+    /// Lets slots forget their past where no flow needs it.
+    fn settle(&mut self, now: Duration) {
+        let mut slots = self.actual.slots.values().flat_map(|table| table.iter());
+        if now < self.settle_at || !slots.any(|slot| slot.is_changed()) {
+            return;
+        }
+        self.settle_at = now + SETTLE_EVERY;
+        let excepted = RefCell::new(Excepted::new(&self.actual, self.hash_key));
+        let read = self.bpf.exceptions(
+            |flow, backend| excepted.borrow_mut().add4(flow, backend),
+            |flow, backend| excepted.borrow_mut().add6(flow, backend),
+        );
+        match read {
+            Ok(()) => {
+                let slots = excepted.into_inner().slots();
+                self.state
+                    .settle(now, QUIET, |index| slots.contains(&index));
+            }
+            Err(error) => warn!("exceptions cannot be read: {error}"),
+        }
     }
 
     fn apply(

@@ -96,6 +96,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
     let mut node = start(&options, model, host, &interfaces)?;
     let mut log = logger(&mut node, options.log_dataplane)?;
+    let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
     let socket = Socket::bind(&options.socket).map_err(|source| RunError::Socket {
         path: options.socket.clone(),
@@ -121,6 +122,10 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                     changed |= note(&mut node.host, change);
                 }
                 changed
+            }
+            wanted = wanted.next() => {
+                wanted?.into_iter().for_each(|(ifindex, address)| node.host.resolve(ifindex, address));
+                false
             }
             result = node.checks.next() => node.checks.report(result),
             command = commands.recv() => { node.answer(command); false }
@@ -197,10 +202,12 @@ fn start(
         config: options.config.clone(),
         started: clock::monotonic(),
         bpf,
+        hash_key: load.hash_key,
         host,
         actual: Tables::default(),
         state,
         notes: Vec::new(),
+        settle_at: Duration::ZERO,
         failure: None,
     };
     node.pass();

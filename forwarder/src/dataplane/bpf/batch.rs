@@ -94,3 +94,55 @@ fn lookup<K: Pod, V: Pod>(
         _ => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+
+    use aya::maps::{HashMap, Map, MapData};
+
+    use super::*;
+
+    const BPF_MAP_CREATE: libc::c_int = 0;
+    const BPF_MAP_TYPE_HASH: u32 = 1;
+
+    fn hash_map(entries: u32) -> OwnedFd {
+        // Type, key size, value size, entries, flags.
+        let attr = [BPF_MAP_TYPE_HASH, 4, 8, entries, 0];
+        // SAFETY: the attribute is the beginning of `union bpf_attr`, and its size is given.
+        let fd = unsafe {
+            let size = size_of_val(&attr);
+            libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, attr.as_ptr(), size)
+        };
+        let fd = i32::try_from(fd).expect("a descriptor");
+        assert!(fd >= 0, "maps need root: {}", io::Error::last_os_error());
+        // SAFETY: just created, owned by nobody else.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    }
+
+    #[test]
+    fn every_entry_is_seen_once() {
+        for entries in [0_u32, 1, 100, 20_000] {
+            let fd = hash_map(20_000);
+            let data = MapData::from_fd(fd.try_clone().expect("a copy")).expect("a map");
+            let map = Map::from_map_data(data).expect("a map");
+            let mut map: HashMap<_, u32, u64> = map.try_into().expect("a hash map");
+            for key in 0..entries {
+                map.insert(key, u64::from(key) * 3, 0).expect("room");
+            }
+            let mut seen = BTreeMap::new();
+            for_each_chunk(fd.as_fd(), |keys: &[u32], values: &[u64]| {
+                for (key, value) in keys.iter().zip(values) {
+                    assert_eq!(seen.insert(*key, *value), None, "{key} twice");
+                }
+            })
+            .expect("a walk");
+            assert_eq!(seen.len(), entries as usize);
+            assert!(
+                seen.iter()
+                    .all(|(key, value)| u64::from(*key) * 3 == *value)
+            );
+        }
+    }
+}

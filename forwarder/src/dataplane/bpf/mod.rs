@@ -8,14 +8,18 @@ pub mod load;
 mod slots;
 mod stats;
 pub mod trace;
+mod wanted;
 mod write;
+
+pub use wanted::Wanted;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::Ebpf;
 use aya::maps::{Map, MapError};
+use aya::{Ebpf, Pod};
 use forwarder_common::programs::ProgramSet;
+use forwarder_common::{FlowKey, V4, V6};
 use thiserror::Error;
 
 use super::attach::{AttachError, Attached, Attachment, Choice, Facts};
@@ -85,6 +89,26 @@ impl Bpf {
         &mut self.ebpf
     }
 
+    /// Every exception to a changed slot, embryonic or not: flow and backend.
+    pub fn exceptions(
+        &self,
+        mut v4: impl FnMut(&FlowKey<V4>, u32),
+        mut v6: impl FnMut(&FlowKey<V6>, u32),
+    ) -> Result<(), StartError> {
+        for name in ["EXCEPTIONS4", "EMBRYONIC_EXCEPTIONS4"] {
+            each(fd(&self.ebpf, name)?, &mut v4)?;
+        }
+        for name in ["EXCEPTIONS6", "EMBRYONIC_EXCEPTIONS6"] {
+            each(fd(&self.ebpf, name)?, &mut v6)?;
+        }
+        Ok(())
+    }
+
+    /// Neighbours that the data plane wants resolved; to be taken once.
+    pub fn wanted(&mut self) -> Result<Wanted, LoadError> {
+        Wanted::open(&mut self.ebpf)
+    }
+
     /// Attaches to interfaces: all, or none.
     pub fn attach(
         &mut self,
@@ -143,6 +167,14 @@ impl DataPlane for Bpf {
             reason: describe(&error),
         })
     }
+}
+
+fn each<K: Pod + Default>(map: BorrowedFd<'_>, take: &mut impl FnMut(&K, u32)) -> io::Result<()> {
+    batch::for_each_chunk(map, |keys: &[K], backends: &[u32]| {
+        keys.iter()
+            .zip(backends)
+            .for_each(|(key, backend)| take(key, *backend));
+    })
 }
 
 /// An error with what caused it, on one line.
