@@ -85,6 +85,19 @@ fn attached(site: &Site, device: &str) -> Result<bool> {
     Ok(text(&show).contains("xdp"))
 }
 
+fn multicast(site: &Site) -> Result<String> {
+    let mut show = Command::new("ip");
+    show.args([
+        "-n",
+        site.forwarder.name(),
+        "maddress",
+        "show",
+        "dev",
+        "eth0",
+    ]);
+    Ok(text(&show.output()?))
+}
+
 fn vips() -> [IpAddr; 2] {
     Family::ALL.map(|family| family.vip(10))
 }
@@ -166,11 +179,17 @@ fn forwards_and_leaves_nothing_behind() -> Result<()> {
     let table = text(&daemon.ask(&["status"])?);
     ensure!(table.contains("udp [2001:db8:113::10]:7"), "{table}");
 
+    ensure!(
+        multicast(&site)?.contains("33:33:ff:00:00:10"),
+        "solicitations are received"
+    );
+
     ensure!(attached(&site, "eth0")? && attached(&site, "eth1")?);
     let end = daemon.process.interrupt()?;
     ensure!(end.success(), "{end}\n{}", daemon.process.output());
     ensure!(!attached(&site, "eth0")? && !attached(&site, "eth1")?);
     ensure!(!daemon.socket.exists());
+    ensure!(!multicast(&site)?.contains("33:33:ff:00:00:10"));
     Ok(())
 }
 
@@ -365,7 +384,7 @@ fn follows_backends_and_next_hops() -> Result<()> {
     let daemon = Daemon::start(&site, &config())?;
     daemon.wait("every backend is up and resolved", ready)?;
 
-    // A new MAC address, announced as a network card does that was replaced.
+    // A new MAC address that nobody announces.
     site.backends[0].ip("link set eth0 address 02:00:00:00:00:77")?;
     let address = Family::V4.backend(0).to_string();
     daemon.wait("the new MAC address is used", |status| {

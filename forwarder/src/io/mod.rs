@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod health;
+pub mod multicast;
 pub mod netlink;

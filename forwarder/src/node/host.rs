@@ -10,13 +10,18 @@ use log::{debug, info};
 use crate::config::model::InterfaceAddress;
 use crate::config::{Model, Prefix};
 use crate::core::facts::{Device, Facts, Route};
+use crate::core::key::mac_text;
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 use crate::dataplane::attach;
 use crate::io::clock;
-use crate::io::netlink::{Address, Change, Link, Neighbour, NeighbourState, Netlink};
+use crate::io::netlink::{Address, Change, Link, Mac, Neighbour, NeighbourState, Netlink};
 
-/// How often a neighbour that answers is asked again.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How often a neighbour that answers is asked again, at least …
+const PROBE_EVERY: Duration = Duration::from_millis(900);
+/// … and how much time each of many next hops adds to that.
+const PROBE_SHARE: Duration = Duration::from_millis(10);
+/// A neighbour that has not answered for so long is asked by broadcast: it may have moved.
+const PROBE_PATIENCE: Duration = Duration::from_millis(900);
 
 /// What the kernel said last.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Host {
     drivers: BTreeMap<String, String>,
     /// Next hops in use, with the time of the last probe.
     watched: BTreeMap<(u32, IpAddr), Duration>,
+    /// Next hops being asked by broadcast; their last MAC is used meanwhile.
+    moving: BTreeMap<(u32, IpAddr), (Mac, Duration)>,
 }
 
 impl Host {
@@ -45,6 +52,7 @@ impl Host {
             neighbours,
             drivers: BTreeMap::new(),
             watched: BTreeMap::new(),
+            moving: BTreeMap::new(),
         })
     }
 
@@ -75,6 +83,9 @@ impl Host {
             Change::Neighbour(neighbour) => return Ok(self.neighbour(neighbour)),
             Change::NeighbourGone(neighbour) => {
                 let key = (neighbour.ifindex, neighbour.address);
+                if self.moving.contains_key(&key) {
+                    return Ok(false);
+                }
                 self.neighbours.remove(&key);
                 return Ok(self.watched.contains_key(&key));
             }
@@ -92,8 +103,19 @@ impl Host {
         Ok(())
     }
 
-    fn neighbour(&mut self, neighbour: Neighbour) -> bool {
+    fn neighbour(&mut self, mut neighbour: Neighbour) -> bool {
         let key = (neighbour.ifindex, neighbour.address);
+        if let Some((mac, since)) = self.moving.get(&key).copied() {
+            // Forgetting the entry makes it fail for a moment; a real failure takes three seconds.
+            let just_forgotten = neighbour.state == NeighbourState::Failed
+                && clock::monotonic() < since + PROBE_PATIENCE;
+            if just_forgotten || neighbour.state == NeighbourState::Incomplete {
+                neighbour.state = NeighbourState::Incomplete;
+                neighbour.mac = Some(mac);
+            } else {
+                self.moving.remove(&key);
+            }
+        }
         let before = self.neighbours.insert(key, neighbour);
         if !self.watched.contains_key(&key) {
             return false;
@@ -101,10 +123,9 @@ impl Host {
         self.keep_fresh(key);
         let mac = before.and_then(|before| before.mac);
         if mac != neighbour.mac {
-            info!(
-                "next hop {}: {:02x?} -> {:02x?}",
-                neighbour.address, mac, neighbour.mac
-            );
+            let text = |mac: Option<Mac>| mac.map_or_else(|| "unresolved".to_owned(), mac_text);
+            let (before, after) = (text(mac), text(neighbour.mac));
+            info!("next hop {}: {before} -> {after}", neighbour.address);
         }
         mac != neighbour.mac
     }
@@ -193,22 +214,33 @@ impl Host {
 
     fn keep_fresh(&mut self, key: (u32, IpAddr)) {
         let now = clock::monotonic();
-        let Some(probed) = self.watched.get_mut(&key) else {
+        let every =
+            PROBE_EVERY.max(PROBE_SHARE * u32::try_from(self.watched.len()).unwrap_or(u32::MAX));
+        let Some(asked) = self.watched.get_mut(&key) else {
             return;
         };
         let (ifindex, address) = key;
-        let asked = match self.neighbours.get(&key).map(|neighbour| neighbour.state) {
+        let known = self.neighbours.get(&key).copied();
+        let result = match known.map(|neighbour| neighbour.state) {
             None | Some(NeighbourState::None | NeighbourState::Failed) => {
                 self.netlink.resolve(ifindex, address)
             }
             Some(NeighbourState::Stale) => self.netlink.probe(ifindex, address),
-            Some(NeighbourState::Reachable) if now >= *probed + PROBE_EVERY => {
+            Some(NeighbourState::Reachable) if now >= *asked + every => {
                 self.netlink.probe(ifindex, address)
+            }
+            Some(NeighbourState::Probe) if now >= *asked + PROBE_PATIENCE => {
+                // The kernel probes by unicast only; without an entry it asks everybody.
+                if let Some(mac) = known.and_then(|neighbour| neighbour.mac) {
+                    self.moving.insert(key, (mac, now));
+                }
+                let forgotten = self.netlink.forget(ifindex, address);
+                forgotten.and_then(|()| self.netlink.resolve(ifindex, address))
             }
             Some(_) => return,
         };
-        *probed = now;
-        if let Err(error) = asked {
+        *asked = now;
+        if let Err(error) = result {
             // The entry changed meanwhile, or the link is down: the next tick sees.
             debug!("next hop {address}: {error}");
         }

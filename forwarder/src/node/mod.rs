@@ -14,6 +14,7 @@ pub use run::{Options, RunError, run};
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::core::tables::Tables;
 use crate::dataplane::DataPlane;
 use crate::dataplane::bpf::Bpf;
 use crate::io::clock;
+use crate::io::multicast::Memberships;
 use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
@@ -47,6 +49,8 @@ struct Node {
     bpf: Bpf,
     hash_key: HashKey,
     host: Host,
+    /// `None`: not allowed, which was logged.
+    memberships: Option<Memberships>,
     checks: Checks,
     /// What the maps hold.
     actual: Tables,
@@ -82,7 +86,25 @@ impl Node {
         if let Some(failure) = &self.failure {
             error!("{failure}");
         }
+        self.receive_solicitations();
         self.report(notes);
+    }
+
+    /// Lets interfaces receive what is asked about the IPv6 VIPs that they answer for.
+    fn receive_solicitations(&mut self) {
+        let Some(memberships) = &mut self.memberships else {
+            return;
+        };
+        let mut wanted = BTreeSet::new();
+        for (address, entry) in &self.actual.vip_addresses {
+            let IpAddr::V6(address) = address else {
+                continue;
+            };
+            let interfaces = self.actual.interfaces.iter();
+            let answering = interfaces.filter(|(_, each)| entry.answers >> each.slot & 1 == 1);
+            wanted.extend(answering.map(|(ifindex, _)| (*ifindex, *address)));
+        }
+        memberships.set(wanted);
     }
 
     /// Lets slots forget their past where no flow needs it.

@@ -24,6 +24,7 @@ use crate::dataplane::attach::{AttachError, Choice, Facts, Target, examine};
 use crate::dataplane::bpf::load::{self, Sizes};
 use crate::dataplane::bpf::{Bpf, StartError};
 use crate::io::clock;
+use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
 
 /// Between two full passes.
@@ -204,6 +205,7 @@ fn start(
         bpf,
         hash_key: load.hash_key,
         host,
+        memberships: memberships(),
         actual: Tables::default(),
         state,
         notes: Vec::new(),
@@ -240,6 +242,14 @@ fn note(host: &mut Host, change: crate::io::netlink::Change) -> bool {
         warn!("netlink: {error}");
         true
     })
+}
+
+fn memberships() -> Option<Memberships> {
+    Memberships::open()
+        .inspect_err(|error| {
+            warn!("IPv6 VIPs may stay unanswered on cards that filter multicast (CAP_NET_RAW): {error}");
+        })
+        .ok()
 }
 
 /// A hash key for a node of its own.

@@ -40,6 +40,7 @@ pub struct Bpf {
     attachments: Vec<Attachment>,
     ebpf: Ebpf,
     traces: bool,
+    used: stats::Used,
 }
 
 /// The data plane cannot be started.
@@ -81,6 +82,7 @@ impl Bpf {
             attachments: Vec::new(),
             ebpf,
             traces: false,
+            used: stats::Used::default(),
         })
     }
 
@@ -148,6 +150,7 @@ impl Bpf {
 
 impl DataPlane for Bpf {
     fn apply(&mut self, op: &Op) -> Result<(), ApplyError> {
+        self.used.note(op);
         write::apply(&mut self.ebpf, &self.slots, op).map_err(|error| ApplyError {
             op: op.to_string(),
             reason: describe(&error),
@@ -162,7 +165,7 @@ impl DataPlane for Bpf {
     }
 
     fn counters(&self) -> Result<Counters, ApplyError> {
-        stats::read(&self.ebpf).map_err(|error| ApplyError {
+        stats::read(&self.ebpf, self.used).map_err(|error| ApplyError {
             op: "read counters".to_owned(),
             reason: describe(&error),
         })

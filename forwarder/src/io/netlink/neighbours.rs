@@ -31,6 +31,18 @@ impl Netlink {
         self.socket
             .change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_REPLACE)
     }
+
+    /// Has the kernel forget what it knows of a neighbour.
+    pub fn forget(&mut self, ifindex: u32, address: IpAddr) -> io::Result<()> {
+        let message = message(
+            ifindex,
+            address,
+            NeighbourState::None,
+            NeighbourFlags::empty(),
+        );
+        self.socket
+            .change(RouteNetlinkMessage::DelNeighbour(message), 0)
+    }
 }
 
 fn message(
