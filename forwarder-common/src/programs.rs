@@ -35,6 +35,8 @@ stage_programs! {
     Egress6 "egress6" "Egress SNAT for IPv6.";
     Icmp4 "icmp4" "ICMP: echo for VIPs, errors about flows.";
     Icmp6 "icmp6" "ICMPv6: echo for VIPs, errors about flows.";
+    IcmpFlow4 "icmp_flow4" "ICMP errors about IPv4 NAT flows.";
+    IcmpFlow6 "icmp_flow6" "ICMPv6 errors about IPv6 NAT flows.";
     Answer "answer" "ARP and neighbour discovery for VIPs.";
     TooBig4 "too_big4" "Tells an IPv4 sender what size fits.";
     TooBig6 "too_big6" "Tells an IPv6 sender what size fits.";

@@ -2,23 +2,19 @@
 
 use core::hint::black_box;
 
-use forwarder_common::flow::state;
-use forwarder_common::{
-    Flow, FlowKey, Interface, Link, Mode, Reason, Stage, VirtualServer, interface, protocol,
-};
+use forwarder_common::{FlowKey, Interface, Mode, Reason, Stage, VirtualServer, protocol};
 
 use crate::answer::answers;
 use crate::checksum::Change;
 use crate::choose::{self, Age};
 use crate::context::Context;
 use crate::family::{FamilyV4, FamilyV6, IP, Readdress};
-use crate::header::{Half, Icmp, Ipv4, Ipv6, Words};
+use crate::header::{Icmp, Ipv4, Ipv6, Words};
 use crate::link;
 use crate::lookup::FamilyTables;
 use crate::packet::Packet;
-use crate::parse::{Headers, OFFSET_MASK, ports, swap};
+use crate::parse::{Headers, OFFSET_MASK, swap};
 use crate::pipeline::{self, SOLICITATION, Stages, find_server};
-use crate::translate;
 use crate::verdict::Step;
 
 const TTL: u8 = 64;
@@ -29,7 +25,7 @@ pub struct Quote<A> {
     pub at: usize,
     /// Where its transport header begins.
     pub transport: usize,
-    /// Its 5-tuple.
+    /// Its 5-tuple turned round: the flow's packet from the other side, as it would come in here.
     pub key: FlowKey<A>,
 }
 
@@ -75,8 +71,8 @@ impl Messages for FamilyV4 {
             return None;
         }
         let key = FlowKey {
-            source: ip.source,
-            destination: ip.destination,
+            source: ip.destination,
+            destination: ip.source,
             ports: 0,
             protocol: ip.protocol as u32,
         };
@@ -119,8 +115,8 @@ impl Messages for FamilyV6 {
             return None;
         }
         let key = FlowKey {
-            source: ip.source,
-            destination: ip.destination,
+            source: ip.destination,
+            destination: ip.source,
             ports: 0,
             protocol: ip.next_header as u32,
         };
@@ -164,7 +160,7 @@ fn transport_of<P: Packet, A>(
     if !known || transport + 8 > end {
         return None;
     }
-    key.ports = words[0];
+    key.ports = swap(words[0]);
     Some(Quote { at, transport, key })
 }
 
@@ -193,13 +189,21 @@ pub fn icmp<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     if !F::is_error(kind) {
         return Reason::PassNotOurs.into();
     }
-    let at = black_box(headers.transport + Icmp::LENGTH) & OFFSET_MASK;
-    match F::quote(packet, at, headers.end()) {
-        Some(quote) if quote.key.source == headers.destination => {
-            error::<F, P, T>(packet, tables, interface, context, &headers, &quote)
-        }
-        _ => Reason::PassNotOurs.into(),
+    match quoted::<F, P>(packet, &headers) {
+        Some(quote) => error::<F, P, T>(packet, tables, interface, context, &headers, &quote),
+        None => Reason::PassNotOurs.into(),
     }
+}
+
+/// The packet that an error quotes, if the error is for the one who sent it.
+#[inline(always)]
+pub fn quoted<F: Messages, P: Packet>(
+    packet: &P,
+    headers: &Headers<F>,
+) -> Option<Quote<F::Address>> {
+    let at = black_box(headers.transport + Icmp::LENGTH) & OFFSET_MASK;
+    let quote = F::quote(packet, at, headers.end())?;
+    (quote.key.destination == headers.destination).then_some(quote)
 }
 
 /// Answers a ping to a VIP in place.
@@ -253,27 +257,16 @@ fn error<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     headers: &Headers<F>,
     quote: &Quote<F::Address>,
 ) -> Step {
-    // The flow's packet from the other side, as it would come in here.
-    let key = FlowKey {
-        source: quote.key.destination,
-        destination: quote.key.source,
-        ports: swap(quote.key.ports),
-        protocol: quote.key.protocol,
-    };
+    let key = &quote.key;
     tables.note(Stage::Parse, key.protocol, key.ports as u64);
     let port = crate::parse::destination_port(key.ports);
     let server = find_server::<F, T>(tables, interface, key.destination, port, key.protocol as u8);
     match server {
         Some(server) if server.mode < Mode::Dnat as u8 => {
-            to_backend::<F, P, T>(packet, tables, interface, context, headers, &key, server)
+            to_backend::<F, P, T>(packet, tables, interface, context, headers, key, server)
         }
         Some(server) if server.mode == Mode::Local as u8 => Reason::PassNotOurs.into(),
-        _ => match tables.established(&key).or_else(|| tables.embryonic(&key)) {
-            Some(flow) => {
-                translated::<F, P, T>(packet, tables, interface, context, headers, quote, &flow)
-            }
-            None => Reason::PassNotOurs.into(),
-        },
+        _ => Step::Next(F::ICMP_FLOW_STAGE),
     }
 }
 
@@ -303,104 +296,4 @@ fn to_backend<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     }
     context.virtual_server = *server;
     Step::Next(F::TUNNEL_STAGE)
-}
-
-/// NAT: the outer header and the quoted packet are translated.
-#[inline(always)]
-fn translated<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
-    packet: &mut P,
-    tables: &T,
-    interface: &Interface,
-    context: &mut Context,
-    headers: &Headers<F>,
-    quote: &Quote<F::Address>,
-    flow: &Flow<F::Address>,
-) -> Step {
-    context.mark_icmp_error();
-    let from_client = flow.state & (state::REPLY | state::EGRESS) == 0;
-    let (link, mtu) = if from_client {
-        let Some(backend) = tables.backend(flow.backend) else {
-            return Reason::DropInternal.into();
-        };
-        let link = Link {
-            destination_mac: backend.destination_mac,
-            source_mac: backend.source_mac,
-            ifindex: backend.ifindex,
-            tags: link::kept_tags(context, backend.ifindex),
-        };
-        (link, backend.mtu as u32)
-    } else {
-        match tables.interface(flow.link.ifindex) {
-            Some(out) if out.flags & interface::flags::ACTIVE != 0 => (flow.link, out.mtu as u32),
-            _ => return Reason::DropNoNextHop.into(),
-        }
-    };
-    if let Err(step) = translate::check(packet, context, headers, link.ifindex, mtu) {
-        return step;
-    }
-    if rewrite::<F, P>(packet, headers, quote, flow).is_none() {
-        return Reason::DropInternal.into();
-    }
-    let reason = Reason::IcmpError;
-    Step::Done(link::transmit(
-        packet, tables, interface, context, &link, reason,
-    ))
-}
-
-#[inline(always)]
-fn rewrite<F: Messages, P: Packet>(
-    packet: &mut P,
-    headers: &Headers<F>,
-    quote: &Quote<F::Address>,
-    flow: &Flow<F::Address>,
-) -> Option<()> {
-    // Outer: to the flow's new destination; from its new source, if the flow changes the source.
-    let changes_source = flow.source != quote.key.destination;
-    let outer = Readdress {
-        source: if changes_source {
-            flow.source
-        } else {
-            headers.source
-        },
-        destination: flow.destination,
-    };
-    F::decrement_ttl(packet, IP)?;
-    let mut change = F::pseudo(F::readdress(packet, IP, outer)?);
-
-    // Quoted: the same packet seen from the other side of the translation.
-    let inner = Readdress {
-        source: flow.destination,
-        destination: flow.source,
-    };
-    let at = black_box(quote.at) & OFFSET_MASK;
-    let addresses = F::readdress(packet, at, inner)?;
-    change = change.and(F::quoted(addresses));
-
-    let new_ports = ports(
-        crate::parse::destination_port(flow.ports),
-        flow.ports as u16,
-    );
-    let transport = black_box(quote.transport) & OFFSET_MASK;
-    *packet.at_mut::<Words<1>>(transport)? = Words([new_ports]);
-    let ports_change = Change::none().word(quote.key.ports, new_ports);
-    change = change.and(ports_change);
-
-    let udp = quote.key.protocol == protocol::UDP as u32;
-    let checksum_at = black_box(transport + if udp { 6 } else { 16 }) & OFFSET_MASK;
-    let within = checksum_at + 2 <= IP + headers.length as usize;
-    if within && let Some(checksum) = packet.at_mut::<Half>(checksum_at) {
-        let old = checksum.0;
-        let both = addresses.and(ports_change);
-        let new = if udp {
-            both.apply_udp(old)
-        } else {
-            both.apply(old)
-        };
-        checksum.0 = new;
-        change = change.half(old, new);
-    }
-    let icmp_at = black_box(headers.transport) & OFFSET_MASK;
-    let message = packet.at_mut::<Icmp>(icmp_at)?;
-    message.checksum = change.apply(message.checksum);
-    Some(())
 }

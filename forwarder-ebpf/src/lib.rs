@@ -14,6 +14,7 @@ pub mod egress;
 pub mod family;
 pub mod header;
 pub mod icmp;
+pub mod icmp_flow;
 pub mod link;
 pub mod lookup;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::family::{FamilyV4, FamilyV6};
 use crate::lookup::{Draft, Entry, FamilyTables, Route, Tables};
 use crate::packet::{Header, Packet};
 use crate::verdict::{Step, Verdict};
-use crate::{answer, egress, icmp, link, nat, new_flow, pipeline, too_big, tunnel};
+use crate::{answer, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, too_big, tunnel};
 
 /// A frame with room in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,6 +296,12 @@ impl<const WRITE: bool> Run<'_, WRITE> {
                 }
                 StageProgram::Icmp6 => {
                     icmp::icmp::<FamilyV6, _, _>(packet, self, &interface, context)
+                }
+                StageProgram::IcmpFlow4 => {
+                    icmp_flow::icmp_flow::<FamilyV4, _, _>(packet, self, &interface, context)
+                }
+                StageProgram::IcmpFlow6 => {
+                    icmp_flow::icmp_flow::<FamilyV6, _, _>(packet, self, &interface, context)
                 }
                 StageProgram::Answer => answer::answer(packet, self, &interface, context),
                 StageProgram::TooBig4 => {

@@ -35,6 +35,8 @@ pub trait Stages: Family {
     const EGRESS_STAGE: StageProgram;
     /// ICMP.
     const ICMP_STAGE: StageProgram;
+    /// ICMP errors about NAT flows.
+    const ICMP_FLOW_STAGE: StageProgram;
     /// Too big.
     const TOO_BIG_STAGE: StageProgram;
 }
@@ -45,6 +47,7 @@ impl Stages for FamilyV4 {
     const NEW_FLOW_STAGE: StageProgram = StageProgram::NewFlow4;
     const EGRESS_STAGE: StageProgram = StageProgram::Egress4;
     const ICMP_STAGE: StageProgram = StageProgram::Icmp4;
+    const ICMP_FLOW_STAGE: StageProgram = StageProgram::IcmpFlow4;
     const TOO_BIG_STAGE: StageProgram = StageProgram::TooBig4;
 }
 
@@ -54,6 +57,7 @@ impl Stages for FamilyV6 {
     const NEW_FLOW_STAGE: StageProgram = StageProgram::NewFlow6;
     const EGRESS_STAGE: StageProgram = StageProgram::Egress6;
     const ICMP_STAGE: StageProgram = StageProgram::Icmp6;
+    const ICMP_FLOW_STAGE: StageProgram = StageProgram::IcmpFlow6;
     const TOO_BIG_STAGE: StageProgram = StageProgram::TooBig6;
 }
 

@@ -12,7 +12,7 @@ use forwarder_ebpf::family::{FamilyV4, FamilyV6};
 use forwarder_ebpf::packet::Packet;
 use forwarder_ebpf::verdict::{Action, Step, Verdict};
 use forwarder_ebpf::{
-    answer, decapsulate, egress, icmp, link, nat, new_flow, pipeline, too_big, tunnel,
+    answer, decapsulate, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, too_big, tunnel,
 };
 
 use crate::frame::Frame;
@@ -149,7 +149,7 @@ macro_rules! stage {
 macro_rules! program_set {
     ($stages:ident, $write:literal, $frags:literal, [$($attribute:ident)?], $entry:ident,
      $tunnel4:ident $tunnel6:ident $nat4:ident $nat6:ident $new_flow4:ident $new_flow6:ident
-     $egress4:ident $egress6:ident $icmp4:ident $icmp6:ident $answer:ident $too_big4:ident $too_big6:ident) => {
+     $egress4:ident $egress6:ident $icmp4:ident $icmp6:ident $icmp_flow4:ident $icmp_flow6:ident $answer:ident $too_big4:ident $too_big6:ident) => {
         #[xdp $(($attribute))?]
         pub fn $entry(xdp: XdpContext) -> u32 {
             enter::<$write, $frags>(&xdp, &$stages)
@@ -165,6 +165,8 @@ macro_rules! program_set {
             $egress6 => egress::egress::<FamilyV6, _, _>,
             $icmp4 => icmp::icmp::<FamilyV4, _, _>,
             $icmp6 => icmp::icmp::<FamilyV6, _, _>,
+            $icmp_flow4 => icmp_flow::icmp_flow::<FamilyV4, _, _>,
+            $icmp_flow6 => icmp_flow::icmp_flow::<FamilyV6, _, _>,
             $answer => answer::answer,
             $too_big4 => too_big::too_big::<FamilyV4, _, _>,
             $too_big6 => too_big::too_big::<FamilyV6, _, _>,
@@ -182,13 +184,13 @@ macro_rules! program_set {
 }
 
 program_set!(STAGES, true, false, [], forwarder,
-    tunnel4 tunnel6 nat4 nat6 new_flow4 new_flow6 egress4 egress6 icmp4 icmp6 answer too_big4 too_big6);
+    tunnel4 tunnel6 nat4 nat6 new_flow4 new_flow6 egress4 egress6 icmp4 icmp6 icmp_flow4 icmp_flow6 answer too_big4 too_big6);
 program_set!(STAGES_FRAGS, true, true, [frags], forwarder_frags,
     tunnel4_frags tunnel6_frags nat4_frags nat6_frags new_flow4_frags new_flow6_frags
-    egress4_frags egress6_frags icmp4_frags icmp6_frags answer_frags too_big4_frags too_big6_frags);
+    egress4_frags egress6_frags icmp4_frags icmp6_frags icmp_flow4_frags icmp_flow6_frags answer_frags too_big4_frags too_big6_frags);
 program_set!(STAGES_TRACE, false, false, [], trace,
     tunnel4_trace tunnel6_trace nat4_trace nat6_trace new_flow4_trace new_flow6_trace
-    egress4_trace egress6_trace icmp4_trace icmp6_trace answer_trace too_big4_trace too_big6_trace);
+    egress4_trace egress6_trace icmp4_trace icmp6_trace icmp_flow4_trace icmp_flow6_trace answer_trace too_big4_trace too_big6_trace);
 
 /// On a backend host: takes the tunnel off what the forwarder sent.
 #[xdp]
