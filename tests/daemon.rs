@@ -418,3 +418,24 @@ fn follows_backends_and_next_hops() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn logs_what_the_data_plane_does_when_asked() -> Result<()> {
+    let site = Site::new(&vips(), &[])?;
+    let socket = site.directory().join("forwarder.sock");
+    let mut command = run(&site, &config(), &socket)?;
+    command.args(["--log-dataplane", "trace"]);
+    let process = Process::start(command, &site.directory().join("daemon.log"))?;
+    wait_until("the daemon forwards", LIMIT, || {
+        process.output().contains("forwarding;")
+    })
+    .with_context(|| process.output())?;
+    let ping = site
+        .client
+        .run(|| client::icmp::ping(Family::V4.vip(10), LIMIT));
+    ping.with_context(|| process.output())?;
+    wait_until("packets are logged", LIMIT, || {
+        process.output().contains("TRACE")
+    })
+    .with_context(|| process.output())
+}
