@@ -10,7 +10,7 @@ use forwarder_lab::client::http::Connection;
 use forwarder_lab::client::syn::{SOURCES_V4, SOURCES_V6, SynFlood};
 use forwarder_lab::site::HTTP;
 
-use super::world::{VIP, World, both_services};
+use super::world::{HEADER, VIP, World, both_services, site};
 
 const CONNECTIONS: usize = 1_000;
 const WORKERS: usize = 4;
@@ -20,7 +20,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn established_connections_outlive_two_million_syns() {
-    let world = World::start(&both_services("full-nat", |family| family));
+    // The flood takes all of the machine's time; no backend shall seem dead for that.
+    let header = HEADER.replace("timeout = \"1s\"", "timeout = \"10s\"");
+    let world = World::run(site(), &header, &both_services("full-nat", |family| family));
     let vips = Family::ALL.map(|family| SocketAddr::new(family.vip(VIP), HTTP));
     for vip in vips {
         world.wait_for_all_backends(vip);

@@ -118,12 +118,12 @@ impl World {
     }
 }
 
-/// What every configuration here begins with.
+/// What every configuration here begins with. Health checks are patient: this machine may be busy.
 pub const HEADER: &str = r#"
 version = 1
 limits = { flows = 200000 }
 interface = [{ name = "outside", device = "eth0" }, { name = "inside", device = "eth1" }]
-health_check = [{ name = "health", type = "http", port = 80, path = "/health", interval = "200ms", timeout = "200ms", rise = 2, fall = 2 }]
+health_check = [{ name = "health", type = "http", port = 80, path = "/health", interval = "200ms", timeout = "1s", rise = 2, fall = 2 }]
 "#;
 
 /// A virtual server; `more` are further lines.
