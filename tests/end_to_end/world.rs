@@ -101,7 +101,7 @@ impl World {
         .unwrap_or_else(|error| {
             panic!(
                 "{error:#}: {names:?} at {server}; last: {last}\n{}",
-                self.forwarder.log()
+                self.forwarder.diagnosis()
             )
         });
     }
@@ -114,7 +114,7 @@ impl World {
             last = answer.as_ref().err().map(|error| format!("{error:#}"));
             answer.is_ok()
         })
-        .unwrap_or_else(|error| panic!("{error:#}: {server}: {last:?}\n{}", self.forwarder.log()));
+        .unwrap_or_else(|error| panic!("{error:#}: {server}: {last:?}\n{}", self.forwarder.diagnosis()));
     }
 }
 

@@ -58,6 +58,12 @@ impl Forwarder {
         serde_json::from_str(&output).context("`forwarder status` is not JSON")
     }
 
+    /// What there is to know when something goes wrong: `forwarder status` and the log.
+    pub fn diagnosis(&self) -> String {
+        let status = self.ask(&["status"]).unwrap_or_else(|error| format!("{error:#}"));
+        format!("{status}\n{}", self.log())
+    }
+
     /// `forwarder trace PACKET`, as people see it.
     pub fn trace(&self, packet: &str) -> Result<String> {
         self.ask(&["trace", packet])
