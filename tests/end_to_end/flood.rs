@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forwarder_lab::Family;
+use forwarder_lab::client::Answer;
 use forwarder_lab::client::http::Connection;
 use forwarder_lab::client::syn::{SOURCES_V4, SOURCES_V6, SynFlood};
 use forwarder_lab::site::HTTP;
@@ -41,11 +42,15 @@ fn established_connections_outlive_two_million_syns() {
         site.forwarder.mac("eth0").expect("MAC"),
     );
 
-    let over = AtomicBool::new(false);
+    let (mut open, over) = (Vec::new(), AtomicBool::new(false));
+    site.client.run(|| {
+        open.extend((0..CONNECTIONS).map(|number| Open::new(vips[number % 2])));
+    });
     let before = site.forwarder.received("eth0").expect("counter");
     let requests: usize = thread::scope(|scope| {
-        let clients: Vec<_> = (0..WORKERS)
-            .map(|_| scope.spawn(|| site.client.run(|| keep_asking(vips, &over))))
+        let clients: Vec<_> = open
+            .chunks_mut(CONNECTIONS / WORKERS)
+            .map(|open| scope.spawn(|| keep_asking(open, &over)))
             .collect();
         attacker.run(|| {
             let mut flood = SynFlood::open("eth0", &from, &to).expect("raw socket");
@@ -68,7 +73,24 @@ fn established_connections_outlive_two_million_syns() {
         requests >= 2 * CONNECTIONS,
         "only {requests} requests during the flood"
     );
-    world.wait_for_all_backends(vips[0]);
+    // What the flood has left behind makes room for new flows.
+    for vip in vips {
+        world.wait_for_all_backends(vip);
+    }
+}
+
+/// An established connection, and what its server said first.
+struct Open {
+    connection: Connection,
+    first: Answer,
+}
+
+impl Open {
+    fn new(server: SocketAddr) -> Self {
+        let mut connection = Connection::open(server, LIMIT).expect("connect");
+        let first = connection.get("/").expect("first answer");
+        Self { connection, first }
+    }
 }
 
 /// One request a second on every connection, each of which must be answered by the backend that
@@ -77,19 +99,12 @@ fn established_connections_outlive_two_million_syns() {
     clippy::disallowed_methods,
     reason = "one request a second, in real time"
 )]
-fn keep_asking(vips: [SocketAddr; 2], over: &AtomicBool) -> usize {
-    let mut connections: Vec<_> = (0..CONNECTIONS / WORKERS)
-        .map(|number| {
-            let mut connection = Connection::open(vips[number % 2], LIMIT).expect("connect");
-            let first = connection.get("/").expect("first answer");
-            (connection, first)
-        })
-        .collect();
+fn keep_asking(open: &mut [Open], over: &AtomicBool) -> usize {
     let mut requests = 0;
     loop {
         let round = Instant::now();
         let last = over.load(Ordering::Relaxed);
-        for (connection, first) in &mut connections {
+        for Open { connection, first } in &mut *open {
             let answer = connection
                 .get("/")
                 .expect("an established connection is answered");

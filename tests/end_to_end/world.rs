@@ -114,7 +114,12 @@ impl World {
             last = answer.as_ref().err().map(|error| format!("{error:#}"));
             answer.is_ok()
         })
-        .unwrap_or_else(|error| panic!("{error:#}: {server}: {last:?}\n{}", self.forwarder.diagnosis()));
+        .unwrap_or_else(|error| {
+            panic!(
+                "{error:#}: {server}: {last:?}\n{}",
+                self.forwarder.diagnosis()
+            )
+        });
     }
 }
 

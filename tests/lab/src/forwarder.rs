@@ -60,7 +60,9 @@ impl Forwarder {
 
     /// What there is to know when something goes wrong: `forwarder status` and the log.
     pub fn diagnosis(&self) -> String {
-        let status = self.ask(&["status"]).unwrap_or_else(|error| format!("{error:#}"));
+        let status = self
+            .ask(&["status"])
+            .unwrap_or_else(|error| format!("{error:#}"));
         format!("{status}\n{}", self.log())
     }
 
