@@ -1,7 +1,7 @@
 //! Egress SNAT: hosts behind us reach out under our address.
 
 use forwarder_common::virtual_server::AUTOMAP;
-use forwarder_common::{Interface, Link, Reason, VirtualServer, protocol};
+use forwarder_common::{Interface, Link, Reason, protocol};
 
 use crate::context::Context;
 use crate::link;
@@ -49,11 +49,10 @@ pub fn egress<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     } else {
         rule.snat_pool
     };
-    context.virtual_server = VirtualServer {
-        id: rule.id,
-        snat_pool: pool,
-        ..Default::default()
-    };
+    // Only what a new flow reads: zeroing the rest would be a call that goes byte by byte.
+    context.virtual_server.id = rule.id;
+    context.virtual_server.snat_pool = pool;
+    context.virtual_server.new_flow_interval = 0;
     context.link = Link {
         tags: link::kept_tags(context, link.ifindex),
         ..link

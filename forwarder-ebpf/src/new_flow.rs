@@ -24,7 +24,6 @@ struct Plan {
     mtu: u32,
     /// The SNAT pool, if the source changes.
     pool: Option<u32>,
-    reason: Reason,
 }
 
 /// Makes the flow of a packet for the virtual server in the context, or of egress SNAT if none matched,
@@ -41,12 +40,20 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         Err(_) => return Reason::DropInternal.into(),
     };
     headers.ports = context.ports;
-    let Some(mut draft) = tables.draft() else {
+    let (Some(mut draft), Some(way)) = (tables.draft(), link::way_back(packet, interface, context))
+    else {
         return Reason::DropInternal.into();
     };
     let key = headers.key();
     let plan = if context.matched != 0 {
-        to_backend::<F, T>(tables, context, headers.is_syn(), &key, &mut draft.flow)
+        to_backend::<F, T>(
+            tables,
+            context,
+            headers.is_syn(),
+            &key,
+            way,
+            &mut draft.flow,
+        )
     } else {
         Ok(outward::<F, T>(tables, context, &key, &mut draft.flow))
     };
@@ -61,12 +68,6 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     if let Err(reason) = guard(tables, &context.virtual_server) {
         return reason.into();
     }
-    let Some(way) = link::way_back(packet, interface, context) else {
-        return Reason::DropInternal.into();
-    };
-    if context.matched != 0 {
-        draft.flow.link = way;
-    }
     draft.reply = Flow {
         source: key.destination,
         destination: key.source,
@@ -75,6 +76,10 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         state: draft.flow.state | state::REPLY,
         ..draft.flow
     };
+    // The candidates are many: 6.1's verifier gives up (over a million instructions) if it goes through
+    // them for every kind of packet.
+    let headers = headers.forget(tables);
+    let key = headers.key();
     if let Err(reason) = claim::<F, T>(tables, &key, &mut draft, plan.pool) {
         return reason.into();
     }
@@ -91,7 +96,11 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         ports: draft.flow.ports,
         link: plan.link,
         mss: (draft.flow.state >> MSS_SHIFT) as u16,
-        reason: plan.reason,
+        reason: match draft.flow.state & (state::EGRESS | state::FULL_NAT) {
+            0 => Reason::Dnat,
+            state::FULL_NAT => Reason::FullNat,
+            _ => Reason::EgressSnat,
+        },
     };
     translate::send(packet, tables, interface, context, &headers, &translation)
 }
@@ -103,6 +112,7 @@ fn to_backend<F: Stages, T: FamilyTables<F::Address>>(
     context: &Context,
     begins: bool,
     key: &FlowKey<F::Address>,
+    way: Link,
     flow: &mut Flow<F::Address>,
 ) -> Result<Plan, Reason> {
     let server = &context.virtual_server;
@@ -124,7 +134,7 @@ fn to_backend<F: Stages, T: FamilyTables<F::Address>>(
         source: key.source,
         destination: F::narrow(&backend.address),
         ports: ports(source_port(key.ports), port),
-        link: Link::default(),
+        link: way,
         backend: index,
         id: server.id,
         state: server.mss << MSS_SHIFT | if full_nat { state::FULL_NAT } else { 0 },
@@ -139,11 +149,6 @@ fn to_backend<F: Stages, T: FamilyTables<F::Address>>(
         },
         mtu: backend.mtu as u32,
         pool: if full_nat { Some(pool) } else { None },
-        reason: if full_nat {
-            Reason::FullNat
-        } else {
-            Reason::Dnat
-        },
     })
 }
 
@@ -169,7 +174,6 @@ fn outward<F: Stages, T: FamilyTables<F::Address>>(
         link: context.link,
         mtu: context.mtu,
         pool: Some(context.virtual_server.snat_pool),
-        reason: Reason::EgressSnat,
     }
 }
 
