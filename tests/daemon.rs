@@ -354,6 +354,10 @@ fn traces_without_sending() -> Result<()> {
     ] {
         let trace = trace(packet, &[])?;
         ensure!(trace["reason"] == reason, "{packet}: {trace:#}");
+        // One trace knows nothing of the one before.
+        let stages = trace["stages"].as_array().context("stages")?;
+        let begun = stages.iter().filter(|stage| stage["stage"] == "interface");
+        ensure!(begun.count() == 1, "{packet}: {trace:#}");
     }
     let trace = trace(
         "tcp 198.51.100.7:40112 -> 203.0.113.10:80",

@@ -1,7 +1,7 @@
 //! The read-only run: one packet through the loaded programs and the live maps, writing none.
 
 use aya::Ebpf;
-use aya::maps::Array;
+use aya::maps::{Array, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use forwarder_common::programs::ProgramSet;
 use forwarder_common::{Stage, TraceLog};
@@ -49,6 +49,7 @@ pub fn run(ebpf: &mut Ebpf, frame: &[u8], ifindex: u32) -> Result<Traced, TraceE
     if frame.len() > LARGEST {
         return Err(TraceError::TooLong(frame.len()));
     }
+    log(ebpf)?.set(0, TraceLog::default(), 0)?;
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let words = [0, frame.len() as u32, 0, ifindex, 0, 0];
     let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -60,11 +61,7 @@ pub fn run(ebpf: &mut Ebpf, frame: &[u8], ifindex: u32) -> Result<Traced, TraceE
         ..TestRunOptions::new()
     })?;
     out.truncate(result.data_size_out as usize);
-    let log = ebpf
-        .map("TRACE")
-        .ok_or_else(|| LoadError::Missing("map TRACE".into()))?;
-    let log: Array<_, TraceLog> = log.try_into()?;
-    let log = log.get(&0, 0)?;
+    let log = log(ebpf)?.get(&0, 0)?;
     let entries = log
         .entries
         .iter()
@@ -82,4 +79,12 @@ pub fn run(ebpf: &mut Ebpf, frame: &[u8], ifindex: u32) -> Result<Traced, TraceE
         entries: entries.collect(),
         reason: log.reason,
     })
+}
+
+/// What the trace programs write into: they only append, so each run begins with an empty one.
+fn log(ebpf: &mut Ebpf) -> Result<Array<&mut MapData, TraceLog>, TraceError> {
+    let map = ebpf
+        .map_mut("TRACE")
+        .ok_or_else(|| LoadError::Missing("map TRACE".into()))?;
+    Ok(map.try_into()?)
 }
