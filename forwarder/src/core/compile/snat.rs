@@ -15,8 +15,13 @@ use crate::core::key::wide;
 /// What a SNAT pool in the data plane is known by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SnatKey {
-    /// Of the file, by name.
-    Pool(String),
+    /// The addresses of one family of a pool of the file.
+    Pool {
+        /// The pool's name.
+        name: String,
+        /// IPv6.
+        ipv6: bool,
+    },
     /// An interface's own addresses.
     Automap {
         /// The interface's name.
@@ -81,8 +86,13 @@ impl Compilation<'_> {
         let model = self.model();
         let mut wanted = BTreeMap::new();
         for pool in &model.snat_pools {
-            let key = SnatKey::Pool(pool.name.clone());
-            wanted.insert(key, (pool.addresses.clone(), pool.ports));
+            for ipv6 in [false, true] {
+                let addresses = of_family(pool.addresses.iter().copied(), ipv6);
+                if !addresses.is_empty() {
+                    let name = pool.name.clone();
+                    wanted.insert(SnatKey::Pool { name, ipv6 }, (addresses, pool.ports));
+                }
+            }
         }
         for ipv6 in [false, true]
             .into_iter()
@@ -90,7 +100,7 @@ impl Compilation<'_> {
         {
             for interface in &self.interfaces {
                 let own = interface.addresses().iter().map(|own| own.address);
-                let addresses: Vec<IpAddr> = own.filter(|own| own.is_ipv6() == ipv6).collect();
+                let addresses = of_family(own, ipv6);
                 if !addresses.is_empty() {
                     let interface = interface.config.name.clone();
                     let key = SnatKey::Automap { interface, ipv6 };
@@ -103,7 +113,7 @@ impl Compilation<'_> {
 
     fn no_room(&mut self, key: &SnatKey) {
         let name = match key {
-            SnatKey::Pool(name) => name.clone(),
+            SnatKey::Pool { name, .. } => name.clone(),
             SnatKey::Automap { interface, .. } => format!("automap of {interface}"),
         };
         let limit = "there can be 256 SNAT pools and 4096 SNAT addresses";
@@ -123,12 +133,15 @@ impl Compilation<'_> {
         self.snat_id(&key)
     }
 
-    /// What a virtual server or egress rule takes source addresses from.
-    pub(super) fn snat_index(&self, snat: Option<&Snat>) -> u32 {
+    /// What a virtual server or egress rule of a family takes source addresses from.
+    pub(super) fn snat_index(&self, snat: Option<&Snat>, ipv6: bool) -> u32 {
         match snat {
             None => NO_SNAT,
             Some(Snat::Automap) => AUTOMAP,
-            Some(Snat::Pool(name)) => self.snat_id(&SnatKey::Pool(name.clone())),
+            Some(Snat::Pool(name)) => {
+                let name = name.clone();
+                self.snat_id(&SnatKey::Pool { name, ipv6 })
+            }
         }
     }
 
@@ -137,4 +150,10 @@ impl Compilation<'_> {
         id.filter(|id| self.tables.snat_pools.contains_key(id))
             .unwrap_or(NO_SNAT)
     }
+}
+
+fn of_family(addresses: impl Iterator<Item = IpAddr>, ipv6: bool) -> Vec<IpAddr> {
+    addresses
+        .filter(|address| address.is_ipv6() == ipv6)
+        .collect()
 }

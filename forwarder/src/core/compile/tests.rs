@@ -10,10 +10,10 @@ use forwarder_common::virtual_server::{AUTOMAP, NO_SNAT, backend_flags, flags};
 use forwarder_common::{VirtualServer, interface};
 
 use super::*;
-use crate::config::model::{BackendState, InterfaceAddress, Transmit};
+use crate::config::model::{BackendState, InterfaceAddress, Snat, Transmit};
 use crate::config::{self, Prefix};
 use crate::core::facts::{Device, Route};
-use crate::core::key::{Source, Vip, mac_words, wide};
+use crate::core::key::{Network, Source, Vip, mac_words, wide};
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 
 const FILE: &str = include_str!("tests/everything.toml");
@@ -191,6 +191,30 @@ fn one_interface_of_a_subnet_answers() {
     assert_eq!((everywhere.interfaces, everywhere.answers), (0b111, 0b011));
     let second = tables.vip_addresses[&address("203.0.113.30")];
     assert_eq!((second.interfaces, second.answers), (0b100, 0b100));
+}
+
+#[test]
+fn a_snat_pool_of_both_families_serves_each_with_its_own() {
+    let mut model = model();
+    let (four, six) = (address("198.51.100.200"), address("2001:db8:1::200"));
+    model.snat_pools[0].addresses = vec![six, four];
+    let mut rule = model.egress[0].clone();
+    rule.source = Prefix::of(address("2001:db8:2::"), 64).expect("a prefix");
+    rule.snat = Snat::Pool("out".to_owned());
+    model.egress.push(rule);
+    let compiled = compiled(&model, &facts(&model), &[]);
+    let any = server(&compiled, "203.0.113.30", 0, 6);
+    let tables = compiled.tables;
+    let addresses = |index| {
+        let pool = tables.snat_pools[&index];
+        (pool.first..pool.first + pool.count)
+            .map(|at| tables.snat_addresses[&at])
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(any.snat_pool), [wide(four)]);
+    let of_six = |network: &&Network| network.address.is_ipv6();
+    let rule = tables.egress.keys().find(of_six).expect("the rule");
+    assert_eq!(addresses(tables.egress[rule].snat_pool), [wide(six)]);
 }
 
 #[test]

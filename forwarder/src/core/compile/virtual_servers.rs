@@ -75,7 +75,7 @@ impl Compilation<'_> {
             mode: server.action.mode() as u8,
             affinity: Affinity::from(server.affinity) as u8,
             flags: admission_flags(server),
-            snat_pool: self.snat_index(server.action.snat()),
+            snat_pool: self.snat_index(server.action.snat(), ipv6),
             mss: server.mss_clamp.map_or(0, u32::from),
             new_flow_interval,
             new_flow_burst,
@@ -125,7 +125,7 @@ impl Compilation<'_> {
             };
             let entry = Egress {
                 ifindex: interface.device.ifindex,
-                snat_pool: self.snat_index(Some(&rule.snat)),
+                snat_pool: self.snat_index(Some(&rule.snat), network.address.is_ipv6()),
                 id,
                 reserved: 0,
             };
