@@ -22,8 +22,8 @@ pub struct Context {
     pub reason: u32,
     /// 1 if `virtual_server` is filled in.
     pub matched: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 if a new flow takes the place of one that is over.
+    pub replaces: u32,
     /// The virtual server that matched; without a match, id and SNAT pool of an egress flow to be made.
     pub virtual_server: VirtualServer,
     /// How the packet of such a flow leaves.
@@ -41,6 +41,7 @@ impl Context {
         self.tags[1] = 0;
         self.reason = 0;
         self.matched = 0;
+        self.replaces = 0;
     }
 
     /// Remembers that a forwarded packet ends in `icmp-error`, whatever the mode.

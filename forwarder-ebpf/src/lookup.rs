@@ -58,6 +58,10 @@ pub struct Draft<A> {
     pub flow: Flow<A>,
     /// Back to it.
     pub reply: Flow<A>,
+    /// Key of `flow`.
+    pub key: FlowKey<A>,
+    /// Key of `reply`, or whatever other key is looked at.
+    pub other: FlowKey<A>,
 }
 
 /// The kernel's answer to "how does a packet get there".

@@ -144,9 +144,7 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     };
     let dead = backend.flags & KEEPS_FLOWS == 0;
     if dead || headers.is_syn() && is_closed::<F, T>(tables, &flow, key.protocol) {
-        if T::WRITE {
-            forget::<F, T>(tables, key, &flow);
-        }
+        context.replaces = 1;
         return Step::Next(F::NEW_FLOW_STAGE);
     }
     context.backend = flow.backend;
@@ -266,20 +264,6 @@ fn is_closed<F: Stages, T: FamilyTables<F::Address>>(
         .or_else(|| tables.embryonic(&other));
     let reply = reply.map_or(0, |reply| reply.state);
     (flow.state | reply) & state::RST != 0 || flow.state & reply & state::FIN != 0
-}
-
-/// Removes both directions of a flow.
-#[inline(always)]
-fn forget<F: Stages, T: FamilyTables<F::Address>>(
-    tables: &T,
-    key: &FlowKey<F::Address>,
-    flow: &Flow<F::Address>,
-) {
-    let other = other_key(flow, key.protocol);
-    tables.remove_established(&other);
-    tables.remove_embryonic(&other);
-    tables.remove_established(key);
-    tables.remove_embryonic(key);
 }
 
 /// Moves a flow that has been answered to the established ones, where no flood of half-open flows

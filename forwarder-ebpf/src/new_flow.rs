@@ -68,6 +68,9 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     if let Err(reason) = guard(tables, &context.virtual_server) {
         return reason.into();
     }
+    if T::WRITE && context.replaces != 0 {
+        forget::<F, T>(tables, &key, &mut draft.other);
+    }
     draft.reply = Flow {
         source: key.destination,
         destination: key.source,
@@ -79,8 +82,8 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     // The candidates are many: 6.1's verifier gives up (over a million instructions) if it goes through
     // them for every kind of packet.
     let headers = headers.forget(tables);
-    let key = headers.key();
-    if let Err(reason) = claim::<F, T>(tables, &key, &mut draft, plan.pool) {
+    draft.key = headers.key();
+    if let Err(reason) = claim::<F, T>(tables, &mut draft, plan.pool) {
         return reason.into();
     }
     remember(tables, &headers);
@@ -182,76 +185,151 @@ fn outward<F: Stages, T: FamilyTables<F::Address>>(
 #[inline(always)]
 fn claim<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
-    key: &FlowKey<F::Address>,
     draft: &mut Draft<F::Address>,
     pool: Option<u32>,
 ) -> Result<(), Reason> {
     let claimed = match pool {
-        None => take::<F, T>(tables, key, draft),
+        None => match take::<F, T>(tables, draft) {
+            Taken::ByUs => true,
+            Taken::HalfOpen => oust::<F, T>(tables, draft),
+            Taken::Established => false,
+        },
         Some(index) => match tables.snat_pool(index).filter(|pool| pool.count != 0) {
-            Some(pool) => search::<F, T>(tables, key, draft, pool),
+            Some(pool) => search::<F, T>(tables, draft, pool),
             None => false,
         },
     };
     if !claimed {
         return Err(Reason::DropSnatExhausted);
     }
-    if T::WRITE && !tables.add_embryonic(key, &draft.flow) {
-        tables.remove_embryonic(&other_key(&draft.flow, key.protocol));
+    if T::WRITE && !tables.add_embryonic(&draft.key, &draft.flow) {
+        draft.other = other_key(&draft.flow, draft.key.protocol);
+        tables.remove_embryonic(&draft.other);
         return Err(Reason::DropFlowTableFull);
     }
     Ok(())
 }
 
-/// Tries candidates until one is free.
+/// Removes both directions of the flow that has a key.
+#[inline(always)]
+fn forget<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    key: &FlowKey<F::Address>,
+    other: &mut FlowKey<F::Address>,
+) {
+    if let Some(flow) = tables.established(key).or_else(|| tables.embryonic(key)) {
+        *other = other_key(&flow, key.protocol);
+        tables.remove_established(other);
+        tables.remove_embryonic(other);
+        tables.remove_established(key);
+        tables.remove_embryonic(key);
+    }
+}
+
+/// Tries candidates until one is free. If none is, one whose flow is only half open changes hands, so that
+/// a flood of SYNs holds no port for longer than the next flow needs.
 #[inline(always)]
 fn search<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
-    key: &FlowKey<F::Address>,
     draft: &mut Draft<F::Address>,
     pool: &SnatPool,
 ) -> bool {
     let hash = flow_hash(
-        key.source,
-        key.destination,
-        key.ports,
-        key.protocol as u8,
+        draft.key.source,
+        draft.key.destination,
+        draft.key.ports,
+        draft.key.protocol as u8,
         Affinity::FiveTuple,
         tables.hash_key(),
     );
+    let mut half_open = SNAT_ATTEMPTS;
     for attempt in 0..SNAT_ATTEMPTS {
-        let (address, port) = snat_candidate(hash, attempt, pool);
-        let Some(address) = tables.snat_address(address) else {
+        if !aim::<F, T>(tables, hash, attempt, pool, &mut draft.flow) {
             return false;
-        };
-        draft.flow.source = F::narrow(address);
-        draft.flow.ports = ports(port.to_be(), destination_port(draft.flow.ports));
-        if take::<F, T>(tables, key, draft) {
-            tables.note(Stage::Snat, port as u32, attempt as u64 + 1);
-            return true;
+        }
+        match take::<F, T>(tables, draft) {
+            Taken::ByUs => {
+                let port = u16::from_be(source_port(draft.flow.ports));
+                tables.note(Stage::Snat, port as u32, attempt as u64 + 1);
+                return true;
+            }
+            Taken::HalfOpen => half_open = attempt,
+            Taken::Established => {}
         }
     }
-    false
+    let attempt = tables.forget(half_open as u64) as u32;
+    attempt < SNAT_ATTEMPTS
+        && aim::<F, T>(tables, hash, attempt, pool, &mut draft.flow)
+        && oust::<F, T>(tables, draft)
+}
+
+/// Gives a flow the source of a candidate.
+#[inline(always)]
+fn aim<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    hash: u32,
+    attempt: u32,
+    pool: &SnatPool,
+    flow: &mut Flow<F::Address>,
+) -> bool {
+    let (address, port) = snat_candidate(hash, attempt, pool);
+    let Some(address) = tables.snat_address(address) else {
+        return false;
+    };
+    flow.source = F::narrow(address);
+    flow.ports = ports(port.to_be(), destination_port(flow.ports));
+    true
+}
+
+/// Who has a reply key.
+enum Taken {
+    ByUs,
+    HalfOpen,
+    Established,
 }
 
 /// Claims the reply key of a flow, unless another flow has it.
 #[inline(always)]
 fn take<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
-    key: &FlowKey<F::Address>,
-    draft: &Draft<F::Address>,
-) -> bool {
-    let other = other_key(&draft.flow, key.protocol);
+    draft: &mut Draft<F::Address>,
+) -> Taken {
+    draft.other = other_key(&draft.flow, draft.key.protocol);
     if !T::WRITE {
-        return tables.established(&other).is_none() && tables.embryonic(&other).is_none();
+        if tables.established(&draft.other).is_some() {
+            return Taken::Established;
+        }
+        return if tables.embryonic(&draft.other).is_some() {
+            Taken::HalfOpen
+        } else {
+            Taken::ByUs
+        };
     }
-    if !tables.claim_embryonic(&other, &draft.reply) {
-        return false;
+    if !tables.claim_embryonic(&draft.other, &draft.reply) {
+        return Taken::HalfOpen;
     }
     // A flow becomes established before its embryonic entry goes: asking in this order misses none.
-    if tables.established(&other).is_some() {
-        tables.remove_embryonic(&other);
+    if tables.established(&draft.other).is_some() {
+        tables.remove_embryonic(&draft.other);
+        return Taken::Established;
+    }
+    Taken::ByUs
+}
+
+/// Takes the reply key of a flow over from a half-open one.
+#[inline(always)]
+fn oust<F: Stages, T: FamilyTables<F::Address>>(tables: &T, draft: &mut Draft<F::Address>) -> bool {
+    draft.other = other_key(&draft.flow, draft.key.protocol);
+    if tables.established(&draft.other).is_some() {
         return false;
     }
-    true
+    if !T::WRITE {
+        return true;
+    }
+    if let Some(reply) = tables.embryonic(&draft.other) {
+        draft.other = other_key(&reply, draft.key.protocol);
+        tables.remove_embryonic(&draft.other);
+        draft.other = other_key(&draft.flow, draft.key.protocol);
+    }
+    tables.add_embryonic(&draft.other, &draft.reply)
 }
