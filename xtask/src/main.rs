@@ -1,5 +1,6 @@
 //! The project's own tasks: `cargo xtask TASK`. One file per task; a new one is a `mod`, a variant and an arm.
 
+mod archive;
 mod command;
 mod demo;
 mod kernel;
@@ -8,6 +9,8 @@ mod test;
 mod tidy;
 #[path = "../../forwarder/build/toolchain.rs"]
 mod toolchain;
+mod verifier;
+mod vmtest;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ enum Task {
     Setup(setup::Options),
     Test(test::Options),
     Tidy(tidy::Options),
+    Verifier(verifier::Options),
+    Vmtest(vmtest::Options),
 }
 
 fn run(task: &Task) -> Result<ExitCode> {
@@ -37,6 +42,8 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Setup(options) => setup::run(options),
         Task::Test(options) => test::run(options),
         Task::Tidy(options) => tidy::run(options),
+        Task::Verifier(options) => verifier::run(options),
+        Task::Vmtest(options) => vmtest::run(options),
     }
 }
 

@@ -24,7 +24,12 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let all = [Purpose::Build, Purpose::Test, Purpose::Demo];
+    let all = [
+        Purpose::Build,
+        Purpose::Test,
+        Purpose::Demo,
+        Purpose::Machines,
+    ];
     prepare(&all, options.check)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -78,6 +83,7 @@ fn install(need: &Need, apt: &mut apt::Apt) -> Result<String> {
     println!("  {:24} installing, for {}", need.name, need.why);
     match need.get {
         Get::Packages(packages) => apt.install(packages)?,
+        Get::Backports(packages) => apt.install_backports(packages)?,
         Get::Linker => linker::install()?,
         Get::Components(names) => {
             command::run(command::program("rustup", ["component", "add"]).args(names))?;

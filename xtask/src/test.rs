@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 
-pub use self::outcome::Outcome;
+pub use self::outcome::{Outcome, Reader};
 use crate::command::{cargo, shown, tee};
 use crate::setup::{self, Purpose};
-use crate::{kernel, tidy};
+use crate::{kernel, tidy, vmtest};
 
 /// Run every check: formatting, lints, all tests, tidy (as root; installs what is missing)
 #[derive(Args)]
@@ -43,7 +43,7 @@ const STEPS: &[Step] = &[
         kernel::require().map(|()| Outcome::pass())
     }),
     essential("setup", When::Full, || {
-        setup::ensure(&[Purpose::Build, Purpose::Test]).map(|()| Outcome::pass())
+        setup::ensure(&[Purpose::Build, Purpose::Test, Purpose::Machines]).map(|()| Outcome::pass())
     }),
     essential("setup", When::Quick, || {
         setup::ensure(&[Purpose::Build]).map(|()| Outcome::pass())
@@ -65,6 +65,7 @@ const STEPS: &[Step] = &[
     step("tidy", When::Always, tidy::outcome),
     step("unit tests", When::Quick, || tests(&["--lib", "--bins"])),
     step("tests", When::Full, || tests(&[])),
+    step("vmtest", When::Full, vmtest::outcome),
 ];
 
 const fn step(name: &'static str, runs: When, run: fn() -> Result<Outcome>) -> Step {
@@ -130,7 +131,7 @@ fn check(args: &[&str]) -> Result<Outcome> {
 
 /// The workspace's tests, counted one by one.
 fn tests(which: &[&str]) -> Result<Outcome> {
-    let mut reader = outcome::Reader::default();
+    let mut reader = Reader::default();
     let mut command = cargo(["test", "--locked", "--workspace", "--no-fail-fast"]);
     let succeeded = tee(command.args(which), |line| reader.line(line))?;
     Ok(reader.finish(succeeded))

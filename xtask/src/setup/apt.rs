@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
+use crate::archive::Archive;
 use crate::command::{program, run};
 use crate::kernel;
 
@@ -40,32 +41,43 @@ impl Apt {
 
     /// Installs packages without touching what is there; the lists are fetched before the first one.
     pub fn install(&mut self, packages: &[&str]) -> Result<()> {
-        if !self.is_debian_12() {
-            bail!("only Debian 12's packages are known here");
-        }
-        if !self.root {
-            bail!("only root may install packages");
-        }
+        self.may_install()?;
         if !self.updated {
             run(program("apt-get", ["update", "-qq"]).args(OPTIONS))?;
             self.updated = true;
         }
-        run(program(
-            "apt-get",
-            [
-                "install",
-                "-qq",
-                "--yes",
-                "--no-install-recommends",
-                "--no-remove",
-            ],
-        )
-        .args(OPTIONS)
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
+        let mut apt_get = program("apt-get", INSTALL);
+        run(apt_get.args(OPTIONS).args(packages).envs(ENVIRONMENT))
+    }
+
+    /// Installs packages of the backports, which the system's package sources need not name.
+    pub fn install_backports(&self, packages: &[&str]) -> Result<()> {
+        self.may_install()?;
+        let mut apt_get = Archive::open()?.apt("apt-get");
+        apt_get
+            .args(INSTALL)
+            .args(["--target-release", "bookworm-backports"]);
+        run(apt_get.args(OPTIONS).args(packages).envs(ENVIRONMENT))
+    }
+
+    fn may_install(&self) -> Result<()> {
+        ensure!(
+            self.is_debian_12(),
+            "only Debian 12's packages are known here"
+        );
+        ensure!(self.root, "only root may install packages");
+        Ok(())
     }
 }
 
+const INSTALL: [&str; 5] = [
+    "install",
+    "-qq",
+    "--yes",
+    "--no-install-recommends",
+    "--no-remove",
+];
+const ENVIRONMENT: [(&str, &str); 1] = [("DEBIAN_FRONTEND", "noninteractive")];
 /// Another package manager at work is waited for; no progress bars.
 const OPTIONS: [&str; 4] = ["-o", "DPkg::Lock::Timeout=600", "-o", "Dpkg::Use-Pty=0"];
 

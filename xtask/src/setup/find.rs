@@ -5,6 +5,7 @@ use std::path::Path;
 use super::linker::LLVM_PREFIX;
 use crate::command::{output, program as run};
 use crate::toolchain::{self, Compiler};
+use crate::vmtest::QEMU;
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -60,6 +61,22 @@ pub fn components() -> Result<String, String> {
     Ok(format!("{rustfmt}, {clippy}"))
 }
 
+pub fn qemu() -> Result<String, String> {
+    const OLDEST: u32 = 10;
+    let version = program(QEMU, "--version")?;
+    if qemu_major(&version).is_some_and(|major| major >= OLDEST) {
+        Ok(version)
+    } else {
+        Err(format!("`{version}`, {OLDEST} or newer is needed"))
+    }
+}
+
+/// `10` of `QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)`.
+fn qemu_major(version: &str) -> Option<u32> {
+    let number = version.split_once("version ")?.1;
+    number.split('.').next()?.parse().ok()
+}
+
 pub fn scapy() -> Result<String, String> {
     let version = "import scapy; print(scapy.VERSION)";
     output(&mut run(PYTHON, ["-c", version]))
@@ -73,4 +90,17 @@ pub fn program(name: &str, version: &str) -> Result<String, String> {
         .or_else(|| output(&mut run(&format!("/usr/sbin/{name}"), [version])))
         .ok_or_else(|| format!("`{name} {version}` does not run"))?;
     Ok(text.lines().next().unwrap_or(name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_emulator_s_version_is_read() {
+        let new = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)";
+        assert_eq!(qemu_major(new), Some(10));
+        assert_eq!(qemu_major("QEMU emulator version 7.2.17"), Some(7));
+        assert_eq!(qemu_major("nonsense"), None);
+    }
 }

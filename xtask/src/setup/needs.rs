@@ -11,15 +11,19 @@ pub enum Purpose {
     Test,
     /// `cargo xtask demo`.
     Demo,
+    /// The machines of `cargo xtask vmtest` and `cargo xtask verifier`.
+    Machines,
 }
 
-use Purpose::{Build, Demo, Test};
+use Purpose::{Build, Demo, Machines, Test};
 
 /// How a need is met.
 #[derive(Clone, Copy, Debug)]
 pub enum Get {
     /// Packages of Debian 12.
     Packages(&'static [&'static str]),
+    /// Packages of Debian 12's backports; the system's own package sources stay as they are.
+    Backports(&'static [&'static str]),
     /// rustup components for the toolchain in use.
     Components(&'static [&'static str]),
     /// `bpf-linker`, built by cargo.
@@ -55,6 +59,13 @@ impl Need {
             Get::Packages(packages) => {
                 format!(
                     "as root: apt-get install --no-install-recommends {}",
+                    packages.join(" ")
+                )
+            }
+            Get::Backports(packages) => {
+                format!(
+                    "as root, with bookworm-backports among the package sources: apt-get install \
+                     --no-install-recommends -t bookworm-backports {}",
                     packages.join(" ")
                 )
             }
@@ -129,6 +140,14 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's scapy for /usr/bin/python3",
     },
     Need {
+        name: "QEMU 10",
+        why: "machines with other kernels; 7.2 corrupts the memory of 6.12 guests",
+        purposes: &[Machines],
+        find: find::qemu,
+        get: Get::Backports(&["qemu-system-x86"]),
+        elsewhere: "install your system's QEMU for x86-64, 10 or newer",
+    },
+    Need {
         name: "BPF file system",
         why: "pinned maps and links, in /sys/fs/bpf",
         purposes: &[Test, Demo],
@@ -155,7 +174,7 @@ mod tests {
             names(&[Build]),
             ["compiler for BPF", "LLVM 22", "bpf-linker"]
         );
-        assert_eq!(names(&[Build, Test]).len(), NEEDS.len());
+        assert_eq!(names(&[Build, Test, Machines]).len(), NEEDS.len());
         assert!(!names(&[Demo]).contains(&"scapy"));
         assert!(names(&[]).is_empty());
     }
