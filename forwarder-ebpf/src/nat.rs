@@ -63,6 +63,11 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             packet, tables, interface, context, &headers, &key, flow, embryonic,
         )
     } else {
+        let outward = flow.state & state::REPLY == 0;
+        if outward && headers.is_syn() && is_closed::<F, T>(tables, &flow, key.protocol) {
+            context.replaces = 1;
+            return Step::Next(F::EGRESS_STAGE);
+        }
         let way_back = link::way_back(packet, interface, context);
         let Some((link, mtu)) =
             way_out::<F, T>(tables, context, &headers, &key, &mut flow, way_back)
@@ -72,15 +77,12 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         if let Err(step) = translate::check(packet, context, &headers, link.ifindex, mtu) {
             return step;
         }
-        let reply = flow.state & state::REPLY != 0;
+        let reply = !outward;
         let reason = match (flow.state & state::EGRESS != 0, reply) {
             (false, _) => Reason::NatReply,
             (true, false) => Reason::EgressSnat,
             (true, true) => Reason::EgressReply,
         };
-        if !reply && embryonic {
-            promote::<F, T>(tables, &headers, &key, &flow);
-        }
         let direction = if reply {
             counter::Direction::Out
         } else {
@@ -91,6 +93,9 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             tables.count_backend(counter::index(flow.backend, direction), context.bytes);
         }
         let translation = pass_through::<F, T>(tables, &headers, &mut flow, link, reason);
+        if !reply && embryonic {
+            promote::<F, T>(tables, &headers, &key, &flow);
+        }
         remember(tables, &headers);
         translate::send(packet, tables, interface, context, &headers, &translation)
     }
@@ -171,9 +176,6 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             reply.link = way;
         }
     }
-    if embryonic {
-        promote::<F, T>(tables, headers, key, &flow);
-    }
     count_in(tables, flow.id, flow.backend, context.bytes);
     let reason = if flow.state & state::FULL_NAT != 0 {
         Reason::FullNat
@@ -181,6 +183,9 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         Reason::Dnat
     };
     let translation = pass_through::<F, T>(tables, headers, &mut flow, link, reason);
+    if embryonic {
+        promote::<F, T>(tables, headers, key, &flow);
+    }
     remember(tables, headers);
     translate::send(packet, tables, interface, context, headers, &translation)
 }
@@ -275,7 +280,8 @@ fn promote<F: Stages, T: FamilyTables<F::Address>>(
     key: &FlowKey<F::Address>,
     flow: &Flow<F::Address>,
 ) {
-    if !T::WRITE || headers.is_syn() {
+    // A scanner's RST after the SYN-ACK establishes nothing.
+    if !T::WRITE || headers.is_syn() || headers.tcp_flags & tcp::RST != 0 {
         return;
     }
     let other = other_key(flow, key.protocol);
