@@ -1,0 +1,285 @@
+//! NAT flows from SYN to RST, both ways, and egress.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use forwarder_common::{Mode, Reason};
+use forwarder_model::build::{Packet, Transport};
+use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
+use forwarder_model::packet::{Frame, Ip, word};
+
+use super::{Bench, FAMILIES, at, backend, client, towards};
+use crate::scene::{self, CLIENT, SERVER, THIRD, address, port, vip};
+
+/// `packet` between other ends, with another TTL.
+fn between(packet: &Packet, source: (IpAddr, u16), destination: (IpAddr, u16), ttl: u8) -> Packet {
+    let mut packet = Packet {
+        source: source.0,
+        destination: destination.0,
+        ttl,
+        ..packet.clone()
+    };
+    match &mut packet.transport {
+        Transport::Tcp { ports, .. } | Transport::Udp { ports, .. } => {
+            *ports = (source.1, destination.1)
+        }
+        _ => {}
+    }
+    packet
+}
+
+#[test]
+fn dnat_both_ways() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let from = (client(family), 4_000);
+            let to = (vip(Mode::Dnat, family), port::OTHER_PORT);
+            let server = (backend(family, 8), 8_080);
+            let tags = vec![(0x8100, 77)];
+            for (name, flags, reply) in [
+                ("syn", SYN, SYN | ACK),
+                ("data", ACK, ACK),
+                ("fin", FIN | ACK, FIN | ACK),
+                ("rst", RST, RST),
+            ] {
+                let packet = Packet {
+                    tags: tags.clone(),
+                    payload: b"abc".to_vec(),
+                    ..Packet::tcp(from, to, flags)
+                };
+                let out = between(&packet, from, server, 63);
+                let out = Packet {
+                    tags: Vec::new(),
+                    ..towards(scene::backend(family, 8), THIRD, &out)
+                };
+                bench.sent(name, CLIENT, &packet, Reason::Dnat, (THIRD, out))?;
+
+                let packet = Packet {
+                    source_mac: [4; 6],
+                    ..Packet::tcp(server, from, reply)
+                };
+                let out = Packet {
+                    destination_mac: [2, 0, 0, 0, 0, 2],
+                    source_mac: scene::mac(CLIENT),
+                    tags: tags.clone(),
+                    ..between(&packet, to, from, 63)
+                };
+                bench.sent(name, THIRD, &packet, Reason::NatReply, (CLIENT, out))?;
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn full_nat_both_ways() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let from = (client(family), 4_000);
+            let to = (vip(Mode::FullNat, family), port::OTHER_PORT);
+            let server = (backend(family, 8), 8_080);
+            for payload in [b"query".as_slice(), b"", b"a longer query"] {
+                let packet = Packet::udp(from, to, payload);
+                let output = bench
+                    .harness
+                    .same("forward", CLIENT, &at(CLIENT, &packet).frame())?;
+                let snat = (
+                    address(if family == 6 {
+                        "2001:db8:7::1"
+                    } else {
+                        "192.0.2.1"
+                    }),
+                    snat_port(&output.frame, family),
+                );
+                assert!((32_768..=46_883).contains(&snat.1), "port {}", snat.1);
+                let out = towards(
+                    scene::backend(family, 8),
+                    THIRD,
+                    &between(&packet, snat, server, 63),
+                );
+                bench.sent("forward", CLIENT, &packet, Reason::FullNat, (THIRD, out))?;
+
+                let packet = Packet {
+                    source_mac: [4; 6],
+                    ..Packet::udp(server, snat, payload)
+                };
+                let out = Packet {
+                    destination_mac: [2, 0, 0, 0, 0, 2],
+                    source_mac: scene::mac(CLIENT),
+                    ..between(&packet, to, from, 63)
+                };
+                bench.sent("reply", THIRD, &packet, Reason::NatReply, (CLIENT, out))?;
+            }
+        }
+        Ok(())
+    });
+}
+
+fn snat_port(frame: &[u8], family: u8) -> u16 {
+    word(frame, 14 + if family == 6 { 40 } else { 20 }).expect("a port")
+}
+
+#[test]
+fn egress_both_ways() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let host = (backend(family, 1), 5_000);
+            let outside = (
+                address(if family == 6 {
+                    "2001:db8:e::9"
+                } else {
+                    "203.0.115.9"
+                }),
+                443,
+            );
+            let syn = Packet {
+                source_mac: [4; 6],
+                ..Packet::tcp(host, outside, SYN)
+            };
+            let output = bench
+                .harness
+                .same("outward", SERVER, &at(SERVER, &syn).frame())?;
+            let own = address(if family == 6 {
+                "2001:db8:c::1"
+            } else {
+                "198.51.100.1"
+            });
+            let snat = (own, snat_port(&output.frame, family));
+            let out = Packet {
+                destination_mac: [2, 0, 0, 0, 0x0b, 0xfe],
+                source_mac: scene::mac(CLIENT),
+                ..between(&syn, snat, outside, 63)
+            };
+            bench.sent("outward", SERVER, &syn, Reason::EgressSnat, (CLIENT, out))?;
+            let reply = Packet::tcp(outside, snat, SYN | ACK);
+            let out = Packet {
+                destination_mac: [4; 6],
+                source_mac: scene::mac(SERVER),
+                ..between(&reply, outside, host, 63)
+            };
+            bench.sent("back", CLIENT, &reply, Reason::EgressReply, (SERVER, out))?;
+            let unknown = Packet::tcp(outside, (own, snat.1 ^ 1), ACK);
+            bench.kept("nobody's port", CLIENT, &unknown, Reason::DropSnatNoFlow)?;
+            let middle = Packet::tcp((backend(family, 2), 5_000), outside, ACK);
+            bench.kept(
+                "middle of a connection",
+                SERVER,
+                &middle,
+                Reason::DropNoFlow,
+            )?;
+        }
+        Ok(())
+    });
+}
+
+/// B4: four ports a backend, then no more; the established flows go on.
+#[test]
+fn snat_exhaustion() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let to = (vip(Mode::FullNat, family), port::TINY_SNAT);
+            let (mut made, mut refused) = (Vec::new(), 0);
+            for source_port in 1_000..1_200 {
+                let from = (client(family), source_port);
+                let output = bench.send(CLIENT, &Packet::tcp(from, to, SYN))?;
+                match output.reason {
+                    Some(Reason::FullNat) => made.push(from),
+                    Some(Reason::DropSnatExhausted) => {
+                        refused += 1;
+                        continue;
+                    }
+                    other => panic!("{other:?}"),
+                }
+                bench.send(SERVER, &turned(&output.frame, SYN | ACK))?;
+                bench.send(CLIENT, &Packet::tcp(from, to, ACK))?;
+            }
+            // Three backends, one address, four ports each.
+            assert_eq!((made.len(), refused), (12, 188));
+            for from in made {
+                let output = bench.send(CLIENT, &Packet::tcp(from, to, ACK))?;
+                assert_eq!(output.reason, Some(Reason::FullNat), "an old flow goes on");
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Flows that nobody answers take each other's ports, never an established one's.
+#[test]
+fn half_open_flows_give_their_ports_up() {
+    Bench::run(|bench| {
+        let to = (vip(Mode::FullNat, 4), port::TINY_SNAT);
+        let first = (client(4), 999);
+        let output = bench.send(CLIENT, &Packet::tcp(first, to, SYN))?;
+        bench.send(SERVER, &turned(&output.frame, SYN | ACK))?;
+        bench.send(CLIENT, &Packet::tcp(first, to, ACK))?;
+        for source_port in 1_000..1_400 {
+            let syn = Packet::tcp((client(4), source_port), to, SYN);
+            assert_eq!(bench.send(CLIENT, &syn)?.reason, Some(Reason::FullNat));
+        }
+        let embryonic = &bench.harness.model.tables.embryonic;
+        assert!(
+            embryonic.len() <= 2 * 11,
+            "{} entries for eleven ports",
+            embryonic.len()
+        );
+        let output = bench.send(CLIENT, &Packet::tcp(first, to, ACK))?;
+        assert_eq!(output.reason, Some(Reason::FullNat));
+        let output = bench.send(SERVER, &turned(&output.frame, ACK))?;
+        assert_eq!(output.reason, Some(Reason::NatReply));
+        crate::flow_maps::compare(&mut bench.harness)
+    });
+}
+
+/// What answers a TCP frame.
+fn turned(frame: &[u8], flags: u8) -> Packet {
+    let frame = Frame::parse(frame).expect("a frame");
+    let ip = Ip::parse(&frame.rest, frame.ethertype == 0x86dd).expect("an IP packet");
+    let reply = ip.tuple(ip.ports().expect("ports")).turned();
+    Packet::tcp(
+        (reply.source, reply.source_port),
+        (reply.destination, reply.destination_port),
+        flags,
+    )
+}
+
+#[test]
+fn a_closed_flow_is_opened_again() -> Result<()> {
+    Bench::run(|bench| {
+        let (from, to) = (
+            (client(4), 4_000),
+            (vip(Mode::FullNat, 4), port::OTHER_PORT),
+        );
+        let server = (backend(4, 8), 8_080);
+        let send = |bench: &mut Bench, packet: &Packet, ifindex| {
+            bench
+                .harness
+                .same("packet", ifindex, &at(ifindex, packet).frame())
+        };
+        let first = send(bench, &Packet::tcp(from, to, SYN), CLIENT)?;
+        let snat = (address("192.0.2.1"), snat_port(&first.frame, 4));
+        for packet in [
+            Packet::tcp(server, snat, SYN | ACK),
+            Packet::tcp(server, snat, FIN | ACK),
+        ] {
+            assert_eq!(send(bench, &packet, THIRD)?.reason, Some(Reason::NatReply));
+        }
+        assert_eq!(bench.harness.model.tables.flows.len(), 0);
+        send(bench, &Packet::tcp(from, to, ACK), CLIENT)?;
+        assert_eq!(
+            bench.harness.model.tables.flows.len(),
+            2,
+            "answered and acknowledged: established"
+        );
+        send(bench, &Packet::tcp(from, to, FIN | ACK), CLIENT)?;
+        let again = send(bench, &Packet::tcp(from, to, SYN), CLIENT)?;
+        assert_eq!(again.reason, Some(Reason::FullNat));
+        assert_eq!(
+            bench.harness.model.tables.flows.len(),
+            0,
+            "a new flow, embryonic again"
+        );
+        Ok(())
+    });
+    Ok(())
+}
