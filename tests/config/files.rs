@@ -1,7 +1,10 @@
 //! What is wrong with the file itself, and what is too much.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use forwarder::config::{self, Code, ConfigErrors};
 
@@ -31,9 +34,23 @@ fn missing_files_and_directories_are_named() {
 }
 
 #[test]
+fn pipes_and_devices_are_refused_without_waiting() {
+    let pipe = std::env::temp_dir().join(format!("forwarder-pipe-{}", std::process::id()));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|made| made.success()));
+    let (done, judged) = mpsc::channel();
+    let path = pipe.clone();
+    thread::spawn(move || done.send(config::check(&path, None)).is_ok());
+    let judged = judged.recv_timeout(Duration::from_secs(20));
+    std::fs::remove_file(&pipe).expect("the pipe");
+    let errors = judged.expect("no waiting").expect_err("a pipe");
+    assert_eq!(codes(&errors), [Code::UnreadableFile]);
+    let zero = config::check(Path::new("/dev/zero"), None).expect_err("a device");
+    assert_eq!(codes(&zero), [Code::UnreadableFile]);
+}
+
+#[test]
 fn endless_files_are_given_up() {
-    let zero = config::check(&PathBuf::from("/dev/zero"), None).expect_err("endless");
-    assert_eq!(codes(&zero), [Code::FileTooLarge]);
     let errors = refused(vec![b'#'; config::MAX_FILE_SIZE + 1]);
     assert_eq!(codes(&errors), [Code::FileTooLarge]);
     // The limit itself is fine: this file only lacks what it must have.

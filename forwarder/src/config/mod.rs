@@ -156,10 +156,28 @@ fn syntax(text: &str, errors: &[toml::de::Error], out: &mut Diagnostics) {
         );
         let line = text.get(..span.start).and_then(|before| before.rfind('\n'));
         if last_line != Some(line) {
-            out.push(Diagnostic::new(Code::Syntax, span, error.message()));
+            let diagnostic = Diagnostic::new(Code::Syntax, span, error.message());
+            out.push(match bare_word(text, span) {
+                Some(word) => diagnostic.help(format!("text is written in quotes: \"{word}\"")),
+                None => diagnostic,
+            });
         }
         last_line = Some(line);
     }
+}
+
+/// The value that `span` is in, if it looks like text that lacks its quotes.
+fn bare_word(text: &str, span: Span) -> Option<&str> {
+    let line = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let (key, value) = text.get(line..)?.lines().next()?.split_once('=')?;
+    if span.start <= line + key.len() {
+        return None;
+    }
+    let word = value.split('#').next()?.trim();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+    let is_number = !word.contains(|c: char| c.is_ascii_alphabetic() || c == ':')
+        && word.matches('.').count() < 2;
+    (word.chars().all(is_plain) && !word.is_empty() && !is_number).then_some(word)
 }
 
 /// Every section of the file with its keys, outer ones first.

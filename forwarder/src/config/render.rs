@@ -8,15 +8,17 @@ use super::diagnostic::{ConfigErrors, Diagnostic, Span};
 /// Characters of a source line that are shown; of a longer one the part around the error.
 const MAX_WIDTH: usize = 100;
 
+/// Every diagnostic, then the summary.
 impl Display for ConfigErrors {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.list {
-            self.diagnostic(f, diagnostic)?;
-            writeln!(f)?;
-        }
-        if self.dropped > 0 {
-            writeln!(f, "and {} more that are not shown\n", self.dropped)?;
-        }
+        self.details(f)?;
+        f.write_str(&self.summary())
+    }
+}
+
+impl ConfigErrors {
+    /// One line: the file, and whether it is good.
+    pub fn summary(&self) -> String {
         let count = |severity| {
             self.list
                 .iter()
@@ -25,24 +27,32 @@ impl Display for ConfigErrors {
         };
         let errors = count(Severity::Error);
         let warnings = count(Severity::Warning);
-        write!(f, "{}: ", printable(&self.file))?;
-        match (errors, warnings) {
-            (0, 0) => f.write_str("no errors"),
-            (0, warnings) => f.write_str(&plural(warnings, "warning")),
-            (errors, 0) => f.write_str(&plural(errors, "error")),
+        let judgement = match (errors, warnings) {
+            (0, 0) => "good".to_owned(),
+            (0, warnings) => format!("good, {}", plural(warnings, "warning")),
+            (errors, 0) => plural(errors, "error"),
             (errors, warnings) => {
-                write!(
-                    f,
+                format!(
                     "{}, {}",
                     plural(errors, "error"),
                     plural(warnings, "warning")
                 )
             }
-        }
+        };
+        format!("{}: {judgement}", printable(&self.file))
     }
-}
 
-impl ConfigErrors {
+    fn details(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for diagnostic in &self.list {
+            self.diagnostic(f, diagnostic)?;
+            writeln!(f)?;
+        }
+        if self.dropped > 0 {
+            writeln!(f, "and {} more that are not shown\n", self.dropped)?;
+        }
+        Ok(())
+    }
+
     fn diagnostic(&self, f: &mut Formatter<'_>, diagnostic: &Diagnostic) -> fmt::Result {
         let severity = diagnostic.code.severity();
         writeln!(

@@ -51,6 +51,7 @@ pub(super) struct TableReader<'t, 'i, 'd> {
     span: Span,
     asked: Vec<&'static str>,
     missing: Vec<(&'static str, &'static str)>,
+    wrong: Vec<&'static str>,
     out: &'d mut Diagnostics,
 }
 
@@ -67,6 +68,7 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
             span,
             asked: Vec::new(),
             missing: Vec::new(),
+            wrong: Vec::new(),
             out,
         }
     }
@@ -81,7 +83,11 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
         self.asked.push(name);
         if let Some(node) = self.table.get(name) {
             let span = node.span().into();
-            return T::read(node, self.out).map(|value| Spanned { value, span });
+            let value = T::read(node, self.out);
+            if value.is_none() {
+                self.wrong.push(name);
+            }
+            return value.map(|value| Spanned { value, span });
         }
         match presence {
             Presence::Required => {
@@ -99,8 +105,9 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
         }
     }
 
-    /// Reports the keys that are missing, and those that nobody asked for.
-    pub(super) fn finish(self) {
+    /// Reports the keys that are missing, and those that nobody asked for. Returns those whose values
+    /// were wrong.
+    pub(super) fn finish(self) -> Vec<&'static str> {
         if !self.missing.is_empty() {
             let names: Vec<&str> = self.missing.iter().map(|(name, _)| *name).collect();
             let lines: Vec<String> = self
@@ -134,6 +141,7 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
             }
             self.out.push(diagnostic);
         }
+        self.wrong
     }
 
     fn place(&self) -> String {
@@ -143,6 +151,12 @@ impl<'t, 'i, 'd> TableReader<'t, 'i, 'd> {
             format!("[{}]", self.title)
         }
     }
+}
+
+/// A section that was read.
+pub(super) trait Wrong {
+    /// Whether a key is there with a wrong value: to call it missing would be one error too many.
+    fn is_wrong(&self, key: &str) -> bool;
 }
 
 /// Declares a section: a struct that holds what was read, and its description.
@@ -161,6 +175,14 @@ macro_rules! section {
         pub(super) struct $name {
             $($(#[doc = $key_about])+
             pub(super) $key: Option<$crate::config::diagnostic::Spanned<$type>>,)+
+            /// Keys that are there, but whose values are wrong, which was reported.
+            wrong: Vec<&'static str>,
+        }
+
+        impl $crate::config::section::Wrong for $name {
+            fn is_wrong(&self, key: &str) -> bool {
+                self.wrong.contains(&key)
+            }
         }
 
         impl $name {
@@ -189,10 +211,11 @@ macro_rules! section {
                 use $crate::config::section::Presence::*;
                 let mut reader =
                     $crate::config::section::TableReader::new(table, $title, span, out);
-                let read = $name {
+                let mut read = $name {
+                    wrong: Vec::new(),
                     $($key: reader.key(stringify!($key).trim_start_matches("r#"), $presence, $example),)+
                 };
-                reader.finish();
+                read.wrong = reader.finish();
                 read
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::code::Code;
@@ -19,11 +20,21 @@ pub(super) fn read(path: &Path) -> Result<String, Diagnostic> {
         };
         Diagnostic::new(code, Span::FILE, format!("can't read the file: {error}"))
     };
-    let file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
+    // Without O_NONBLOCK a named pipe would keep us waiting for its writer.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(unreadable)?;
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    if !kind.is_file() {
+        let message = if kind.is_dir() {
+            "this is a directory"
+        } else {
+            "this is a pipe or a device, not a file"
+        };
         return Err(
-            Diagnostic::new(Code::UnreadableFile, Span::FILE, "this is a directory")
-                .expected("one TOML file"),
+            Diagnostic::new(Code::UnreadableFile, Span::FILE, message).expected("one TOML file")
         );
     }
     let mut bytes = Vec::new();

@@ -8,6 +8,7 @@ use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Spanned};
 use super::super::model::{Action, ServicePort, Snat};
 use super::super::schema;
+use super::super::section::Wrong as _;
 use super::pool::{Pool, Pools};
 use super::view::View;
 use super::virtual_server::family;
@@ -33,6 +34,9 @@ impl<'d> View<'d, '_> {
             return Some(Action::Local);
         }
         let Some(name) = &section.pool else {
+            if section.is_wrong("pool") {
+                return None;
+            }
             self.out.push(
                 Diagnostic::new(
                     Code::PoolMissing,
@@ -74,6 +78,7 @@ impl<'d> View<'d, '_> {
                 }
                 Some(snat)
             }
+            (None, Mode::FullNat) if section.is_wrong("snat") => None,
             (None, Mode::FullNat) => {
                 self.out.push(
                     Diagnostic::new(Code::SnatMissing, mode.span, "full-nat needs snat")

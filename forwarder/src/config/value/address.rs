@@ -19,6 +19,8 @@ impl FromText for IpAddr {
                 fault.help("leave out the prefix length")
             } else if text.parse::<std::net::SocketAddr>().is_ok() {
                 fault.help("the port has a key of its own")
+            } else if text.contains(|c: char| c.is_ascii_alphabetic()) && !text.contains(':') {
+                fault.help("names are not looked up: write the address")
             } else {
                 fault
             }
