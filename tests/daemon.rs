@@ -176,6 +176,11 @@ fn forwards_and_leaves_nothing_behind() -> Result<()> {
         ensure!(interface["driver"] == "veth", "{interface:#}");
     }
     ensure!(status["problems"] == Value::Array(vec![]), "{status:#}");
+    let log = daemon.process.output();
+    ensure!(
+        !log.contains("not resolved"),
+        "first answers are no news:\n{log}"
+    );
     let table = text(&daemon.ask(&["status"])?);
     ensure!(table.contains("udp [2001:db8:113::10]:7"), "{table}");
 
@@ -188,7 +193,8 @@ fn forwards_and_leaves_nothing_behind() -> Result<()> {
     let end = daemon.process.interrupt()?;
     ensure!(end.success(), "{end}\n{}", daemon.process.output());
     ensure!(!attached(&site, "eth0")? && !attached(&site, "eth1")?);
-    ensure!(!daemon.socket.exists());
+    let left: Vec<_> = fs::read_dir(site.directory().join("run"))?.collect();
+    ensure!(left.is_empty(), "{left:?}");
     ensure!(!multicast(&site)?.contains("33:33:ff:00:00:10"));
     Ok(())
 }
@@ -252,6 +258,13 @@ fn says_what_stands_against_it_before_anything_is_touched() -> Result<()> {
         &config().replace("eth1", "eth7"),
         &["there is no interface eth7", "eth0, eth1"],
     )?;
+    refused(
+        &config().replace("eth1", "lo").replace("eth0", "eth7"),
+        &[
+            "there is no interface eth7",
+            "lo is not an Ethernet interface",
+        ],
+    )?;
 
     // As nobody: the capabilities that are missing are named.
     let binary = site.directory().join("forwarder");
@@ -291,7 +304,12 @@ fn says_what_stands_against_it_before_anything_is_touched() -> Result<()> {
     let mut daemon = Daemon::start(&site, &config())?;
     refused(
         &config(),
-        &["eth0 already has an XDP program", "bpftool prog show id"],
+        &[
+            "eth0 already has an XDP program (\"forwarder\", id ",
+            "bpftool prog show id",
+            "eth1 already has an XDP program",
+            "another --socket",
+        ],
     )?;
 
     // A second daemon on the same socket.
@@ -304,6 +322,18 @@ fn says_what_stands_against_it_before_anything_is_touched() -> Result<()> {
     );
     ensure!(daemon.status().is_ok(), "the first daemon goes on");
     daemon.process.interrupt()?;
+
+    // What is in the socket's place is no socket: it stays.
+    let file = site.directory().join("precious");
+    fs::write(&file, "kept")?;
+    let output = run(&site, &config(), &file)?.output()?;
+    let said = text(&output);
+    ensure!(output.status.code() == Some(1), "{said}");
+    ensure!(
+        said.contains("not a socket") && !said.contains("attached,"),
+        "{said}"
+    );
+    ensure!(fs::read(&file)? == b"kept");
     Ok(())
 }
 

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
+
+use super::print;
 use crate::config;
 
 /// Arguments of `check`.
@@ -15,26 +18,12 @@ pub struct Check {
     node: Option<String>,
 }
 
-pub fn check(arguments: &Check) -> ExitCode {
-    let checked = config::load(&arguments.file).and_then(|config| {
-        let warnings = config.warnings.clone();
-        match &arguments.node {
-            Some(node) => config.for_node(Some(node)).map(|_| warnings),
-            None => Ok(warnings),
-        }
-    });
-    match checked {
-        Ok(warnings) => {
-            let text = warnings.to_string();
-            if !text.is_empty() {
-                eprintln!("{text}");
-            }
-            println!("{}: good", arguments.file.display());
-            ExitCode::SUCCESS
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            ExitCode::FAILURE
-        }
+pub fn check(arguments: &Check) -> Result<ExitCode> {
+    let config = config::load(&arguments.file)?;
+    let warnings = config.warnings.clone();
+    if let Some(node) = &arguments.node {
+        config.for_node(Some(node))?;
     }
+    print(&warnings.to_string())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -15,10 +15,18 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admin::default_socket;
+use crate::config::ConfigErrors;
+use crate::node::RunError;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for `check`: the file has no errors
+  1  it did not work, and standard error says why
+  2  the command line is wrong";
 
 /// VIP forwarder: XDP data plane and control plane for active/standby pairs.
 #[derive(Debug, Parser)]
-#[command(name = "forwarder", version, about, max_term_width = 100)]
+#[command(name = "forwarder", bin_name = "forwarder", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -49,9 +57,7 @@ struct SocketArgument {
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people
     Table,
-    /// For programs
     Json,
 }
 
@@ -61,7 +67,7 @@ pub fn main() -> ExitCode {
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            report(&error);
             ExitCode::FAILURE
         }
     }
@@ -69,7 +75,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Check(arguments) => Ok(check::check(&arguments)),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
@@ -82,6 +88,21 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")
+}
+
+/// Says what went wrong, on standard error if there still is one.
+fn report(error: &anyhow::Error) {
+    use std::io::Write as _;
+    // What is wrong with a file says "error" of itself, once for each.
+    let of_file = error.downcast_ref().or(match error.downcast_ref() {
+        Some(RunError::Config(errors)) => Some(errors),
+        _ => None,
+    });
+    let text = match of_file {
+        Some(errors) => ConfigErrors::to_string(errors),
+        None => format!("error: {}", chain(error)),
+    };
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// An error and its causes, each said once.

@@ -15,8 +15,10 @@ pub struct Packet {
     pub destination: (IpAddr, u16),
 }
 
-const FORM: &str = "write it like this: \"tcp 198.51.100.7:40112 -> 203.0.113.10:80\" \
-     (IPv6: [2001:db8::7]:40112; icmp: without ports)";
+const FORM: &str = "write it in quotes, like this:\n  \
+     \"tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0\"\n  \
+     \"udp [2001:db8::7]:40112 -> [2001:db8::10]:53 --in eth0\"\n  \
+     \"icmp 198.51.100.7 -> 203.0.113.10 --in eth0\"";
 
 /// Reads a packet and, after `--in`, an interface.
 pub fn parse(words: &str) -> Result<(Packet, Option<String>)> {
@@ -66,16 +68,16 @@ pub fn parse(words: &str) -> Result<(Packet, Option<String>)> {
 fn end(word: Option<&str>, what: &str, with_port: bool) -> Result<(IpAddr, u16)> {
     let word = word.with_context(|| format!("no {what}; {FORM}"))?;
     if with_port {
-        let end: SocketAddr = word
-            .parse()
-            .with_context(|| format!("\"{word}\" is not an address and port; {FORM}"))?;
-        return Ok((end.ip(), end.port()));
+        return match word.parse::<SocketAddr>() {
+            Ok(end) => Ok((end.ip(), end.port())),
+            Err(_) => bail!("\"{word}\" is not an address and port; {FORM}"),
+        };
     }
     let bare = word.trim_start_matches('[').trim_end_matches(']');
-    let address = bare
-        .parse()
-        .with_context(|| format!("\"{word}\" is not an address; {FORM}"))?;
-    Ok((address, 0))
+    match bare.parse() {
+        Ok(address) => Ok((address, 0)),
+        Err(_) => bail!("\"{word}\" is not an address; {FORM}"),
+    }
 }
 
 #[cfg(test)]

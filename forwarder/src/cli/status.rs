@@ -14,7 +14,7 @@ use crate::admin::client;
 pub struct StatusArguments {
     #[command(flatten)]
     socket: SocketArgument,
-    /// How to print
+    /// How to print: for people or for programs
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{Output, SocketArgument, packet, print};
 use crate::admin::api::{Trace, TraceRequest};
@@ -11,7 +11,7 @@ use crate::admin::client;
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
 pub struct TraceArguments {
-    /// The packet, such as "tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0"
+    /// The packet, in quotes: "tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0"
     #[arg(required = true, num_args = 1.., value_name = "PACKET")]
     packet: Vec<String>,
     /// The interface it comes in by
@@ -28,16 +28,18 @@ pub struct TraceArguments {
     ttl: Option<u8>,
     #[command(flatten)]
     socket: SocketArgument,
-    /// How to print
+    /// How to print: for people or for programs
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
 
 pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     let (packet, interface) = packet::parse(&arguments.packet.join(" "))?;
-    let interface = interface
-        .or_else(|| arguments.interface.clone())
-        .context("which interface does it come in by?  add --in INTERFACE")?;
+    let interface = match (interface, arguments.interface.clone()) {
+        (Some(a), Some(b)) if a != b => bail!("--in is given twice: {a} and {b}"),
+        (Some(interface), _) | (None, Some(interface)) => interface,
+        (None, None) => bail!("which interface does it come in by?  add --in INTERFACE"),
+    };
     ensure!(
         packet.protocol == "tcp" || arguments.flags.is_empty(),
         "flags are for tcp only"

@@ -25,6 +25,8 @@ pub struct Device {
     pub mac: [u8; 6],
     /// MTU, bytes.
     pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
     /// Own addresses that may be a source, first of a family first. Link-local IPv6 left out.
     pub addresses: Vec<InterfaceAddress>,
     /// The driver's name, as ethtool gives it.

@@ -1,5 +1,6 @@
 //! Whether backends are up: from the results of health checks to transitions, and when to check.
 
+use std::fmt::{self, Display, Formatter};
 use std::hash::Hasher;
 use std::time::Duration;
 
@@ -13,6 +14,16 @@ pub enum Status {
     Up,
     /// It does not.
     Down,
+}
+
+impl Display for Status {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "checking",
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
 }
 
 /// Outcome of one health check.

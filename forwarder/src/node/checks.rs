@@ -91,10 +91,9 @@ impl Checks {
             return false;
         };
         info!(
-            "pool {}: backend {} port {}: {before:?} -> {now:?}: {}",
+            "pool {}: backend {}: {before} -> {now}: {}",
             key.pool,
-            key.address,
-            key.port,
+            key.end(),
             health.why()
         );
         true

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use log::{debug, info};
+use log::{Level, debug, log};
 
 use crate::config::model::InterfaceAddress;
 use crate::config::{Model, Prefix};
@@ -125,7 +125,13 @@ impl Host {
         if mac != neighbour.mac {
             let text = |mac: Option<Mac>| mac.map_or_else(|| "unresolved".to_owned(), mac_text);
             let (before, after) = (text(mac), text(neighbour.mac));
-            info!("next hop {}: {before} -> {after}", neighbour.address);
+            // The first answer is what everybody expects.
+            let level = if mac.is_some() {
+                Level::Info
+            } else {
+                Level::Debug
+            };
+            log!(level, "next hop {}: {before} -> {after}", neighbour.address);
         }
         mac != neighbour.mac
     }
@@ -172,6 +178,7 @@ impl Host {
                 ifindex: link.ifindex,
                 mac,
                 mtu: link.mtu,
+                up: link.up,
                 addresses: own_addresses(&self.addresses, link.ifindex),
                 driver: driver.clone(),
             };

@@ -5,6 +5,7 @@ mod checks;
 mod exceptions;
 mod frame;
 mod host;
+mod notes;
 mod run;
 mod status;
 mod trace;
@@ -32,6 +33,7 @@ use crate::io::multicast::Memberships;
 use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
+use notes::Notes;
 
 /// How long UDP stays with the previous backend after a change.
 const GRACE: Duration = Duration::from_secs(30);
@@ -55,7 +57,7 @@ struct Node {
     /// What the maps hold.
     actual: Tables,
     state: State,
-    notes: Vec<Note>,
+    notes: Notes,
     /// When slots may forget next.
     settle_at: Duration,
     /// Why the last pass did not go through.
@@ -152,12 +154,12 @@ impl Node {
 
     /// Logs what is new, and what is over.
     fn report(&mut self, notes: Vec<Note>) {
-        for note in notes.iter().filter(|note| !self.notes.contains(note)) {
+        let news = self.notes.update(notes, clock::monotonic());
+        for note in news.begun {
             warn!("{note}");
         }
-        for note in self.notes.iter().filter(|note| !notes.contains(note)) {
+        for note in news.over {
             info!("over: {note}");
         }
-        self.notes = notes;
     }
 }

@@ -14,12 +14,13 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::checks::Checks;
 use super::host::Host;
+use super::notes::Notes;
 use super::{Node, status, trace};
 use crate::admin::server::{self, Command, Socket};
 use crate::config::{self, ConfigErrors, Model};
 use crate::core::compile::{State, virtual_server_ids};
 use crate::core::tables::Tables;
-use crate::dataplane::attach::host::{self as requirements, HostError};
+use crate::dataplane::attach::host::{self as requirements, HostError, Lock};
 use crate::dataplane::attach::{AttachError, Choice, Facts, Target, examine};
 use crate::dataplane::bpf::load::{self, Sizes};
 use crate::dataplane::bpf::{Bpf, StartError};
@@ -67,7 +68,7 @@ pub enum RunError {
     #[error("netlink: {0}")]
     Netlink(#[source] io::Error),
     /// The admin socket cannot be made.
-    #[error("{}: {source}", .path.display())]
+    #[error("the admin socket {} cannot be made: {source}", .path.display())]
     Socket {
         /// Its path.
         path: PathBuf,
@@ -86,7 +87,11 @@ pub enum RunError {
 pub async fn run(options: Options) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let model = config::check(&options.config, options.node.as_deref())?;
+    let config = config::load(&options.config)?;
+    if !config.warnings.is_empty() {
+        warn!("{}", config.warnings);
+    }
+    let model = config.for_node(options.node.as_deref())?;
     requirements::check()?;
     let _lock = lock(&options)?;
 
@@ -94,15 +99,12 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut netlink = Netlink::open().map_err(RunError::Netlink)?;
     let interfaces = examine(&mut netlink, &targets(&model))?;
     let host = Host::read(netlink).map_err(RunError::Netlink)?;
+    let socket = Socket::bind(&options.socket).map_err(|source| socket_error(&options, source))?;
 
     let mut node = start(&options, model, host, &interfaces)?;
     let mut log = logger(&mut node, options.log_dataplane)?;
     let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
-    let socket = Socket::bind(&options.socket).map_err(|source| RunError::Socket {
-        path: options.socket.clone(),
-        source,
-    })?;
     let (sender, mut commands) = mpsc::channel(16);
     info!("forwarding; admin socket {}", options.socket.display());
 
@@ -145,18 +147,16 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     Ok(())
 }
 
-fn lock(options: &Options) -> Result<File, RunError> {
-    server::make_directory(&options.socket).map_err(|source| {
-        let path = options
-            .socket
-            .parent()
-            .map(PathBuf::from)
-            .unwrap_or_default();
-        RunError::Socket { path, source }
-    })?;
+fn lock(options: &Options) -> Result<Lock, RunError> {
+    server::make_directory(&options.socket).map_err(|source| socket_error(options, source))?;
     let mut path = options.socket.clone().into_os_string();
     path.push(".lock");
-    Ok(requirements::lock(&PathBuf::from(path))?)
+    Ok(Lock::take(&PathBuf::from(path))?)
+}
+
+fn socket_error(options: &Options, source: io::Error) -> RunError {
+    let path = options.socket.clone();
+    RunError::Socket { path, source }
 }
 
 fn targets(model: &Model) -> Vec<Target> {
@@ -200,7 +200,7 @@ fn start(
     let mut node = Node {
         checks: Checks::start(&model),
         model,
-        config: options.config.clone(),
+        config: std::path::absolute(&options.config)?,
         started: clock::monotonic(),
         bpf,
         hash_key: load.hash_key,
@@ -208,7 +208,7 @@ fn start(
         memberships: memberships(),
         actual: Tables::default(),
         state,
-        notes: Vec::new(),
+        notes: Notes::default(),
         settle_at: Duration::ZERO,
         failure: None,
     };

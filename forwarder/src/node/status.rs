@@ -41,7 +41,7 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
             reasons: reasons(&counters, slot),
         }
     });
-    let mut problems: Vec<String> = node.notes.iter().map(ToString::to_string).collect();
+    let mut problems: Vec<String> = node.notes.all().map(ToString::to_string).collect();
     problems.extend(node.failure.clone());
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -114,13 +114,10 @@ fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backen
         port: backend.port.map(u16::from),
         weight: backend.weight,
         state: backend.state.to_string(),
-        health: match known.map(health::Health::status) {
-            None => "unchecked",
-            Some(health::Status::Unknown) => "checking",
-            Some(health::Status::Up) => "up",
-            Some(health::Status::Down) => "down",
-        }
-        .to_owned(),
+        health: known.map_or_else(
+            || "unchecked".to_owned(),
+            |health| health.status().to_string(),
+        ),
         health_error: known
             .filter(|health| health.status() == health::Status::Down)
             .map(|health| health.why().to_owned()),

@@ -82,11 +82,8 @@ fn describe(node: &Node, stage: Stage, value: u32, detail: u64) -> String {
             format!("{server}, mode {mode}")
         }
         Stage::NoVirtualServer => {
-            let port = u16::from_be(value as u16);
-            format!(
-                "none has port {port}, {}",
-                protocol_name(value >> 16 & 0xff)
-            )
+            let protocol = protocol_name(value >> 16 & 0xff);
+            format!("none here has this address and port, {protocol}")
         }
         Stage::Admission => if value == 1 {
             "admitted"
@@ -178,7 +175,7 @@ fn server(node: &Node, id: u32) -> String {
 fn backend(node: &Node, index: u32) -> String {
     let found = node.state.backends().find(|(_, given)| *given == index);
     match found {
-        Some((key, _)) => format!("backend {} of pool {}", key.address, key.pool),
+        Some((key, _)) => format!("{} of pool {}", key.end(), key.pool),
         None => format!("backend {index}, which is gone"),
     }
 }

@@ -16,9 +16,13 @@ const SLOW_TX_DRIVER: &str = "ena";
 impl Compilation<'_> {
     pub(super) fn interfaces(&mut self) {
         for config in &self.model().interfaces {
-            if self.interface(&config.name).is_none() {
-                let (interface, device) = (config.name.clone(), config.device.clone());
-                self.notes.push(Note::NoDevice { interface, device });
+            let (interface, device) = (config.name.clone(), config.device.clone());
+            match self.interface(&config.name) {
+                None => self.notes.push(Note::NoDevice { interface, device }),
+                Some(attached) if !attached.device.up => {
+                    self.notes.push(Note::Down { interface, device });
+                }
+                Some(_) => (),
             }
         }
         for interface in self.interfaces.clone() {

@@ -17,6 +17,14 @@ pub enum Note {
         /// Device.
         device: String,
     },
+    /// The device is down.
+    #[error("interface {interface}: {device} is down")]
+    Down {
+        /// Interface.
+        interface: String,
+        /// Device.
+        device: String,
+    },
     /// A virtual server on an interface without an address of the VIP's family.
     #[error(
         "virtual server {virtual_server}: interface {interface} has no address of the VIP's family"

@@ -1,7 +1,7 @@
 //! What stays from one compilation to the next: ids, table regions and slot histories.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,14 @@ pub struct BackendKey {
 }
 
 impl BackendKey {
+    /// The address, with the port if it has one of its own.
+    pub fn end(&self) -> String {
+        match self.port {
+            0 => self.address.to_string(),
+            port => SocketAddr::new(self.address, port).to_string(),
+        }
+    }
+
     /// The key of a pool's backend.
     pub fn new(pool: &str, backend: &Backend) -> Self {
         let port = backend.port.map_or(0, u16::from);

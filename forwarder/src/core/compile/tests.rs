@@ -38,6 +38,7 @@ pub(super) fn device(ifindex: u32, addresses: &[(&str, u8)]) -> Device {
         ifindex,
         mac: [2, 0, 0, 0, 0, ifindex as u8],
         mtu: 1_500,
+        up: true,
         addresses: addresses.iter().map(own).collect(),
         driver: "veth".to_owned(),
     }
@@ -344,6 +345,20 @@ fn a_missing_device_is_noted() {
     };
     assert!(outcome.notes.contains(&device), "{:?}", outcome.notes);
     assert!(!outcome.tables.interfaces.contains_key(&3));
+}
+
+#[test]
+fn a_device_that_is_down_is_noted() {
+    let model = model();
+    let mut facts = facts(&model);
+    let device = facts.devices.get_mut("eth1").expect("the device");
+    device.up = false;
+    let outcome = compiled(&model, &facts, &[]);
+    let down = Note::Down {
+        interface: "inside".to_owned(),
+        device: "eth1".to_owned(),
+    };
+    assert!(outcome.notes.contains(&down), "{:?}", outcome.notes);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub struct Facts {
     pub driver: String,
     /// XDP features; `None`: the kernel does not tell (before 6.3).
     pub features: Option<Features>,
+    /// Name of the XDP program that is attached; `None`: there is none, or it is not to be known.
+    pub program: Option<String>,
     /// Whether generic XDP will do.
     pub allow_generic: bool,
 }
@@ -42,6 +44,7 @@ pub fn choose(facts: &Facts) -> Result<Choice, AttachError> {
         return Err(AttachError::ForeignProgram {
             device,
             program,
+            name: facts.program.clone(),
             mode,
         });
     }
@@ -85,6 +88,7 @@ mod tests {
             },
             driver: "ena".into(),
             features: features.map(Features),
+            program: None,
             allow_generic: false,
         }
     }
@@ -150,6 +154,10 @@ mod tests {
             choose(&facts),
             Err(AttachError::ForeignProgram { program: 7, .. })
         ));
+        facts.program = Some("forwarder".into());
+        let error = choose(&facts).expect_err("a program is there").to_string();
+        assert!(error.contains("(\"forwarder\", id 7, native)"), "{error}");
+        assert!(error.contains("another daemon"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use forwarder_common::programs::ProgramSet;
 use thiserror::Error;
 
 use super::Facts;
@@ -29,15 +30,19 @@ pub enum AttachError {
     },
     /// Somebody else's program is there.
     #[error(
-        "{device} already has an XDP program (id {program}, {mode}), which is not ours and stays\n  \
+        "{device} already has an XDP program ({}id {program}, {mode}), which stays\n  \
          see what it is:  bpftool prog show id {program}\n  \
-         take it off:     ip link set dev {device} xdp off"
+         take it off:     ip link set dev {device} xdp off{}",
+        .name.as_ref().map(|name| format!("\"{name}\", ")).unwrap_or_default(),
+        whose(.name.as_deref())
     )]
     ForeignProgram {
         /// The interface.
         device: String,
         /// The program's id.
         program: u32,
+        /// Its name, if that may be known.
+        name: Option<String>,
         /// How it is attached.
         mode: XdpAttachment,
     },
@@ -89,6 +94,9 @@ pub enum AttachError {
     /// The programs do not load.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Several interfaces cannot be used.
+    #[error("{}", one_a_line(.0))]
+    Several(Vec<AttachError>),
     /// Facts about the host stand against it.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -112,6 +120,22 @@ fn suggestion(names: &[String]) -> String {
     } else {
         format!("; the host has {}", names.join(", "))
     }
+}
+
+/// A program with one of our names is most likely that of another daemon.
+fn whose(name: Option<&str>) -> &'static str {
+    let entries = [ProgramSet::Linear, ProgramSet::Frags].map(ProgramSet::entry);
+    match name {
+        Some(name) if entries.contains(&name) => {
+            "\n  it looks like another daemon's: does one run with another --socket?"
+        }
+        _ => "",
+    }
+}
+
+fn one_a_line(errors: &[AttachError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\nerror: ")
 }
 
 /// What an errno of the attachment usually means.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -34,7 +35,7 @@ pub enum HostError {
     #[error("another forwarder daemon is running: it holds {}", .0.display())]
     SecondDaemon(PathBuf),
     /// The lock could not be taken.
-    #[error("{}: {source}", .path.display())]
+    #[error("the lock {} cannot be taken: {source}", .path.display())]
     Lock {
         /// Its file.
         path: PathBuf,
@@ -102,22 +103,56 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Makes sure that no second daemon runs; the file stays locked as long as it is open.
-pub fn lock(path: &Path) -> Result<File, HostError> {
-    let failed = |source| HostError::Lock {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(HostError::SecondDaemon(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+/// The daemon's lock: whoever holds it is the only one with its socket. The file goes with it.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Makes sure that no second daemon runs.
+    pub fn take(path: &Path) -> Result<Self, HostError> {
+        let failed = |source| HostError::Lock {
+            path: path.to_owned(),
+            source,
+        };
+        loop {
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)
+                .map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => (),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(HostError::SecondDaemon(path.to_owned()));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // A daemon that has just ended took its file away: that one's lock keeps nobody out.
+            if is_at(&file, path) {
+                let path = path.to_owned();
+                return Ok(Self { _file: file, path });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked. Nothing is left to do about a file that does not go.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether `path` still leads to the open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(there)) => identity(open) == identity(there),
+        _ => false,
     }
 }
 

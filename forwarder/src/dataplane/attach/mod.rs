@@ -13,7 +13,9 @@ pub use error::AttachError;
 pub use ethtool::driver;
 pub use features::Features;
 
-use crate::io::netlink::Netlink;
+use aya::programs::loaded_programs;
+
+use crate::io::netlink::{Link, Netlink};
 
 /// An interface that the data plane is to be attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,35 +26,55 @@ pub struct Target {
     pub allow_generic: bool,
 }
 
-/// Reads the facts of every target and chooses for each. Touches nothing.
+/// Reads the facts of every target and chooses for each. Touches nothing; what stands against any
+/// of them is said of all.
 pub fn examine(
     netlink: &mut Netlink,
     targets: &[Target],
 ) -> Result<Vec<(Facts, Choice)>, AttachError> {
     let links = netlink.links().map_err(AttachError::Netlink)?;
     let mut features = features::Query::open();
-    targets
-        .iter()
-        .map(|target| {
-            let Some(link) = links.iter().find(|link| link.name == target.device) else {
-                let like = links
-                    .iter()
-                    .map(|link| link.name.clone())
-                    .take(16)
-                    .collect();
-                return Err(AttachError::NoInterface {
-                    device: target.device.clone(),
-                    like,
-                });
-            };
-            let facts = Facts {
-                link: link.clone(),
-                driver: driver(&link.name).unwrap_or_else(|| "unknown driver".into()),
-                features: features.as_mut().and_then(|query| query.of(link.ifindex)),
-                allow_generic: target.allow_generic,
-            };
-            let choice = choose(&facts)?;
-            Ok((facts, choice))
-        })
-        .collect()
+    let mut chosen = Vec::new();
+    let mut errors = Vec::new();
+    for target in targets {
+        match examine_one(target, &links, features.as_mut()) {
+            Ok(choice) => chosen.push(choice),
+            Err(error) => errors.push(error),
+        }
+    }
+    match errors.len() {
+        0 => Ok(chosen),
+        1 => Err(errors.remove(0)),
+        _ => Err(AttachError::Several(errors)),
+    }
+}
+
+fn examine_one(
+    target: &Target,
+    links: &[Link],
+    features: Option<&mut features::Query>,
+) -> Result<(Facts, Choice), AttachError> {
+    let Some(link) = links.iter().find(|link| link.name == target.device) else {
+        let names = links.iter().map(|link| link.name.clone());
+        return Err(AttachError::NoInterface {
+            device: target.device.clone(),
+            like: names.take(16).collect(),
+        });
+    };
+    let facts = Facts {
+        link: link.clone(),
+        driver: driver(&link.name).unwrap_or_else(|| "unknown driver".into()),
+        features: features.and_then(|query| query.of(link.ifindex)),
+        program: link.xdp.and_then(|(_, id)| program_name(id)),
+        allow_generic: target.allow_generic,
+    };
+    let choice = choose(&facts)?;
+    Ok((facts, choice))
+}
+
+/// The name of a loaded program; `None` where this process may not look (CAP_SYS_ADMIN).
+fn program_name(id: u32) -> Option<String> {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let found = programs.find(|program| program.id() == id)?;
+    found.name_as_str().map(str::to_owned)
 }

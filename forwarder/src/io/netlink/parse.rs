@@ -4,7 +4,9 @@ use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use serde::Serialize;
@@ -75,6 +77,10 @@ impl Link {
                 _ => (),
             }
         }
+        // Loopback has six bytes for an address as well.
+        link.mac = link
+            .mac
+            .filter(|_| message.header.link_layer_type == LinkLayerType::Ether);
         (!link.name.is_empty()).then_some(link)
     }
 }

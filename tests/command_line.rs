@@ -1,0 +1,142 @@
+//! What the command line says, where, and with which exit code. Needs neither root nor a daemon.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn forwarder(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forwarder"));
+    command.args(arguments).current_dir(root());
+    command.output().expect("the program starts")
+}
+
+fn root() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_good_file_takes_one_line() {
+    let good = forwarder(&["check", "examples/pair.toml"]);
+    assert_eq!(good.status.code(), Some(0));
+    assert_eq!(stdout(&good), "examples/pair.toml: good\n");
+    assert_eq!(stderr(&good), "");
+    let warned = forwarder(&["check", "tests/config/bad/unused.toml"]);
+    assert_eq!(warned.status.code(), Some(0));
+    assert!(
+        stdout(&warned).ends_with("\n\ntests/config/bad/unused.toml: good, 3 warnings\n"),
+        "{}",
+        stdout(&warned)
+    );
+}
+
+#[test]
+fn errors_are_said_once_on_standard_error() {
+    for command in ["check", "run"] {
+        let bad = forwarder(&[command, "tests/config/bad/port-zero.toml"]);
+        assert_eq!(bad.status.code(), Some(1));
+        assert_eq!(stdout(&bad), "");
+        let said = stderr(&bad);
+        assert!(said.starts_with("error[port-zero]: "), "{said}");
+        assert_eq!(
+            said.matches("error").count(),
+            3,
+            "two and the summary: {said}"
+        );
+    }
+    let unknown = forwarder(&["check", "--node", "lb3", "examples/pair.toml"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("lb1 or lb2"));
+}
+
+#[test]
+fn a_wrong_command_line_is_another_exit_code() {
+    for arguments in [&[][..], &["chek"], &["check"], &["status", "--outptu"]] {
+        let output = forwarder(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(
+            stderr(&output).contains("Usage: forwarder"),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn every_command_has_help_that_fits_a_terminal() {
+    for command in ["check", "run", "status", "trace", "backend"] {
+        let help = forwarder(&[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0));
+        let text = stdout(&help);
+        assert!(text.contains("Usage: forwarder"), "{text}");
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(100), "{text}");
+    }
+    assert!(stdout(&forwarder(&["--help"])).contains("Exit codes:"));
+}
+
+#[test]
+fn without_a_daemon_it_says_how_to_start_one() {
+    let packet = "tcp 198.51.100.7:1 -> 203.0.113.10:80 --in eth0";
+    for arguments in [&["status"][..], &["trace", packet]] {
+        let output = forwarder(&[arguments, &["--socket", "no/such.sock"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("forwarder run CONFIG"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_panic() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forwarder"));
+    command
+        .args(["check", "examples/pair.toml"])
+        .current_dir(root());
+    let output = command
+        .stdout(Stdio::from(full))
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("No space left"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn packets_that_cannot_be_read_are_shown_how_to_write_them() {
+    for packet in [
+        "",
+        "hello",
+        "tcp 192.0.2.1:1 192.0.2.2:2",
+        "tcp web -> shop",
+    ] {
+        let output = forwarder(&["trace", packet, "--in", "eth0"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("-> 203.0.113.10:80"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let packet = "icmp 192.0.2.1 -> 192.0.2.2 --in eth0";
+    let twice = forwarder(&["trace", packet, "--in", "eth1"]);
+    assert!(
+        stderr(&twice).contains("--in is given twice"),
+        "{}",
+        stderr(&twice)
+    );
+}
