@@ -175,24 +175,23 @@ impl Model {
         if let Some(entry) = self.tables.flow_mut(&reply) {
             entry.hop = Some(packet.back());
         }
+        self.note_closing(packet);
         let answered = self
             .tables
             .embryonic
             .get(&reply)
             .is_some_and(|entry| entry.seen);
-        let handshake = packet.is_syn();
+        let promotes = !packet.is_syn() && packet.flags() & tcp::RST == 0;
         let ipv6 = packet.ip.is_ipv6();
         let established = self.tables.flow_counts[usize::from(ipv6)];
         let room = established + 2 <= self.tables.flow_capacity;
-        if answered && !handshake && room && self.tables.embryonic.contains_key(&forward) {
+        if answered && promotes && room && self.tables.embryonic.contains_key(&forward) {
             for key in [reply, forward] {
                 if let Some(entry) = self.tables.embryonic.remove(&key) {
                     self.tables.flow_counts[usize::from(ipv6)] += 1;
                     self.tables.flows.insert(key, entry);
                 }
             }
-        } else {
-            self.note_closing(packet);
         }
     }
 
@@ -238,11 +237,12 @@ impl Model {
             .filter(|flow| flow.reply || flow.egress);
         let hit = hit.filter(|_| flags & (NAT | EGRESS) != 0).cloned();
         if let Some(flow) = &hit {
-            return if flow.reply {
-                self.translate_reply(packet, flow)
-            } else {
-                self.egress_hit(packet, flow, environment)
-            };
+            if flow.reply {
+                return self.translate_reply(packet, flow);
+            }
+            if !self.is_reopened(packet, hit.as_ref()) {
+                return self.egress_hit(packet, flow, environment);
+            }
         }
         let snat = self.tables.snat_ranges.get(&packet.tuple.destination);
         if flags & (NAT | EGRESS) != 0
@@ -253,7 +253,7 @@ impl Model {
             return Err(Reason::DropSnatNoFlow.into());
         }
         if flags & EGRESS != 0 {
-            return self.egress_new(packet, environment);
+            return self.egress_new(packet, hit.as_ref(), environment);
         }
         Err(Reason::PassNotOurs.into())
     }
@@ -319,7 +319,12 @@ impl Model {
         Ok(egress_sent(packet, &flow.becomes, hop, flow.id))
     }
 
-    fn egress_new(&mut self, packet: &Packet, environment: &mut dyn Environment) -> Step<End> {
+    fn egress_new(
+        &mut self,
+        packet: &Packet,
+        old: Option<&Flow>,
+        environment: &mut dyn Environment,
+    ) -> Step<End> {
         let rule = self
             .tables
             .egress_rule(packet.tuple.source)
@@ -359,7 +364,7 @@ impl Model {
             fin: false,
             rst: false,
         };
-        let becomes = self.create(packet, Some(pool), None, template)?;
+        let becomes = self.create(packet, Some(pool), old, template)?;
         Ok(egress_sent(packet, &becomes, hop, rule.id))
     }
 }
