@@ -1,5 +1,12 @@
 //! What goes over the socket.
 
+mod change;
+
+pub use change::{
+    Change, ConfigRequest, Difference, Event, History, Op, OverrideRequest, RunningConfig,
+};
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +38,12 @@ pub struct Status {
     pub node: Option<String>,
     /// The config file.
     pub config: String,
+    /// SHA-256 of the text that is at work, as `sha256sum` shows it.
+    pub config_hash: String,
+    /// How often a configuration was put to work: 1 after the start.
+    pub config_generation: u64,
+    /// Why the last reload changed nothing; `None`: it went through.
+    pub config_error: Option<String>,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
     /// Interfaces in the order of the file.
@@ -119,6 +132,8 @@ pub struct Backend {
     pub weight: u8,
     /// What the operator wants: `enabled`, `drained`, `disabled`.
     pub state: String,
+    /// What differs from the file until the next reload: key and the file's value.
+    pub overrides: BTreeMap<String, String>,
     /// `up`, `down`, `checking`, or `unchecked`.
     pub health: String,
     /// Why the last health check failed.

@@ -15,10 +15,13 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::api::{Failure, Status, Trace, TraceRequest};
+use super::api::{
+    Change, ConfigRequest, Failure, History, OverrideRequest, RunningConfig, Status, Trace,
+    TraceRequest,
+};
 
 /// How long the daemon has to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The daemon did not give what was asked for.
 #[derive(Debug, Error)]
@@ -50,6 +53,31 @@ pub async fn status(socket: &Path) -> Result<Status, ClientError> {
 /// `POST /v1/trace`.
 pub async fn trace(socket: &Path, packet: &TraceRequest) -> Result<Trace, ClientError> {
     request(socket, Method::POST, "/v1/trace", Some(packet)).await
+}
+
+/// `POST /v1/plan`.
+pub async fn plan(socket: &Path, config: &ConfigRequest) -> Result<Change, ClientError> {
+    request(socket, Method::POST, "/v1/plan", Some(config)).await
+}
+
+/// `POST /v1/reload`.
+pub async fn reload(socket: &Path, config: &ConfigRequest) -> Result<Change, ClientError> {
+    request(socket, Method::POST, "/v1/reload", Some(config)).await
+}
+
+/// `POST /v1/override`.
+pub async fn set_override(socket: &Path, wanted: &OverrideRequest) -> Result<Change, ClientError> {
+    request(socket, Method::POST, "/v1/override", Some(wanted)).await
+}
+
+/// `GET /v1/config`.
+pub async fn config(socket: &Path) -> Result<RunningConfig, ClientError> {
+    request(socket, Method::GET, "/v1/config", None::<&()>).await
+}
+
+/// `GET /v1/history`.
+pub async fn history(socket: &Path) -> Result<History, ClientError> {
+    request(socket, Method::GET, "/v1/history", None::<&()>).await
 }
 
 async fn request<T: DeserializeOwned>(

@@ -16,27 +16,50 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::debug;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::api::{Failure, Status, Trace, TraceRequest};
+use super::api::{
+    Change, ConfigRequest, Failure, History, OverrideRequest, RunningConfig, Status, Trace,
+    TraceRequest,
+};
 
 /// Largest request body, bytes.
 const MAX_BODY: usize = 64 << 10;
+/// The same for one with a config file in it: line ends and quotes take two bytes in JSON.
+const MAX_CONFIG_BODY: usize = 2 * crate::config::MAX_FILE_SIZE + MAX_BODY;
+/// Bodies with a config file that are read at once.
+const MAX_CONFIGS: usize = 2;
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 64;
 /// For the request's head, and again for the rest.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For a change to be made.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A question to the node, with where the answer goes.
 #[derive(Debug)]
 pub enum Command {
     /// `GET /v1/status`.
-    Status(oneshot::Sender<Result<Status, String>>),
+    Status(Reply<Status>),
+    /// `GET /v1/history`.
+    History(Reply<History>),
+    /// `GET /v1/config`.
+    Config(Reply<RunningConfig>),
     /// `POST /v1/trace`.
-    Trace(TraceRequest, oneshot::Sender<Result<Trace, String>>),
+    Trace(TraceRequest, Reply<Trace>),
+    /// `POST /v1/plan`.
+    Plan(ConfigRequest, Reply<Change>),
+    /// `POST /v1/reload`.
+    Reload(ConfigRequest, Reply<Change>),
+    /// `POST /v1/override`.
+    Override(OverrideRequest, Reply<Change>),
 }
+
+/// Where an answer goes: the value, or why there is none.
+pub type Reply<T> = oneshot::Sender<Result<T, String>>;
 
 /// The listening socket; its file goes with it.
 #[derive(Debug)]
@@ -80,6 +103,10 @@ impl Socket {
     /// Serves until the future is dropped.
     pub async fn serve(&self, commands: mpsc::Sender<Command>) -> io::Result<()> {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let desk = Desk {
+            commands,
+            configs: Arc::new(Semaphore::new(MAX_CONFIGS)),
+        };
         loop {
             let place = Arc::clone(&places)
                 .acquire_owned()
@@ -94,9 +121,9 @@ impl Socket {
                     continue;
                 }
             };
-            let commands = commands.clone();
+            let desk = desk.clone();
             tokio::spawn(async move {
-                if let Err(error) = connection(stream, commands).await {
+                if let Err(error) = connection(stream, desk).await {
                     debug!("admin connection: {error}");
                 }
                 drop(place);
@@ -112,10 +139,17 @@ impl Drop for Socket {
     }
 }
 
-async fn connection(stream: UnixStream, commands: mpsc::Sender<Command>) -> hyper::Result<()> {
+/// What a connection's requests share with those of others.
+#[derive(Clone)]
+struct Desk {
+    commands: mpsc::Sender<Command>,
+    configs: Arc<Semaphore>,
+}
+
+async fn connection(stream: UnixStream, desk: Desk) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let commands = commands.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(request, &commands).await) }
+        let desk = desk.clone();
+        async move { Ok::<_, std::convert::Infallible>(desk.answer(request).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -126,49 +160,87 @@ async fn connection(stream: UnixStream, commands: mpsc::Sender<Command>) -> hype
         .await
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    commands: &mpsc::Sender<Command>,
-) -> Response<Full<Bytes>> {
-    match (request.uri().path(), request.method()) {
-        ("/v1/status", &Method::GET) => ask(commands, Command::Status).await,
-        ("/v1/trace", &Method::POST) => match body(request).await {
-            Ok(trace) => ask(commands, |reply| Command::Trace(trace, reply)).await,
+impl Desk {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match (request.uri().path(), request.method()) {
+            ("/v1/status", &Method::GET) => self.ask(Command::Status).await,
+            ("/v1/history", &Method::GET) => self.ask(Command::History).await,
+            ("/v1/config", &Method::GET) => self.ask(Command::Config).await,
+            ("/v1/trace", &Method::POST) => self.pass_on(request, Command::Trace).await,
+            ("/v1/override", &Method::POST) => self.pass_on(request, Command::Override).await,
+            ("/v1/plan", &Method::POST) => self.config(request, Command::Plan).await,
+            ("/v1/reload", &Method::POST) => self.config(request, Command::Reload).await,
+            ("/v1/status" | "/v1/history" | "/v1/config", _) => not_allowed("GET"),
+            ("/v1/trace" | "/v1/override" | "/v1/plan" | "/v1/reload", _) => not_allowed("POST"),
+            (path, _) => failure(StatusCode::NOT_FOUND, format!("there is nothing at {path}")),
+        }
+    }
+
+    async fn pass_on<B: DeserializeOwned, T: Serialize>(
+        &self,
+        request: Request<Incoming>,
+        command: impl FnOnce(B, Reply<T>) -> Command,
+    ) -> Response<Full<Bytes>> {
+        match body(request, MAX_BODY).await {
+            Ok(body) => self.ask(|reply| command(body, reply)).await,
             Err(error) => failure(StatusCode::BAD_REQUEST, error),
-        },
-        ("/v1/status", _) => not_allowed("GET"),
-        ("/v1/trace", _) => not_allowed("POST"),
-        (path, _) => failure(StatusCode::NOT_FOUND, format!("there is nothing at {path}")),
+        }
+    }
+
+    async fn config(
+        &self,
+        request: Request<Incoming>,
+        command: impl FnOnce(ConfigRequest, Reply<Change>) -> Command,
+    ) -> Response<Full<Bytes>> {
+        let body = {
+            let _place = self.configs.acquire().await;
+            body(request, MAX_CONFIG_BODY).await
+        };
+        match body {
+            Ok(body) => {
+                self.wait(CHANGE_PATIENCE, |reply| command(body, reply))
+                    .await
+            }
+            Err(error) => failure(StatusCode::BAD_REQUEST, error),
+        }
+    }
+
+    async fn ask<T: Serialize>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Response<Full<Bytes>> {
+        self.wait(PATIENCE, command).await
+    }
+
+    async fn wait<T: Serialize>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Response<Full<Bytes>> {
+        let (reply, answer) = oneshot::channel();
+        let answered = async {
+            self.commands.send(command(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(patience, answered).await {
+            Ok(Some(Ok(value))) => json(StatusCode::OK, &value),
+            Ok(Some(Err(error))) => failure(StatusCode::UNPROCESSABLE_ENTITY, error),
+            Ok(None) => failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the daemon is stopping".into(),
+            ),
+            Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy".into()),
+        }
     }
 }
 
-async fn body<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, String> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+async fn body<T: DeserializeOwned>(request: Request<Incoming>, limit: usize) -> Result<T, String> {
+    let body = Limited::new(request.into_body(), limit).collect();
     let body = timeout(PATIENCE, body)
         .await
         .map_err(|_| "the request's body did not arrive in time".to_owned())?
         .map_err(|error| error.to_string())?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| error.to_string())
-}
-
-async fn ask<T: Serialize>(
-    commands: &mpsc::Sender<Command>,
-    command: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Command,
-) -> Response<Full<Bytes>> {
-    let (reply, answer) = oneshot::channel();
-    let answered = async {
-        commands.send(command(reply)).await.ok()?;
-        answer.await.ok()
-    };
-    match timeout(PATIENCE, answered).await {
-        Ok(Some(Ok(value))) => json(StatusCode::OK, &value),
-        Ok(Some(Err(error))) => failure(StatusCode::UNPROCESSABLE_ENTITY, error),
-        Ok(None) => failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the daemon is stopping".into(),
-        ),
-        Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy".into()),
-    }
 }
 
 fn not_allowed(method: &'static str) -> Response<Full<Bytes>> {

@@ -1,8 +1,13 @@
 //! The command line.
 
 mod backend;
+mod change;
 mod check;
+mod config;
+mod explain;
+mod history;
 mod packet;
+mod pool;
 mod run;
 mod status;
 mod table;
@@ -38,6 +43,18 @@ enum Command {
     Check(check::Check),
     /// Run the daemon in the foreground, until Ctrl-C or SIGTERM
     Run(run::Run),
+    /// Show what a config file would change in a running daemon; touches nothing
+    Plan(change::Plan),
+    /// Put a config file to work in a running daemon; a bad one changes nothing
+    Reload(change::Reload),
+    /// Drain, enable or disable a backend, or change its weight, until the next reload
+    Pool(pool::Pool),
+    /// The config file: its schema, examples, and the one that is at work
+    Config(config::ConfigArguments),
+    /// Explain an error code of a config file, or the reason of a packet
+    Explain(explain::Explain),
+    /// Show what happened: reloads, changes of health, interfaces, problems
+    History(history::HistoryArguments),
     /// Show what a running daemon does
     Status(status::StatusArguments),
     /// Show what would become of a packet; sends and changes nothing
@@ -77,6 +94,12 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Check(arguments) => check::check(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
+        Command::Plan(arguments) => runtime()?.block_on(change::plan(&arguments)),
+        Command::Reload(arguments) => runtime()?.block_on(change::reload(&arguments)),
+        Command::Pool(arguments) => runtime()?.block_on(pool::pool(&arguments)),
+        Command::Config(arguments) => config::config(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::History(arguments) => runtime()?.block_on(history::history(&arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),

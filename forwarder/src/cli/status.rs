@@ -35,11 +35,16 @@ fn text(status: &Status, bold: bool) -> String {
         .map(|node| format!("node {node}, "))
         .unwrap_or_default();
     let mut text = format!(
-        "forwarder {}, {node}up {}, config {}\n",
+        "forwarder {}, {node}up {}\nconfig {}, sha256 {}, generation {}\n",
         status.version,
         duration(status.uptime_seconds),
-        status.config
+        status.config,
+        status.config_hash.get(..12).unwrap_or_default(),
+        status.config_generation,
     );
+    if let Some(error) = &status.config_error {
+        text.push_str(&format!("the last reload changed nothing:\n{error}\n"));
+    }
     let sections = [
         ("Interfaces", interfaces(status)),
         ("Virtual servers", virtual_servers(status)),
@@ -132,8 +137,8 @@ fn backends(status: &Status) -> Table {
             table.row([
                 pool.name.clone(),
                 backend.name.clone(),
-                backend.weight.to_string(),
-                backend.state.clone(),
+                or_file(backend.weight.to_string(), backend, "weight"),
+                or_file(backend.state.clone(), backend, "state"),
                 health(backend),
                 match &backend.next_hop {
                     Some(hop) => format!("{} {}", hop.device, hop.mac),
@@ -147,6 +152,14 @@ fn backends(status: &Status) -> Table {
         }
     }
     table
+}
+
+/// A value, and the file's where that is another.
+fn or_file(value: String, backend: &Backend, key: &str) -> String {
+    match backend.overrides.get(key) {
+        Some(file) => format!("{value} (file: {file})"),
+        None => value,
+    }
 }
 
 fn health(backend: &Backend) -> String {

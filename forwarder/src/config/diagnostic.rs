@@ -180,6 +180,16 @@ impl ConfigErrors {
         }
     }
 
+    /// What the file was called.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The text of the file; empty where it could not be read.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Every diagnostic, in the order of the file.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.list

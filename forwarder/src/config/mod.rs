@@ -8,6 +8,8 @@
 
 mod code;
 mod diagnostic;
+mod examples;
+mod json_schema;
 pub mod model;
 mod prefix;
 mod reference;
@@ -26,6 +28,8 @@ use toml::de::DeTable;
 
 pub use code::{Code, Severity};
 pub use diagnostic::{ConfigErrors, Diagnostic, Span, Spanned};
+pub use examples::{Example, examples};
+pub use json_schema::json_schema;
 pub use model::Model;
 pub use prefix::Prefix;
 pub use section::{Key, Presence, Section};

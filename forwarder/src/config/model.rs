@@ -12,7 +12,7 @@ use forwarder_common::Mode;
 use serde::Serialize;
 
 use super::prefix::Prefix;
-use super::words::words;
+use super::words::{Word as _, words};
 
 /// What one node is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +24,7 @@ pub struct Model {
     pub hash_key: Option<[u64; 2]>,
     /// Sizes of maps.
     pub limits: Limits,
-    /// Interfaces; the position is the slot in the data plane.
+    /// Interfaces.
     pub interfaces: Vec<Interface>,
     /// Virtual servers.
     pub virtual_servers: Vec<VirtualServer>,
@@ -135,6 +135,16 @@ words! {
         Drained = "drained",
         /// It gets nothing; its flows move at once.
         Disabled = "disabled",
+    }
+}
+
+impl BackendState {
+    /// What a word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(known, _)| *known == word)
+            .map(|(_, state)| *state)
     }
 }
 

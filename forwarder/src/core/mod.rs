@@ -1,12 +1,17 @@
 //! The pure part of the control plane: values in, values out. No clock, socket or map.
 
+pub mod advice;
 pub mod allocate;
+pub mod change;
 pub mod compile;
+pub mod difference;
 pub mod facts;
 pub mod health;
+pub mod history;
 pub mod key;
 pub mod next_hop;
 pub mod op;
+pub mod overrides;
 pub mod plan;
 pub mod slots;
 pub mod table;

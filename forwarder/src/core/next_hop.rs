@@ -9,8 +9,6 @@ use crate::config::model::{Backend, Interface, InterfaceAddress, Model};
 /// An interface of the file with the device behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct Attached<'a> {
-    /// Position in the file.
-    pub slot: usize,
     /// What the file says.
     pub config: &'a Interface,
     /// What the host says.
@@ -55,15 +53,11 @@ impl<'a> Attached<'a> {
 
 /// Interfaces whose device exists, in the order of the file.
 pub fn attached<'a>(model: &'a Model, facts: &'a Facts) -> Vec<Attached<'a>> {
-    let interfaces = model.interfaces.iter().enumerate();
+    let interfaces = model.interfaces.iter();
     interfaces
-        .filter_map(|(slot, config)| {
+        .filter_map(|config| {
             let device = facts.devices.get(&config.device)?;
-            Some(Attached {
-                slot,
-                config,
-                device,
-            })
+            Some(Attached { config, device })
         })
         .collect()
 }

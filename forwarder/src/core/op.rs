@@ -103,6 +103,11 @@ impl Op {
         self.value().is_none()
     }
 
+    /// What is done.
+    pub fn verb(&self) -> &'static str {
+        if self.is_removal() { "remove" } else { "set" }
+    }
+
     /// What kind of thing changes.
     pub fn table(&self) -> &'static str {
         match self {
@@ -253,7 +258,7 @@ impl Display for Op {
 impl Serialize for Op {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut op = serializer.serialize_struct("Op", 4)?;
-        op.serialize_field("op", if self.is_removal() { "remove" } else { "set" })?;
+        op.serialize_field("op", self.verb())?;
         op.serialize_field("table", self.table())?;
         op.serialize_field("key", &self.key())?;
         op.serialize_field("value", &self.value())?;

@@ -34,7 +34,7 @@ fn additions(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
             entry: Some(entry),
         }),
     );
-    ops.extend(interfaces(actual, desired, false));
+    ops.extend(widened(actual, desired));
     ops.extend(
         changed(&actual.backends, &desired.backends).map(|(&index, &entry)| Op::Backend {
             index,
@@ -115,7 +115,7 @@ fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
             entry: None,
         }),
     );
-    ops.extend(interfaces(actual, desired, true));
+    ops.extend(narrowed(actual, desired));
     ops.extend(
         gone(&actual.slots, &desired.slots).map(|(&base, slots)| Op::FreeSlots {
             base,
@@ -142,19 +142,27 @@ fn removals(actual: &Tables, desired: &Tables, ops: &mut Vec<Op>) {
     );
 }
 
-/// Changed interfaces: those that stop doing something, which they do when nothing needs it any
-/// more, or the others.
-fn interfaces<'a>(
-    actual: &'a Tables,
-    desired: &'a Tables,
-    narrower: bool,
-) -> impl Iterator<Item = Op> + 'a {
-    let is_narrower = |ifindex: &u32, new: &Interface| {
+/// Interfaces with everything that they do and are to do: nothing is without what it needs.
+fn widened<'a>(actual: &'a Tables, desired: &'a Tables) -> impl Iterator<Item = Op> + 'a {
+    changed(&actual.interfaces, &desired.interfaces).filter_map(|(&ifindex, &new)| {
+        let old = actual.interfaces.get(&ifindex);
+        let flags = new.flags | old.map_or(0, |old| old.flags);
+        let entry = Interface { flags, ..new };
+        (old != Some(&entry)).then_some(Op::Interface {
+            ifindex,
+            entry: Some(entry),
+        })
+    })
+}
+
+/// Interfaces that stop doing something, when nothing needs it any more.
+fn narrowed<'a>(actual: &'a Tables, desired: &'a Tables) -> impl Iterator<Item = Op> + 'a {
+    let stops = |ifindex: &u32, new: &Interface| {
         let old = actual.interfaces.get(ifindex);
         old.is_some_and(|old| old.flags & !new.flags != 0)
     };
     changed(&actual.interfaces, &desired.interfaces)
-        .filter(move |(ifindex, entry)| is_narrower(ifindex, entry) == narrower)
+        .filter(move |(ifindex, entry)| stops(ifindex, entry))
         .map(|(&ifindex, &entry)| Op::Interface {
             ifindex,
             entry: Some(entry),

@@ -16,6 +16,20 @@ pub fn coarse_monotonic() -> Duration {
     )
 }
 
+/// Time since 1970-01-01 UTC, to show to people: it jumps.
+pub fn wall() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: as above.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
 /// Time since boot without suspends.
 pub fn monotonic() -> Duration {
     let mut time = libc::timespec {

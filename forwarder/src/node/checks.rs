@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use log::info;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use crate::config::Model;
-use crate::config::model::{BackendState, Probe};
+use crate::config::model::{self, BackendState, HealthCheck, Probe};
 use crate::core::compile::BackendKey;
 use crate::core::health::{Health, Outcome, Schedule, Status};
 use crate::io::{clock, health};
@@ -23,54 +23,90 @@ pub type Result = (BackendKey, Outcome);
 /// Every backend's health, and the tasks that find it out.
 #[derive(Debug)]
 pub struct Checks {
-    health: BTreeMap<BackendKey, Health>,
+    backends: BTreeMap<BackendKey, Checked>,
+    /// Pools at work whose backends are checked: who joins one gets flows once it has answered.
+    pools: BTreeSet<String>,
+    sender: mpsc::Sender<Result>,
     results: mpsc::Receiver<Result>,
-    // Dropping it ends the tasks.
-    _tasks: JoinSet<()>,
+}
+
+/// A backend that is checked.
+#[derive(Debug)]
+struct Checked {
+    health: Health,
+    /// It joined a pool at work and has not answered yet.
+    joins: bool,
+    question: Question,
+    _task: Task,
+}
+
+/// What is asked of whom, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Question {
+    probe: Probe,
+    to: SocketAddr,
+    interval: Duration,
+    timeout: Duration,
+}
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Checks {
     /// Starts the checks.
     pub fn start(model: &Model) -> Self {
-        let now = clock::monotonic();
         let (sender, results) = mpsc::channel(QUEUE);
-        let mut health = BTreeMap::new();
-        let mut tasks = JoinSet::new();
-        for pool in &model.pools {
-            let Some(check) = pool
-                .health_check
-                .as_ref()
-                .and_then(|name| model.health_check(name))
-            else {
-                continue;
-            };
-            for backend in &pool.backends {
-                let Some(port) = backend.check_port else {
-                    continue;
-                };
-                if backend.state == BackendState::Disabled {
-                    continue;
-                }
-                let key = BackendKey::new(&pool.name, backend);
-                health.insert(key.clone(), Health::new(check.rise, check.fall, now));
-                let to = SocketAddr::new(backend.address, port.get());
-                let identity = format!("{} {to}", pool.name);
-                let schedule = Schedule::new(check.interval, &identity, now);
-                tasks.spawn(watch(
-                    key,
-                    check.probe.clone(),
-                    to,
-                    check.timeout,
-                    schedule,
-                    sender.clone(),
-                ));
-            }
-        }
-        Self {
-            health,
+        let mut checks = Self {
+            backends: BTreeMap::new(),
+            pools: BTreeSet::new(),
+            sender,
             results,
-            _tasks: tasks,
+        };
+        checks.extend(model);
+        checks
+    }
+
+    /// Checks what a model has beside what is checked already; what is known of those stays.
+    pub fn extend(&mut self, model: &Model) {
+        for (key, check, to) in questions(model) {
+            let question = Question {
+                probe: check.probe.clone(),
+                to,
+                interval: check.interval,
+                timeout: check.timeout,
+            };
+            if let Some(known) = self.backends.get_mut(&key) {
+                known.health.set_thresholds(check.rise, check.fall);
+                if known.question != question {
+                    known._task = watch(&key, &question, &self.sender);
+                    known.question = question;
+                }
+                continue;
+            }
+            let checked = Checked {
+                health: Health::new(check.rise, check.fall, clock::monotonic()),
+                joins: self.pools.contains(&key.pool),
+                _task: watch(&key, &question, &self.sender),
+                question,
+            };
+            self.backends.insert(key, checked);
         }
+        let pools = model.pools.iter();
+        let checked = pools.filter(|pool| pool.health_check.is_some());
+        self.pools = checked.map(|pool| pool.name.clone()).collect();
+    }
+
+    /// Ends the checks that a model does not have.
+    pub fn retain(&mut self, model: &Model) {
+        let wanted: BTreeSet<BackendKey> = questions(model).map(|(key, ..)| key).collect();
+        self.backends.retain(|key, _| wanted.contains(key));
     }
 
     /// The next result. Never comes when nothing is checked.
@@ -81,55 +117,129 @@ impl Checks {
         }
     }
 
-    /// Takes in a result; whether the backend's status changed.
-    pub fn report(&mut self, (key, outcome): Result) -> bool {
-        let Some(health) = self.health.get_mut(&key) else {
-            return false;
-        };
+    /// Takes in a result. If the backend's status changed: what happened, in words.
+    pub fn report(&mut self, (key, outcome): Result) -> Option<(BackendKey, String)> {
+        let checked = self.backends.get_mut(&key)?;
+        let health = &mut checked.health;
         let before = health.status();
-        let Some(now) = health.report(outcome, clock::monotonic()) else {
-            return false;
-        };
-        info!(
-            "pool {}: backend {}: {before} -> {now}: {}",
-            key.pool,
-            key.end(),
-            health.why()
-        );
-        true
+        let now = health.report(outcome, clock::monotonic())?;
+        checked.joins = false;
+        let text = format!("{before} -> {now}: {}", health.why());
+        info!("pool {}: backend {}: {text}", key.pool, key.end());
+        Some((key, text))
     }
 
-    /// Backends that are down.
-    pub fn down(&self) -> BTreeSet<BackendKey> {
-        let down = self
-            .health
-            .iter()
-            .filter(|(_, health)| health.status() == Status::Down);
-        down.map(|(key, _)| key.clone()).collect()
+    /// Backends of a model that get nothing.
+    pub fn down(&self, model: &Model) -> BTreeSet<BackendKey> {
+        let is_down = |key: &BackendKey| match self.backends.get(key) {
+            Some(checked) => match checked.health.status() {
+                Status::Down => true,
+                Status::Unknown => checked.joins,
+                Status::Up => false,
+            },
+            None => self.pools.contains(&key.pool),
+        };
+        let keys = questions(model).map(|(key, ..)| key);
+        keys.filter(is_down).collect()
     }
 
     /// What is known of a backend; `None`: it is not checked.
     pub fn of(&self, key: &BackendKey) -> Option<&Health> {
-        self.health.get(key)
+        self.backends.get(key).map(|checked| &checked.health)
     }
 }
 
-async fn watch(
+/// Every backend that is to be checked, how, and where.
+fn questions(model: &Model) -> impl Iterator<Item = (BackendKey, &HealthCheck, SocketAddr)> {
+    let asked = |backend: &&model::Backend| backend.state != BackendState::Disabled;
+    model.pools.iter().flat_map(move |pool| {
+        let check = pool.health_check.as_ref();
+        let check = check.and_then(|name| model.health_check(name));
+        let backends = pool.backends.iter().filter(asked);
+        backends.filter_map(move |backend| {
+            let to = SocketAddr::new(backend.address, backend.check_port?.get());
+            Some((BackendKey::new(&pool.name, backend), check?, to))
+        })
+    })
+}
+
+fn watch(key: &BackendKey, question: &Question, results: &mpsc::Sender<Result>) -> Task {
+    let identity = format!("{} {}", key.pool, question.to);
+    let schedule = Schedule::new(question.interval, &identity, clock::monotonic());
+    let task = ask(key.clone(), question.clone(), schedule, results.clone());
+    Task(tokio::spawn(task))
+}
+
+async fn ask(
     key: BackendKey,
-    probe: Probe,
-    to: SocketAddr,
-    timeout: Duration,
+    question: Question,
     mut schedule: Schedule,
     results: mpsc::Sender<Result>,
 ) {
     loop {
         tokio::time::sleep(schedule.next().saturating_sub(clock::monotonic())).await;
         schedule.advance(clock::monotonic());
-        let outcome = health::probe(&probe, to, timeout)
+        let outcome = health::probe(&question.probe, question.to, question.timeout)
             .await
             .map_err(|error| error.to_string());
         if results.send((key.clone(), outcome)).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn model(backends: &str, interval: &str) -> Model {
+        let text = format!(
+            "version = 1\n\
+             interface = [{{ name = \"a\", device = \"eth0\", address = \"10.0.2.1/24\" }}]\n\
+             virtual_server = [{{ name = \"v\", address = \"203.0.113.10\", port = 80, mode = \"dnat\", pool = \"p\" }}]\n\
+             health_check = [{{ name = \"h\", type = \"tcp\", interval = \"{interval}\", fall = 1 }}]\n\
+             pool = [{{ name = \"p\", health_check = \"h\", backend = [{backends}] }}]\n"
+        );
+        let config = config::parse("f", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        config.for_node(None).expect("a model")
+    }
+
+    const ONE: &str = "{ address = \"10.0.2.11\" }";
+    const TWO: &str = "{ address = \"10.0.2.11\" }, { address = \"10.0.2.12\" }";
+
+    fn key(last: u8) -> BackendKey {
+        BackendKey {
+            pool: "p".to_owned(),
+            address: [10, 0, 2, last].into(),
+            port: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stays_is_not_forgotten_and_what_joins_has_to_answer() {
+        let old = model(ONE, "1h");
+        let mut checks = Checks::start(&old);
+        assert!(checks.down(&old).is_empty(), "all count as up at the start");
+        assert!(checks.report((key(11), Err("refused".into()))).is_some());
+        assert_eq!(checks.down(&old), BTreeSet::from([key(11)]));
+
+        let new = model(TWO, "30m");
+        let both = BTreeSet::from([key(11), key(12)]);
+        assert_eq!(checks.down(&new), both, "as it will be");
+        checks.extend(&new);
+        checks.retain(&new);
+        assert_eq!(checks.down(&new), both);
+        assert_eq!(checks.of(&key(11)).expect("checked").why(), "refused");
+        let (about, text) = checks.report((key(12), Ok(()))).expect("a change");
+        assert_eq!(
+            (about, text.as_str()),
+            (key(12), "checking -> up: answered")
+        );
+        assert_eq!(checks.down(&new), BTreeSet::from([key(11)]));
+
+        checks.retain(&model(ONE, "30m"));
+        assert!(checks.of(&key(12)).is_none());
+        assert!(checks.report((key(12), Ok(()))).is_none(), "a late result");
     }
 }

@@ -34,6 +34,8 @@ pub struct Host {
     drivers: BTreeMap<String, String>,
     /// Next hops in use, with the time of the last probe.
     watched: BTreeMap<(u32, IpAddr), Duration>,
+    /// Next hops that are about to be used.
+    prepared: BTreeSet<(u32, IpAddr)>,
     /// Next hops being asked by broadcast; their last MAC is used meanwhile.
     moving: BTreeMap<(u32, IpAddr), (Mac, Duration)>,
 }
@@ -52,6 +54,7 @@ impl Host {
             neighbours,
             drivers: BTreeMap::new(),
             watched: BTreeMap::new(),
+            prepared: BTreeSet::new(),
             moving: BTreeMap::new(),
         })
     }
@@ -138,6 +141,51 @@ impl Host {
 
     /// What core wants to know for a model. Starts to follow the next hops that it needs.
     pub fn facts(&mut self, model: &Model) -> Facts {
+        let facts = self.known(model);
+        let wanted = neighbours_wanted(model, &facts);
+        self.watch(&(&wanted | &self.prepared));
+        self.with_neighbours(facts, &wanted)
+    }
+
+    /// The same for a model that is not at work: nothing is asked, nothing followed.
+    pub fn peek(&mut self, model: &Model) -> Facts {
+        let facts = self.known(model);
+        let wanted = neighbours_wanted(model, &facts);
+        self.with_neighbours(facts, &wanted)
+    }
+
+    /// Starts to follow the next hops of a model that is about to be at work, beside those in use.
+    pub fn prepare(&mut self, model: &Model) {
+        let facts = self.known(model);
+        self.prepared = neighbours_wanted(model, &facts);
+        let in_use = self.watched.keys().copied().collect();
+        self.watch(&(&self.prepared | &in_use));
+    }
+
+    /// Whether every next hop that was prepared has answered.
+    pub fn is_prepared(&self) -> bool {
+        let mac = |key| self.neighbours.get(key).and_then(|each| each.mac);
+        self.prepared.iter().all(|key| mac(key).is_some())
+    }
+
+    /// Ends the preparation.
+    pub fn prepared(&mut self) {
+        self.prepared.clear();
+    }
+
+    fn with_neighbours(&self, facts: Facts, wanted: &BTreeSet<(u32, IpAddr)>) -> Facts {
+        let neighbours = wanted.iter();
+        let neighbours = neighbours
+            .filter_map(|key| Some((*key, self.neighbours.get(key)?.mac?)))
+            .collect();
+        Facts {
+            neighbours,
+            ..facts
+        }
+    }
+
+    /// Devices and routes.
+    fn known(&mut self, model: &Model) -> Facts {
         let mut facts = Facts {
             devices: self.devices(model),
             ..Facts::default()
@@ -154,12 +202,6 @@ impl Host {
             }
         }
         facts.routes.clone_from(&self.routes);
-        self.watch(&neighbours_wanted(model, &facts));
-        facts.neighbours = self
-            .watched
-            .keys()
-            .filter_map(|key| Some((*key, self.neighbours.get(key)?.mac?)))
-            .collect();
         facts
     }
 

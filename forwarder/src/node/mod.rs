@@ -1,12 +1,15 @@
 //! The one task that owns the data plane: events in, core, changes out.
 
 mod backend;
+mod change;
 mod checks;
 mod exceptions;
 mod frame;
 mod host;
 mod notes;
+mod reload;
 mod run;
+mod running;
 mod status;
 mod trace;
 
@@ -16,7 +19,6 @@ pub use run::{Options, RunError, run};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use forwarder_common::hash::HashKey;
@@ -24,6 +26,10 @@ use log::{debug, error, info, warn};
 
 use crate::config::Model;
 use crate::core::compile::{Compiled, Input, Note, State, compile};
+use crate::core::facts::Facts;
+use crate::core::history::{History, Kind};
+use crate::core::op::Op;
+use crate::core::overrides::Overrides;
 use crate::core::plan::plan;
 use crate::core::tables::Tables;
 use crate::dataplane::DataPlane;
@@ -34,6 +40,8 @@ use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
 use notes::Notes;
+use running::Running;
+use tokio::sync::mpsc;
 
 /// How long UDP stays with the previous backend after a change.
 const GRACE: Duration = Duration::from_secs(30);
@@ -45,8 +53,19 @@ const SETTLE_EVERY: Duration = Duration::from_secs(60);
 
 /// Everything that a running daemon holds.
 struct Node {
+    /// What the file says.
+    running: Running,
+    /// What was changed on top of it.
+    overrides: Overrides,
+    /// Both together: what is at work.
     model: Model,
-    config: PathBuf,
+    /// How often a configuration was put to work.
+    generation: u64,
+    /// Why the last reload changed nothing.
+    config_error: Option<String>,
+    /// Where changes of the configuration are asked for.
+    changes: mpsc::Sender<change::Request>,
+    history: History,
     started: Duration,
     bpf: Bpf,
     hash_key: HashKey,
@@ -65,31 +84,56 @@ struct Node {
 }
 
 impl Node {
-    /// Brings the maps to where they ought to be.
-    fn pass(&mut self) {
+    /// Brings the maps to where they ought to be. Returns what was changed; after a failure that
+    /// was not all.
+    fn pass(&mut self) -> Vec<Op> {
         let now = clock::monotonic();
         self.state.end_grace(now, GRACE);
         self.settle(now);
         let facts = self.host.facts(&self.model);
-        let down = self.checks.down();
-        let input = Input {
-            model: &self.model,
-            facts: &facts,
-            down: &down,
-            now,
-        };
         let Compiled {
             tables,
             state,
             notes,
             lost,
-        } = compile(input, &self.state);
-        self.failure = self.apply(&tables, state, &lost).err();
-        if let Some(failure) = &self.failure {
+        } = self.compile(&self.model, &facts);
+        let ops = plan(&self.actual, &tables);
+        let failure = self.apply(&ops, state, &lost).err();
+        if let Some(failure) = &failure
+            && self.failure.as_ref() != Some(failure)
+        {
             error!("{failure}");
+            self.remember(Kind::Problem, "data plane", failure);
         }
+        self.failure = failure;
         self.receive_solicitations();
         self.report(notes);
+        ops
+    }
+
+    fn compile(&self, model: &Model, facts: &Facts) -> Compiled {
+        let input = Input {
+            model,
+            facts,
+            down: &self.checks.down(model),
+            now: clock::monotonic(),
+        };
+        compile(input, &self.state)
+    }
+
+    /// Keeps what happened.
+    fn remember(&mut self, kind: Kind, subject: impl Into<String>, text: &str) {
+        self.history.push(clock::wall(), kind, subject, text);
+    }
+
+    /// Takes in the outcome of a health check; whether it matters.
+    fn checked(&mut self, result: checks::Result) -> bool {
+        let Some((key, text)) = self.checks.report(result) else {
+            return false;
+        };
+        let subject = format!("{}/{}", key.pool, key.end());
+        self.remember(Kind::Health, subject, &text);
+        true
     }
 
     /// Lets interfaces receive what is asked about the IPv6 VIPs that they answer for.
@@ -131,16 +175,11 @@ impl Node {
         }
     }
 
-    fn apply(
-        &mut self,
-        desired: &Tables,
-        state: State,
-        lost: &BTreeSet<u32>,
-    ) -> Result<(), String> {
-        for op in plan(&self.actual, desired) {
+    fn apply(&mut self, ops: &[Op], state: State, lost: &BTreeSet<u32>) -> Result<(), String> {
+        for op in ops {
             debug!("{op}");
-            self.bpf.apply(&op).map_err(|error| error.to_string())?;
-            self.actual.apply(&op);
+            self.bpf.apply(op).map_err(|error| error.to_string())?;
+            self.actual.apply(op);
         }
         self.state = state;
         for index in lost {
@@ -157,9 +196,11 @@ impl Node {
         let news = self.notes.update(notes, clock::monotonic());
         for note in news.begun {
             warn!("{note}");
+            self.remember(Kind::Problem, "node", &format!("begins: {note}"));
         }
         for note in news.over {
             info!("over: {note}");
+            self.remember(Kind::Problem, "node", &format!("over: {note}"));
         }
     }
 }

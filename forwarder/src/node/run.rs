@@ -12,13 +12,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::change::{self, Request};
 use super::checks::Checks;
 use super::host::Host;
 use super::notes::Notes;
+use super::running::Running;
 use super::{Node, status, trace};
+use crate::admin::api::{History, RunningConfig};
 use crate::admin::server::{self, Command, Socket};
 use crate::config::{self, ConfigErrors, Model};
 use crate::core::compile::{State, virtual_server_ids};
+use crate::core::history::{self, Kind};
+use crate::core::overrides::Overrides;
 use crate::core::tables::Tables;
 use crate::dataplane::attach::host::{self as requirements, HostError, Lock};
 use crate::dataplane::attach::{AttachError, Choice, Facts, Target, examine};
@@ -87,21 +92,25 @@ pub enum RunError {
 pub async fn run(options: Options) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // From here on a SIGHUP does not end the process.
+    let mut hangup = signal(SignalKind::hangup())?;
     let config = config::load(&options.config)?;
     if !config.warnings.is_empty() {
         warn!("{}", config.warnings);
     }
-    let model = config.for_node(options.node.as_deref())?;
+    let mut running = Running::new(config, options.node.clone())?;
+    running.file = std::path::absolute(&options.config)?;
     requirements::check()?;
     let _lock = lock(&options)?;
 
     let mut events = Events::open().map_err(RunError::Netlink)?;
     let mut netlink = Netlink::open().map_err(RunError::Netlink)?;
-    let interfaces = examine(&mut netlink, &targets(&model))?;
+    let interfaces = examine(&mut netlink, &targets(&running.model))?;
     let host = Host::read(netlink).map_err(RunError::Netlink)?;
     let socket = Socket::bind(&options.socket).map_err(|source| socket_error(&options, source))?;
 
-    let mut node = start(&options, model, host, &interfaces)?;
+    let (changes, mut steps) = change::start();
+    let mut node = start(&options, running, changes, host, &interfaces)?;
     let mut log = logger(&mut node, options.log_dataplane)?;
     let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
@@ -118,6 +127,13 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         let changed = tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
+            _ = hangup.recv() => {
+                info!("SIGHUP: reading the file again");
+                // With so many waiting the last of them will see the file as it is now.
+                let _ = node.changes.try_send(Request::Again);
+                false
+            }
+            step = steps.recv() => { step.into_iter().for_each(|step| node.step(step)); false }
             served = &mut serve => { served?; false }
             change = events.next() => {
                 let mut changed = note(&mut node.host, change?);
@@ -130,7 +146,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 wanted?.into_iter().for_each(|(ifindex, address)| node.host.resolve(ifindex, address));
                 false
             }
-            result = node.checks.next() => node.checks.report(result),
+            result = node.checks.next() => node.checked(result),
             command = commands.recv() => { node.answer(command); false }
             _ = tick.tick() => { node.host.keep_all_fresh(); true }
             _ = log_tick.tick(), if log.is_some() => {
@@ -160,22 +176,18 @@ fn socket_error(options: &Options, source: io::Error) -> RunError {
 }
 
 fn targets(model: &Model) -> Vec<Target> {
-    let interfaces = model.interfaces.iter();
-    interfaces
-        .map(|interface| Target {
-            device: interface.device.clone(),
-            allow_generic: interface.allow_generic,
-        })
-        .collect()
+    model.interfaces.iter().map(Target::from).collect()
 }
 
 /// Loads programs and fills the maps; nothing is attached yet.
 fn start(
     options: &Options,
-    model: Model,
+    running: Running,
+    changes: mpsc::Sender<Request>,
     host: Host,
     interfaces: &[(Facts, Choice)],
 ) -> Result<Node, RunError> {
+    let model = running.model.clone();
     let limits = &model.limits;
     let load = load::Options {
         hash_key: match model.hash_key {
@@ -199,8 +211,13 @@ fn start(
     let state = State::new(limits);
     let mut node = Node {
         checks: Checks::start(&model),
+        running,
+        overrides: Overrides::default(),
         model,
-        config: std::path::absolute(&options.config)?,
+        generation: 1,
+        config_error: None,
+        changes,
+        history: history::History::default(),
         started: clock::monotonic(),
         bpf,
         hash_key: load.hash_key,
@@ -221,9 +238,17 @@ fn start(
 
 fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunError> {
     node.bpf.attach(&mut node.host.netlink, interfaces)?;
-    for attached in node.bpf.attached() {
-        info!("{attached}");
+    let attached = node.bpf.attached();
+    let lines: Vec<_> = attached
+        .map(|each| (each.device.clone(), each.to_string()))
+        .collect();
+    for (device, line) in lines {
+        info!("{line}");
+        let text = line.strip_prefix(&format!("{device}: ")).unwrap_or(&line);
+        node.remember(Kind::Interface, device, text);
     }
+    let file = node.running.file.display().to_string();
+    node.remember(Kind::Config, file, "started");
     Ok(())
 }
 
@@ -268,8 +293,33 @@ impl Node {
         // An asker that went away needs no answer.
         match command {
             Some(Command::Status(reply)) => drop(reply.send(status::status(self))),
+            Some(Command::History(reply)) => {
+                let events = self.history.events().map(Into::into).collect();
+                drop(reply.send(Ok(History { events })));
+            }
+            Some(Command::Config(reply)) => {
+                let running = &self.running;
+                drop(reply.send(Ok(RunningConfig {
+                    file: running.file.clone(),
+                    hash: running.hash.clone(),
+                    text: running.text.clone(),
+                })));
+            }
             Some(Command::Trace(packet, reply)) => drop(reply.send(trace::trace(self, &packet))),
+            Some(Command::Plan(config, reply)) => self.queue(Request::Plan(config, reply)),
+            Some(Command::Reload(config, reply)) => self.queue(Request::Reload(config, reply)),
+            Some(Command::Override(wanted, reply)) => {
+                drop(reply.send(self.set_override(&wanted)));
+            }
             None => (),
+        }
+    }
+
+    fn queue(&self, request: Request) {
+        if let Err(full) = self.changes.try_send(request)
+            && let Request::Plan(_, reply) | Request::Reload(_, reply) = full.into_inner()
+        {
+            let _ = reply.send(Err("too many changes at once; try again".to_owned()));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What `status` shows.
 
+use std::collections::BTreeMap;
+
 use forwarder_common::Counter;
 
 use super::Node;
@@ -18,7 +20,8 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
     let model = node.model.clone();
     let facts = node.host.facts(&model);
     let attached: Vec<_> = node.bpf.attached().collect();
-    let interfaces = (0_u32..).zip(&model.interfaces).map(|(slot, interface)| {
+    let interfaces = model.interfaces.iter().map(|interface| {
+        let slot = node.state.interface(&interface.device);
         let device = facts.devices.get(&interface.device);
         let attached = attached
             .iter()
@@ -38,7 +41,7 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
             addresses: device
                 .map(|device| device.addresses.iter().map(|own| own.address).collect())
                 .unwrap_or_default(),
-            reasons: reasons(&counters, slot),
+            reasons: slot.map_or_else(Vec::new, |slot| reasons(&counters, slot)),
         }
     });
     let mut problems: Vec<String> = node.notes.all().map(ToString::to_string).collect();
@@ -46,7 +49,10 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: model.node.as_ref().map(|node| node.name.clone()),
-        config: node.config.display().to_string(),
+        config: node.running.file.display().to_string(),
+        config_hash: node.running.hash.clone(),
+        config_generation: node.generation,
+        config_error: node.config_error.clone(),
         uptime_seconds: clock::monotonic().saturating_sub(node.started).as_secs(),
         interfaces: interfaces.collect(),
         virtual_servers: model
@@ -114,6 +120,7 @@ fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backen
         port: backend.port.map(u16::from),
         weight: backend.weight,
         state: backend.state.to_string(),
+        overrides: overrides(node, pool, backend),
         health: known.map_or_else(
             || "unchecked".to_owned(),
             |health| health.status().to_string(),
@@ -130,6 +137,22 @@ fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backen
         r#in,
         out,
     }
+}
+
+/// What is not as the file has it, with the file's value.
+fn overrides(node: &Node, pool: &str, backend: &model::Backend) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    let file = node.running.model.pool(pool);
+    let file = file.and_then(|pool| pool.backends.iter().find(|each| each.name == backend.name));
+    if let (Some(file), Some(changed)) = (file, node.overrides.of(pool, &backend.name)) {
+        if changed.state.is_some() {
+            keys.insert("state".to_owned(), file.state.to_string());
+        }
+        if changed.weight.is_some() {
+            keys.insert("weight".to_owned(), file.weight.to_string());
+        }
+    }
+    keys
 }
 
 fn counts(pair: Option<&[Counter; 2]>) -> [Count; 2] {

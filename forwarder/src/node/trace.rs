@@ -5,6 +5,7 @@ use forwarder_common::{Mode, Outcome, Reason, Slot, Stage, protocol};
 
 use super::{Node, frame};
 use crate::admin::api::{self, Trace, TraceRequest};
+use crate::core::advice::next;
 
 pub fn trace(node: &mut Node, packet: &TraceRequest) -> Result<Trace, String> {
     let facts = node.host.facts(&node.model);
@@ -63,7 +64,9 @@ fn describe(node: &Node, stage: Stage, value: u32, detail: u64) -> String {
     let device = |ifindex: u32| node.host.device(ifindex).unwrap_or("?").to_owned();
     match stage {
         Stage::Interface => {
-            let interface = node.model.interfaces.get(value as usize);
+            let mut interfaces = node.model.interfaces.iter();
+            let interface =
+                interfaces.find(|each| node.state.interface(&each.device) == Some(value));
             let name = interface.map_or("?", |interface| interface.name.as_str());
             if detail == 0 {
                 name.to_owned()
@@ -177,39 +180,5 @@ fn backend(node: &Node, index: u32) -> String {
     match found {
         Some((key, _)) => format!("{} of pool {}", key.end(), key.pool),
         None => format!("backend {index}, which is gone"),
-    }
-}
-
-/// What to look at next.
-fn next(reason: Reason) -> &'static str {
-    match reason {
-        Reason::PassNotOurs => {
-            "is there a virtual server for this address, port, protocol and interface?  forwarder status"
-        }
-        Reason::PassLocal => "is the service listening on this host?  ss -lntu",
-        Reason::DropDenied => "see `allow` and `deny` of the virtual server",
-        Reason::DropRate => "see `new_flows_per_second` of the virtual server",
-        Reason::DropNoBackend => "which backends are up?  forwarder status",
-        Reason::DropNoNextHop => {
-            "does the next hop answer?  ip neighbour show; is the interface up?  ip link"
-        }
-        Reason::DropNoFlow => "a connection begins with a SYN; trace one:  --flags syn",
-        Reason::DropSnatExhausted => "give the SNAT pool more addresses or ports",
-        Reason::DropFlowTableFull => "raise limits.flows",
-        Reason::DropTtl => "is there a routing loop?  traceroute",
-        Reason::DropTooBig | Reason::AnswerTooBig => {
-            "raise the MTU towards the backend, or set `mss_clamp`"
-        }
-        Reason::DropBadSource => "who sends from such an address?  tcpdump -e",
-        Reason::PassOtherHost => {
-            "is the interface promiscuous, or the sender's neighbour entry stale?"
-        }
-        Reason::L2Dsr => "no answer?  the backend needs the VIP on loopback",
-        Reason::IpipDsr | Reason::GueDsr => {
-            "no answer?  on the backend:  forwarder backend --vip VIP"
-        }
-        Reason::Dnat => "no answer?  the backend's replies must come back through this host",
-        Reason::FullNat => "no answer?  is the service listening on the backend?",
-        _ => "",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -86,18 +86,26 @@ impl Forwarder {
         self.process.output()
     }
 
+    /// Runs the command line with these words, against this daemon.
+    pub fn run(&self, words: &[&str]) -> Result<Output> {
+        let mut command = Command::new(&self.binary);
+        command.args(words).arg("--socket").arg(&self.socket);
+        let binary = self.binary.display();
+        command.output().with_context(|| format!("start {binary}"))
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.process.signal(libc::SIGHUP);
+    }
+
     /// Sends SIGINT and waits for its end.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
         self.process.interrupt()
     }
 
     fn ask(&self, words: &[&str]) -> Result<String> {
-        let output = Command::new(&self.binary)
-            .args(words)
-            .arg("--socket")
-            .arg(&self.socket)
-            .output()
-            .with_context(|| format!("start {}", self.binary.display()))?;
+        let output = self.run(words)?;
         ensure!(
             output.status.success(),
             "`forwarder {}` failed: {}",

@@ -43,10 +43,16 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: no memory is passed; the child is waited for only when it is dropped or has
+        // ended, so the id is nobody else's.
+        unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+    }
+
     /// Sends SIGINT and waits until it has ended.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
-        // SAFETY: no memory is passed; the child has not been waited for, so the id is still its own.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        self.signal(libc::SIGINT);
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {

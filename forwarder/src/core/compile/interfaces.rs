@@ -25,22 +25,42 @@ impl Compilation<'_> {
                 Some(_) => (),
             }
         }
+        let devices = self.model().interfaces.iter();
+        let devices: Vec<String> = devices.map(|config| config.device.clone()).collect();
+        for name in self.state.interfaces.assign(&devices) {
+            self.notes.push(Note::NoRoom {
+                what: "interface",
+                name,
+                limit: "there can be 64",
+            });
+        }
         for interface in self.interfaces.clone() {
-            let entry = self.interface_entry(interface);
+            let Some(slot) = self.state.interface(&interface.config.device) else {
+                continue;
+            };
+            let entry = self.interface_entry(interface, slot);
             self.tables
                 .interfaces
                 .insert(interface.device.ifindex, entry);
         }
     }
 
-    fn interface_entry(&self, interface: Attached<'_>) -> Interface {
+    /// Bits of the interfaces' slots.
+    pub(super) fn mask(&self, interfaces: &[Attached<'_>]) -> u64 {
+        let slots = interfaces.iter();
+        slots
+            .filter_map(|each| self.state.interface(&each.config.device))
+            .fold(0, |mask, slot| mask | 1 << slot)
+    }
+
+    fn interface_entry(&self, interface: Attached<'_>, slot: u32) -> Interface {
         let name = &interface.config.name;
         let address4 = match interface.address(false) {
             Some(IpAddr::V4(address)) => word(address),
             _ => 0,
         };
         Interface {
-            slot: interface.slot as u32,
+            slot,
             flags: self.interface_flags(interface),
             mac: mac_words(interface.device.mac),
             mtu: clamp(interface.device.mtu),

@@ -116,3 +116,5 @@ impl<'a> Compilation<'a> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(in crate::core) use tests::model as example;

@@ -70,6 +70,8 @@ pub(super) struct SnatAddresses {
 /// What stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// By device: what an interface is called may change under way.
+    pub(super) interfaces: Ids<String>,
     pub(super) backends: Ids<BackendKey>,
     pub(super) virtual_servers: Ids<String>,
     pub(super) snat_pools: Ids<SnatKey>,
@@ -91,6 +93,7 @@ impl State {
     /// Nothing given away yet.
     pub fn new(limits: &Limits) -> Self {
         Self {
+            interfaces: Ids::new(0, limits::INTERFACES as u32),
             backends: Ids::new(NOWHERE + 1, limits.backends.saturating_sub(1)),
             virtual_servers: Ids::new(0, virtual_server_ids(limits)),
             snat_pools: Ids::new(0, limits::SNAT_POOLS as u32),
@@ -102,8 +105,14 @@ impl State {
 
     /// Ids that no flow carries are free again once the plan that freed them is through.
     pub(super) fn release_passing(&mut self) {
+        self.interfaces.release_all();
         self.virtual_servers.release_all();
         self.snat_pools.release_all();
+    }
+
+    /// The slot of a device. It stays as long as the device is one of the interfaces.
+    pub fn interface(&self, device: &str) -> Option<u32> {
+        self.interfaces.get(&device.to_owned())
     }
 
     /// The index of a backend.

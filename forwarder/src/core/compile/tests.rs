@@ -18,7 +18,7 @@ use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 
 const FILE: &str = include_str!("tests/everything.toml");
 
-pub(super) fn model() -> Model {
+pub(in crate::core) fn model() -> Model {
     let config = config::parse("everything.toml", FILE).unwrap_or_else(|errors| panic!("{errors}"));
     config
         .for_node(Some("lb1"))

@@ -79,16 +79,15 @@ impl Compilation<'_> {
             mss: server.mss_clamp.map_or(0, u32::from),
             new_flow_interval,
             new_flow_burst,
-            interfaces: mask(&interfaces),
+            interfaces: self.mask(&interfaces),
         };
         self.tables.virtual_servers.insert(vip, entry);
+        let served = self.mask(&interfaces);
+        let answers = self.mask(&first_of_each_subnet(&interfaces, ipv6));
         let known = self.tables.vip_addresses.entry(server.address);
-        let VipAddress {
-            interfaces: served,
-            answers,
-        } = known.or_default();
-        *served |= mask(&interfaces);
-        *answers |= mask(&first_of_each_subnet(&interfaces, ipv6));
+        let known: &mut VipAddress = known.or_default();
+        known.interfaces |= served;
+        known.answers |= answers;
         for (prefixes, allowed) in [(&server.allow, true), (&server.deny, false)] {
             for prefix in prefixes {
                 let (address, length) = (prefix.address(), prefix.length());
@@ -132,12 +131,6 @@ impl Compilation<'_> {
             self.tables.egress.insert(network, entry);
         }
     }
-}
-
-fn mask(interfaces: &[Attached<'_>]) -> u64 {
-    interfaces
-        .iter()
-        .fold(0, |mask, interface| mask | 1 << interface.slot)
 }
 
 /// The interfaces without those that share a subnet with an earlier one: a VIP has one MAC address

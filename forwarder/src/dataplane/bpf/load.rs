@@ -8,6 +8,8 @@ use forwarder_common::programs::{ProgramSet, StageProgram};
 use forwarder_common::{Reason, limits};
 use thiserror::Error;
 
+use crate::dataplane::attach::Choice;
+
 /// The eBPF object, aligned as an ELF reader wants it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_OBJECT"));
 
@@ -145,6 +147,20 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
     loader
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))
+}
+
+/// Loads the program sets that the choices need and that are not loaded yet.
+pub fn load_sets(ebpf: &mut Ebpf, choices: &[Choice]) -> Result<(), LoadError> {
+    let linear = |choice: &Choice| !choice.frags || choice.may_fall_back;
+    for (set, needed) in [
+        (ProgramSet::Linear, choices.iter().any(linear)),
+        (ProgramSet::Frags, choices.iter().any(|each| each.frags)),
+    ] {
+        if needed && program(ebpf, set.entry())?.fd().is_err() {
+            load_set(ebpf, set)?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads an entry program and its stages, and links them. The set can then be attached or run.

@@ -13,6 +13,7 @@ mod write;
 
 pub use wanted::Wanted;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -61,13 +62,7 @@ impl Bpf {
     /// Creates maps and loads the program sets that the choices need. Nothing is attached yet.
     pub fn load(options: &Options, choices: &[Choice]) -> Result<Self, StartError> {
         let mut ebpf = load::open(options)?;
-        let single = |choice: &Choice| !choice.frags || choice.may_fall_back;
-        if choices.iter().any(single) {
-            load::load_set(&mut ebpf, ProgramSet::Linear)?;
-        }
-        if choices.iter().any(|choice| choice.frags) {
-            load::load_set(&mut ebpf, ProgramSet::Frags)?;
-        }
+        load::load_sets(&mut ebpf, choices)?;
         let slots = Slots::map(fd(&ebpf, "SLOTS")?, options.sizes.slots as usize)?;
         let flows = FlowMaps::new(
             fd(&ebpf, "FLOWS4")?,
@@ -125,6 +120,29 @@ impl Bpf {
         }
         self.attachments = attachments;
         Ok(())
+    }
+
+    /// Attaches to further interfaces: all, or none.
+    pub fn attach_more(
+        &mut self,
+        netlink: &mut Netlink,
+        interfaces: &[(Facts, Choice)],
+    ) -> Result<(), StartError> {
+        let choices: Vec<Choice> = interfaces.iter().map(|(_, choice)| *choice).collect();
+        load::load_sets(&mut self.ebpf, &choices)?;
+        let mut attachments = Vec::with_capacity(interfaces.len());
+        for (facts, choice) in interfaces {
+            let ebpf = &mut self.ebpf;
+            attachments.push(Attachment::packet_path(ebpf, netlink, facts, *choice)?);
+        }
+        self.attachments.append(&mut attachments);
+        Ok(())
+    }
+
+    /// Detaches from some interfaces.
+    pub fn detach_from(&mut self, devices: &BTreeSet<String>) {
+        let stays = |each: &Attachment| !devices.contains(&each.attached().device);
+        self.attachments.retain(stays);
     }
 
     /// What is attached.

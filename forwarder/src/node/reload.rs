@@ -1,0 +1,247 @@
+//! Putting another configuration to work, or saying what that would change.
+
+use std::collections::BTreeSet;
+
+use log::{info, warn};
+
+use super::Node;
+use super::change::Step;
+use super::running::Running;
+use crate::admin::api::{Change, Difference, Op, OverrideRequest};
+use crate::config::Config;
+use crate::config::model::BackendState;
+use crate::core::change::{devices_only_in, needs_restart};
+use crate::core::compile::{Compiled, Note};
+use crate::core::difference::difference;
+use crate::core::history::Kind;
+use crate::core::op;
+use crate::core::overrides;
+use crate::core::plan::plan;
+use crate::dataplane::attach::{Choice, Facts, Target, examine};
+
+/// A configuration that can be put to work.
+#[derive(Debug)]
+pub struct Prepared {
+    new: Running,
+    /// Interfaces that it has and the running one has not.
+    attach: Vec<(Facts, Choice)>,
+}
+
+impl Node {
+    /// Does a step of a change.
+    pub(super) fn step(&mut self, step: Step) {
+        // An asker that went away needs no answer.
+        match step {
+            Step::Path(reply) => drop(reply.send(self.running.file.clone())),
+            Step::Plan(config, node, reply) => drop(reply.send(self.plan(*config, node))),
+            Step::Prepare(config, node, reply) => {
+                drop(reply.send(self.prepare(*config, node).map(Box::new)));
+            }
+            Step::IsPrepared(reply) => drop(reply.send(self.host.is_prepared())),
+            Step::Apply(prepared, reply) => drop(reply.send(self.reload(*prepared))),
+            Step::Refused(why) => {
+                self.host.prepared();
+                let file = self.running.file.display().to_string();
+                let last = why.lines().last().unwrap_or_default();
+                self.remember(Kind::Config, file, &format!("reload refused: {last}"));
+                self.config_error = Some(why);
+            }
+        }
+    }
+
+    /// What a reload would change. Touches nothing.
+    fn plan(&mut self, config: Config, node: Option<String>) -> Result<Change, String> {
+        let Prepared { new, .. } = self.check(config, node)?;
+        let facts = self.host.peek(&new.model);
+        let Compiled { tables, notes, .. } = self.compile(&new.model, &facts);
+        let ops = plan(&self.actual, &tables);
+        Ok(self.change(&new, &ops, &notes))
+    }
+
+    fn prepare(&mut self, config: Config, node: Option<String>) -> Result<Prepared, String> {
+        let prepared = self.check(config, node)?;
+        self.host.prepare(&prepared.new.model);
+        Ok(prepared)
+    }
+
+    /// Whether the running daemon can do this. Touches nothing.
+    fn check(&mut self, config: Config, node: Option<String>) -> Result<Prepared, String> {
+        let node = node.or_else(|| self.running.node.clone());
+        let new = Running::new(config, node).map_err(|errors| errors.to_string())?;
+        let needs = needs_restart(&self.running.model, &new.model, self.hash_key);
+        if !needs.is_empty() {
+            let needs = needs.join(", ");
+            return Err(format!(
+                "{needs}: cannot change while the daemon runs; restart it for that"
+            ));
+        }
+        let added = devices_only_in(&new.model, &self.running.model);
+        let interfaces = new.model.interfaces.iter();
+        let targets: Vec<Target> = interfaces
+            .filter(|interface| added.contains(&interface.device))
+            .map(Target::from)
+            .collect();
+        let attach =
+            examine(&mut self.host.netlink, &targets).map_err(|error| error.to_string())?;
+        Ok(Prepared { new, attach })
+    }
+
+    /// Puts a configuration to work; if that fails, everything is as before.
+    fn reload(&mut self, prepared: Prepared) -> Result<Change, String> {
+        let Prepared { new, attach } = prepared;
+        // A program without an entry for its interface passes everything: attaching comes first.
+        self.bpf
+            .attach_more(&mut self.host.netlink, &attach)
+            .map_err(|error| error.to_string())?;
+        let added: BTreeSet<String> = devices(&attach);
+        let mut change = self.change(&new, &[], &[]);
+        let notes: BTreeSet<Note> = self.notes.all().cloned().collect();
+        let old_overrides = std::mem::take(&mut self.overrides);
+        let old = std::mem::replace(&mut self.running, new);
+        let done = self.put_to_work();
+        self.host.prepared();
+        match done {
+            Ok(ops) => change.ops = ops.iter().map(Op::from).collect(),
+            Err(error) => {
+                self.running = old;
+                self.overrides = old_overrides;
+                // What fails here is reported by the pass itself, and tried again by the next.
+                let _ = self.put_to_work();
+                self.bpf.detach_from(&added);
+                return Err(error);
+            }
+        }
+        let removed = devices_only_in(&old.model, &self.running.model);
+        self.bpf.detach_from(&removed);
+        self.config_error = None;
+        self.generation += 1;
+        self.note_interfaces(&added, &removed);
+        self.log_reload(&change);
+        let news = self.notes.all().filter(|note| !notes.contains(note));
+        change.warnings.extend(news.map(ToString::to_string));
+        Ok(change)
+    }
+
+    /// Changes one backend until the next reload.
+    pub(super) fn set_override(&mut self, wanted: &OverrideRequest) -> Result<Change, String> {
+        let backend = overrides::find(&self.running.model, &wanted.pool, &wanted.backend)?.clone();
+        let old = self.overrides.clone();
+        for change in changes(wanted)? {
+            self.overrides.set(&wanted.pool, &backend, change);
+        }
+        let before = self.model.clone();
+        let ops = match self.put_to_work() {
+            Ok(ops) => ops,
+            Err(error) => {
+                self.overrides = old;
+                let _ = self.put_to_work();
+                return Err(error);
+            }
+        };
+        let changes = difference(&before, &self.model);
+        for each in &changes {
+            let text = format!("{} (until the next reload)", each.details.join(", "));
+            info!("{} {}: {text}", each.kind, each.name);
+            self.remember(Kind::Override, each.name.clone(), &text);
+        }
+        let warnings = self.notes.all().map(ToString::to_string).collect();
+        Ok(Change {
+            config: self.running.file.clone(),
+            config_hash: self.running.hash.clone(),
+            changes: changes.into_iter().map(Difference::from).collect(),
+            ops: ops.iter().map(Op::from).collect(),
+            warnings,
+        })
+    }
+
+    /// Brings everything to what the running file and the overrides say.
+    fn put_to_work(&mut self) -> Result<Vec<op::Op>, String> {
+        let model = self.overrides.apply(&self.running.model);
+        self.checks.extend(&model);
+        self.model = model;
+        let ops = self.pass();
+        match self.failure.clone() {
+            Some(failure) => Err(failure),
+            None => {
+                self.checks.retain(&self.model);
+                Ok(ops)
+            }
+        }
+    }
+
+    fn change(&self, new: &Running, ops: &[op::Op], notes: &[Note]) -> Change {
+        let mut warnings = new.warnings.clone();
+        let known: BTreeSet<&Note> = self.notes.all().collect();
+        let news = notes.iter().filter(|note| !known.contains(note));
+        warnings.extend(news.map(ToString::to_string));
+        let changes = difference(&self.model, &new.model);
+        Change {
+            config: new.file.clone(),
+            config_hash: new.hash.clone(),
+            changes: changes.into_iter().map(Difference::from).collect(),
+            ops: ops.iter().map(Op::from).collect(),
+            warnings,
+        }
+    }
+
+    fn log_reload(&mut self, change: &Change) {
+        let (things, elements) = (change.changes.len(), change.ops.len());
+        let short = change.config_hash.get(..12).unwrap_or_default().to_owned();
+        let text = format!(
+            "reloaded, sha256 {short}: {things} things of the file, {elements} map elements"
+        );
+        let file = change.config.display().to_string();
+        info!("{file}: {text}");
+        for warning in &change.warnings {
+            warn!("{file}: {warning}");
+        }
+        self.remember(Kind::Config, file, &text);
+    }
+
+    fn note_interfaces(&mut self, added: &BTreeSet<String>, removed: &BTreeSet<String>) {
+        let attached: Vec<(String, String)> = self
+            .bpf
+            .attached()
+            .filter(|each| added.contains(&each.device))
+            .map(|each| (each.device.clone(), each.to_string()))
+            .collect();
+        for (device, text) in attached {
+            info!("{text}");
+            let text = text.strip_prefix(&format!("{device}: ")).unwrap_or(&text);
+            self.remember(Kind::Interface, device, text);
+        }
+        for device in removed {
+            info!("{device}: detached");
+            self.remember(Kind::Interface, device.clone(), "detached");
+        }
+    }
+}
+
+fn devices(interfaces: &[(Facts, Choice)]) -> BTreeSet<String> {
+    let names = interfaces.iter();
+    names.map(|(facts, _)| facts.link.name.clone()).collect()
+}
+
+fn changes(wanted: &OverrideRequest) -> Result<Vec<overrides::Change>, String> {
+    let mut changes = Vec::new();
+    if let Some(word) = &wanted.state {
+        let state = BackendState::from_word(word)
+            .ok_or_else(|| format!("\"{word}\" is not enabled, drained or disabled"))?;
+        changes.push(overrides::Change::State(state));
+    }
+    match wanted.weight {
+        Some(weight) if weight > 100 => return Err("a weight is at most 100".to_owned()),
+        Some(weight) => changes.push(overrides::Change::Weight(weight)),
+        None => (),
+    }
+    Ok(changes)
+}
+
+impl From<&crate::config::model::Interface> for Target {
+    fn from(interface: &crate::config::model::Interface) -> Self {
+        Self {
+            device: interface.device.clone(),
+            allow_generic: interface.allow_generic,
+        }
+    }
+}

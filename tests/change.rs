@@ -1,0 +1,17 @@
+//! Changing a running forwarder: what changes changes, everything else goes on as if nothing had
+//! happened.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real time, real threads: the rules are for the daemon"
+)]
+
+mod change {
+    mod day;
+    mod interfaces;
+    mod plans;
+    mod refusals;
+    mod rounds;
+    mod traffic;
+    mod world;
+}

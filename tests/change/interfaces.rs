@@ -1,0 +1,69 @@
+//! Interfaces that come and go: only those are attached and detached.
+
+use anyhow::{Context as _, Result, ensure};
+use forwarder_lab::has_xdp;
+use serde_json::Value;
+
+use super::traffic::during;
+use super::world::{DIRECT, DNAT, File, World, echo, http};
+
+const MORE: &str = "[[interface]]\nname = \"third\"\ndevice = \"eth2\"\n\
+     [[virtual_server]]\nname = \"there\"\naddress = \"203.0.113.13\"\nport = 80\nmode = \"dnat\"\n\
+     pool = \"web\"\ninterfaces = [\"third\"]\n";
+
+/// The program on a device, by its id.
+fn program(world: &World, device: &str) -> Result<Value> {
+    let shown = world
+        .site
+        .forwarder
+        .show(&["-d", "link", "show", "dev", device])?;
+    Ok(shown[0]["xdp"]["prog"]["id"].clone())
+}
+
+#[test]
+fn only_what_comes_or_goes_is_touched() -> Result<()> {
+    let world = World::start(&File::base())?;
+    let site = &world.site;
+    site.plug(
+        &site.forwarder,
+        "eth2",
+        site.outside,
+        &["203.0.113.3/24".to_owned()],
+    )?;
+    let before = [program(&world, "eth0")?, program(&world, "eth1")?];
+    let (web, echo) = ([DNAT, DIRECT].map(http), [DNAT, DIRECT].map(echo));
+    let tally = during(&site.client, &web, &echo, || {
+        for _ in 0..3 {
+            // In front of the others: their slots stay what they are.
+            let text = File::base().text();
+            let (top, rest) = text.split_once("[[interface]]").context("an interface")?;
+            world.replace(&format!("{top}{MORE}[[interface]]{rest}"))?;
+            world.run(&["reload"])?;
+            ensure!(has_xdp(&site.forwarder, "eth2"));
+            let status = world.forwarder.status()?;
+            let interfaces = status["interfaces"].as_array().context("interfaces")?;
+            ensure!(interfaces.len() == 3, "{status:#}");
+            ensure!(
+                interfaces.iter().all(|each| each["mode"] == "native"),
+                "{status:#}"
+            );
+            world.replace(&text)?;
+            world.forwarder.hang_up();
+            world.wait("the interface is gone", |status| {
+                status["interfaces"]
+                    .as_array()
+                    .is_some_and(|all| all.len() == 2)
+            })?;
+            ensure!(!has_xdp(&site.forwarder, "eth2"));
+        }
+        Ok(())
+    })?;
+    eprintln!("{tally:?}");
+    ensure!(tally.lost == 0 && tally.broken == 0, "{tally:?}");
+    ensure!(before == [program(&world, "eth0")?, program(&world, "eth1")?]);
+    let history = world.run(&["history", "--kind", "interface"])?;
+    for part in ["eth0", "attached, native", "eth2", "detached"] {
+        ensure!(history.contains(part), "no \"{part}\" in\n{history}");
+    }
+    Ok(())
+}
