@@ -4,22 +4,17 @@
 //! directory of its own serves debug, release, check and clippy alike, so the object is built once.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::{env, fmt, fs};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::toolchain::{Compiler, LINKER_VERSION, TARGET};
+use crate::ebpf::{BIN, Builder};
 
+#[path = "build/ebpf.rs"]
+mod ebpf;
 #[path = "build/toolchain.rs"]
 mod toolchain;
-
-const BIN: &str = "forwarder-xdp";
-const NO_COMPILER: &str = "no compiler for the BPF target was found
-  `cargo xtask setup` installs it on Debian 12 and says elsewhere what is missing, in short:
-  Debian 12:  apt-get install rustc-web libstd-rust-web-dev-bpf
-  elsewhere:  rustup toolchain install nightly --component rust-src
-  or:         FORWARDER_EBPF_RUSTC=a rustc that ships `core` for bpfel-unknown-none";
 
 fn main() -> ExitCode {
     let Err(error) = object() else {
@@ -82,34 +77,15 @@ fn build() -> Result<PathBuf> {
     ] {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
-    let Some(compiler) =
-        toolchain::compiler(&env::var("CARGO_PKG_RUST_VERSION")?).map_err(anyhow::Error::msg)?
-    else {
-        bail!(NO_COMPILER);
-    };
-    let (major, minor) = LINKER_VERSION;
-    let linker = toolchain::linker().with_context(|| {
-        format!("bpf-linker {major}.{minor} or newer is missing\n  `cargo xtask setup` installs it, or says how")
-    })?;
+    let builder = Builder::find(&env::var("CARGO_PKG_RUST_VERSION")?)?;
     let target = target_directory()?.join("ebpf");
-    let status = cargo(&compiler)?
-        .current_dir(&root)
-        .args([
-            "--locked",
-            "--release",
-            "--package",
-            "forwarder-ebpf",
-            "--bin",
-            BIN,
-        ])
-        .args(["--target", TARGET])
-        .arg("--target-dir")
-        .arg(&target)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&linker)?)
+    let status = builder
+        .command(&root, &target, &env::var("CARGO_CFG_TARGET_ARCH")?)?
         .status()
         .context("cargo could not be started for the eBPF programs")?;
+    let linker = builder.linker;
     ensure!(status.success(), DidNotCompile { linker });
-    Ok(target.join(TARGET).join("release").join(BIN))
+    Ok(ebpf::object(&target))
 }
 
 /// The compiler or the linker failed and said why on standard error.
@@ -130,60 +106,6 @@ impl fmt::Display for DidNotCompile {
 }
 
 impl std::error::Error for DidNotCompile {}
-
-/// `cargo build` with the compiler set and nothing of the outer build left in the environment.
-fn cargo(compiler: &Compiler) -> Result<Command> {
-    let mut cargo = match compiler {
-        Compiler::Prebuilt(rustc) => {
-            let mut cargo = Command::new(env::var_os("CARGO").context("cargo sets CARGO")?);
-            // aya-ebpf alone asks for an unstable feature (inline assembly for BPF).
-            cargo
-                .arg("build")
-                .env("RUSTC", rustc)
-                .env("RUSTC_BOOTSTRAP", "aya_ebpf");
-            cargo
-        }
-        Compiler::Nightly => {
-            let mut cargo = Command::new("rustup");
-            cargo
-                .args(["run", "nightly", "cargo", "build", "-Zbuild-std=core"])
-                .env_remove("RUSTC");
-            cargo
-        }
-    };
-    let outer = [
-        "RUSTFLAGS",
-        "RUSTUP_TOOLCHAIN",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTDOC",
-    ];
-    let jobs = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
-    for name in outer.into_iter().chain(jobs) {
-        cargo.env_remove(name);
-    }
-    Ok(cargo)
-}
-
-/// Compiler flags in cargo's encoding.
-fn flags(linker: &Path) -> Result<String> {
-    let linker = linker
-        .to_str()
-        .context("the path of bpf-linker is not UTF-8")?;
-    Ok([
-        // The verifier wants types and line numbers: debug information becomes BTF.
-        "-Cdebuginfo=2",
-        "-Clink-arg=--btf",
-        &format!("-Clinker={linker}"),
-        // Headers lie at odd offsets; without this every wide load becomes bytes and shifts.
-        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
-        &format!(
-            "--cfg=bpf_target_arch=\"{}\"",
-            env::var("CARGO_CFG_TARGET_ARCH")?
-        ),
-    ]
-    .join("\x1f"))
-}
 
 /// The workspace's target directory: `OUT_DIR` is `<target>/[<triple>/]<profile>/build/<crate>/out`.
 fn target_directory() -> Result<PathBuf> {

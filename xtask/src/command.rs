@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -60,6 +61,22 @@ pub fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
         line(&text);
     }
     Ok(child.wait()?.success())
+}
+
+/// Runs a cargo command that builds, in view, and tells where the executable of the target `name` is.
+pub fn executable(build: &mut Command, name: &str) -> Result<PathBuf> {
+    let build = build.arg("--message-format=json-render-diagnostics");
+    println!("$ {}", shown(build));
+    let output = build.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("{name} does not build");
+    }
+    String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo says of no executable {name}"))
 }
 
 /// The command as one would type it.

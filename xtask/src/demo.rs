@@ -6,12 +6,12 @@ mod case;
 mod loss;
 mod screen;
 
-use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::path::Path;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use forwarder_lab::site::BACKENDS;
 use forwarder_lab::{Family, Forwarder, Site, decapsulate, is_interrupted, wait_until};
@@ -20,9 +20,9 @@ use serde::Serialize;
 use self::case::{Case, Outcome, Protocol};
 use self::loss::Loss;
 use self::screen::Screen;
-use crate::command::{cargo, shown};
+use crate::command::{cargo, executable};
+use crate::kernel;
 use crate::setup::{self, Purpose};
-use crate::{kernel, workspace};
 
 const CONFIG: &str = include_str!("demo/demo.toml");
 
@@ -57,7 +57,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn show(options: &Options) -> Result<ExitCode> {
     kernel::require()?;
     setup::ensure(&[Purpose::Build, Purpose::Demo])?;
-    let binary = build()?;
+    let mut build = cargo(["build", "--locked", "--package", "forwarder"]);
+    let binary = executable(&mut build, "forwarder")?;
     let screen = Screen::new();
     let start = Instant::now();
 
@@ -108,32 +109,6 @@ fn show(options: &Options) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Builds the forwarder and tells where it is.
-fn build() -> Result<PathBuf> {
-    let mut command = cargo([
-        "build",
-        "--locked",
-        "--package",
-        "forwarder",
-        "--message-format=json-render-diagnostics",
-    ]);
-    println!("$ {}", shown(&command));
-    let output = command.stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "the forwarder does not build");
-    let messages = String::from_utf8(output.stdout)?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .find(|path| path.file_stem().is_some_and(|name| name == "forwarder"))
-        .with_context(|| {
-            format!(
-                "cargo built no forwarder in {}",
-                workspace::root().display()
-            )
-        })
 }
 
 /// The first health checks and neighbours take a moment. Whoever is not there then is seen in the cases.

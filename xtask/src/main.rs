@@ -3,7 +3,10 @@
 mod archive;
 mod command;
 mod demo;
+#[path = "../../forwarder/build/ebpf.rs"]
+mod ebpf;
 mod kernel;
+mod mutants;
 mod setup;
 mod test;
 mod tidy;
@@ -29,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Demo(demo::Options),
+    Mutants(mutants::Options),
     Setup(setup::Options),
     Test(test::Options),
     Tidy(tidy::Options),
@@ -39,6 +43,7 @@ enum Task {
 fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Demo(options) => demo::run(options),
+        Task::Mutants(options) => mutants::run(options),
         Task::Setup(options) => setup::run(options),
         Task::Test(options) => test::run(options),
         Task::Tidy(options) => tidy::run(options),

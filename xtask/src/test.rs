@@ -137,11 +137,12 @@ fn tests(which: &[&str]) -> Result<Outcome> {
     Ok(reader.finish(succeeded))
 }
 
+/// Runs something and measures how long it takes.
 #[expect(
     clippy::disallowed_methods,
     reason = "the summary shows how long each step took"
 )]
-fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+pub fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     (run(), start.elapsed())
 }
