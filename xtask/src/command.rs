@@ -65,8 +65,8 @@ pub fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
 
 /// Runs a cargo command that builds, in view, and tells where the executable of the target `name` is.
 pub fn executable(build: &mut Command, name: &str) -> Result<PathBuf> {
-    let build = build.arg("--message-format=json-render-diagnostics");
     println!("$ {}", shown(build));
+    let build = build.arg("--message-format=json-render-diagnostics");
     let output = build.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("{name} does not build");

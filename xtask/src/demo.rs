@@ -144,12 +144,11 @@ fn play(site: &Site, forwarder: &Forwarder, screen: &Screen) -> Result<Report> {
         screen.case(&outcome);
         cases.push(outcome);
     }
+    screen.note("full-nat: the forwarder's own address; local: its own host is the server");
 
     let server = Family::V4.vip(15);
-    screen.title(
-        "What would happen to a packet? The loaded program itself tells, and changes nothing",
-    );
-    let packet = format!("tcp {}:40112 -> {server}:80 --in eth0", Family::V4.client());
+    screen.title("What would become of a packet? The loaded program tells, and changes nothing");
+    let packet = format!("tcp {}:12345 -> {server}:80 --in eth0", Family::V4.client());
     let trace = forwarder.trace(&packet);
     let traced = trace.is_ok();
     let text = trace.unwrap_or_else(|error| format!("{error:#}"));

@@ -30,24 +30,28 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Purpose::Demo,
         Purpose::Machines,
     ];
-    prepare(&all, options.check)?;
+    prepare(&all, options.check, true)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes sure that everything the given purposes need is there; every task calls this first.
+/// Makes sure that everything the given purposes need is there; every task calls this first. Speaks of
+/// what is installed or missing only.
 ///
 /// # Errors
 /// Something is missing and can't be installed here; the text says what and how to get it.
 pub fn ensure(purposes: &[Purpose]) -> Result<()> {
-    prepare(purposes, false)
+    prepare(purposes, false, false)
 }
 
-fn prepare(purposes: &[Purpose], check: bool) -> Result<()> {
+fn prepare(purposes: &[Purpose], check: bool, tell_all: bool) -> Result<()> {
     let mut apt = apt::Apt::new();
-    println!("setup: {}", apt.describe());
     let mut missing = Vec::new();
+    if tell_all {
+        println!("setup: {}", apt.describe());
+    }
     for need in NEEDS.iter().filter(|need| need.serves(purposes)) {
         let state = match (need.find)() {
+            Ok(_) if !tell_all => continue,
             Ok(what) => format!("there      {what}"),
             Err(reason) if check => {
                 missing.push(need);
@@ -61,9 +65,10 @@ fn prepare(purposes: &[Purpose], check: bool) -> Result<()> {
                 }
             },
         };
-        println!("  {:24} {state}\n  {:24}   for {}", need.name, "", need.why);
+        println!("  {:17} {state}\n  {:17} for {}", need.name, "", need.why);
     }
     if missing.is_empty() {
+        println!("setup: everything is there");
         return Ok(());
     }
     let mut advice = String::from("something is missing; get it like this and run the task again:");
@@ -80,7 +85,7 @@ fn prepare(purposes: &[Purpose], check: bool) -> Result<()> {
 
 /// Gets what a need asks for and looks again whether it is there now.
 fn install(need: &Need, apt: &mut apt::Apt) -> Result<String> {
-    println!("  {:24} installing, for {}", need.name, need.why);
+    println!("  {:17} installing, for {}", need.name, need.why);
     match need.get {
         Get::Packages(packages) => apt.install(packages)?,
         Get::Backports(packages) => apt.install_backports(packages)?,

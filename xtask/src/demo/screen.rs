@@ -7,15 +7,15 @@ use super::case::Outcome;
 use super::loss::{Loss, Request};
 
 const PICTURE: &str = r"
-                 access      outside ┌───────────┐ inside  ┌── b1  192.0.2.11  2001:db8:2::11
-   ┌────────┐   ┌────────┐    eth0   │ forwarder │  eth1   │
-   │ client ├───┤ router ├───────────┤    XDP    ├─────────┼── b2  192.0.2.12  2001:db8:2::12
-   └────────┘   └───┬────┘           └───────────┘         │
-  198.51.100.7      │                    VIPs              ├── b3  192.0.2.13  2001:db8:2::13
-2001:db8:100::7     │           203.0.113.11 … .16         │
-                    │        2001:db8:113::11 … ::16       │
-                    └──────────────────────────────────────┘
-                         answers of the dsr modes go this way, past the forwarder
+                       outside ┌───────────┐ inside
+  ┌────────┐   ┌────────┐ eth0 │ forwarder │ eth1  ┌── b1  192.0.2.11
+  │ client ├───┤ router ├──────┤    XDP    ├───────┤       2001:db8:2::11
+  └────────┘   └───┬────┘      └───────────┘       ├── b2  192.0.2.12
+ 198.51.100.7      │                VIPs           │       2001:db8:2::12
+2001:db8:100::7    │         203.0.113.11 … .16    ├── b3  192.0.2.13
+                   │      2001:db8:113::11 … ::16  │       2001:db8:2::13
+                   └───────────────────────────────┘
+                    answers of the dsr modes go this way, past the forwarder
 ";
 
 /// Writes to the terminal, with colours where they are wanted.
@@ -76,8 +76,8 @@ impl Screen {
 
     pub fn header(&self) {
         let line = format!(
-            "    {:9} {:6} {:8} {:>9}  {:38} {}",
-            "mode", "family", "protocol", "answered", "by", "client as the server saw it"
+            "    {:9} {:6} {:8} {:>9}  {:19}  {}",
+            "mode", "family", "protocol", "answered", "by", "client as seen"
         );
         println!("{}", self.paint(Colour::Dim, &line));
     }
@@ -86,13 +86,8 @@ impl Screen {
     pub fn case(&self, outcome: &Outcome) {
         let answered = format!("{}/{}", outcome.answered, outcome.requests);
         let clients: Vec<_> = outcome.clients.iter().map(ToString::to_string).collect();
-        let note = match outcome.mode {
-            "full-nat" if !outcome.client_address_kept => "  the forwarder's own",
-            "local" => "  served by the forwarder's host",
-            _ => "",
-        };
         println!(
-            "  {} {:9} {:6} {:8} {:>9}  {:38} {}{}",
+            "  {} {:9} {:6} {:8} {:>9}  {:19}  {}",
             self.mark(outcome.ok()),
             outcome.mode,
             outcome.family,
@@ -100,7 +95,6 @@ impl Screen {
             answered,
             spread(outcome),
             clients.join(" "),
-            self.paint(Colour::Dim, note),
         );
         if let Some(error) = &outcome.first_error {
             println!("      {}", self.paint(Colour::Red, error));
@@ -149,10 +143,8 @@ impl Screen {
 }
 
 fn spread(outcome: &Outcome) -> String {
-    let parts = outcome.spread.iter().map(|(name, count)| {
-        let share = (count * 8).div_ceil(outcome.requests).min(8);
-        format!("{name} {count} {}", "▪".repeat(share))
-    });
+    let parts = outcome.spread.iter();
+    let parts = parts.map(|(name, count)| format!("{name} {count}"));
     parts.collect::<Vec<_>>().join("  ")
 }
 

@@ -82,7 +82,7 @@ impl Need {
 pub const NEEDS: &[Need] = &[
     Need {
         name: "compiler for BPF",
-        why: "the XDP programs: a rustc with `core` for bpfel-unknown-none",
+        why: "the XDP programs: a rustc with `core` for BPF",
         purposes: &[Build, Test, Demo],
         find: find::compiler,
         get: Get::Packages(&["rustc-web", "libstd-rust-web-dev-bpf"]),
@@ -90,7 +90,7 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         name: "LLVM 22",
-        why: "building bpf-linker; not needed once that is there",
+        why: "building bpf-linker",
         purposes: &[Build, Test, Demo],
         find: find::llvm,
         get: Get::Packages(&["llvm-22-dev", "libzstd-dev", "zlib1g-dev", "g++"]),
@@ -117,23 +117,15 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         name: "ip (iproute2)",
-        why: "network namespaces, links and addresses of the tests and the demo",
+        why: "namespaces and links of the tests and the demo",
         purposes: &[Test, Demo],
         find: || find::program("ip", "-V"),
         get: Get::Packages(&["iproute2"]),
         elsewhere: "install your system's iproute2",
     },
     Need {
-        name: "ethtool",
-        why: "switching offloads of veth links off in the tests and the demo",
-        purposes: &[Test, Demo],
-        find: || find::program("ethtool", "--version"),
-        get: Get::Packages(&["ethtool"]),
-        elsewhere: "install your system's ethtool",
-    },
-    Need {
         name: "scapy",
-        why: "the tests' second opinion on packet bytes, run by /usr/bin/python3",
+        why: "the tests' second opinion on packet bytes",
         purposes: &[Test],
         find: find::scapy,
         get: Get::Packages(&["python3-scapy"]),
@@ -141,7 +133,7 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         name: "QEMU 10",
-        why: "machines with other kernels; 7.2 corrupts the memory of 6.12 guests",
+        why: "other kernels; 7.2 corrupts 6.12 guests' memory",
         purposes: &[Machines],
         find: find::qemu,
         get: Get::Backports(&["qemu-system-x86"]),
