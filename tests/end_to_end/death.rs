@@ -1,6 +1,7 @@
 //! Backends that die, come back, or are drained.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ fn flows_of_the_dead_move(mode: &str) {
             SocketAddr::new(family.vip(VIP), ECHO),
         );
         world.wait_for_all_backends(web);
-        let (mut connections, mut sockets) = world.site.client.run(|| {
+        let (connections, mut sockets) = world.site.client.run(|| {
             let connections: Vec<_> = (0..FLOWS)
                 .map(|_| {
                     let mut connection = http::Connection::open(web, LIMIT).expect("connect");
@@ -75,7 +76,18 @@ fn flows_of_the_dead_move(mode: &str) {
 
         world.site.connect(1, false).expect("cut the cable");
         world.wait_for_answers_of(web, &["b1", "b3"]);
-        connections.retain(|(_, backend)| backend != VICTIM);
+        let (orphans, mut connections): (Vec<_>, Vec<_>) = connections
+            .into_iter()
+            .partition(|(_, backend)| backend == VICTIM);
+        for (mut orphan, _) in orphans {
+            // It speaks again, and the backend that it has moved to does not know it.
+            let error = orphan.get("/").expect_err("nobody knows it");
+            let reset = |cause: &std::io::Error| cause.kind() == ErrorKind::ConnectionReset;
+            assert!(
+                error.downcast_ref().is_some_and(reset),
+                "a flow on a dead backend moves at once and is reset, not left silent: {error:?}"
+            );
+        }
         for (connection, backend) in &mut connections {
             let answer = connection
                 .get("/")

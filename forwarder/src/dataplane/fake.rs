@@ -13,6 +13,8 @@ pub struct Fake {
     pub tables: Tables,
     /// Every change that was made, in order.
     pub applied: Vec<Op>,
+    /// Backends whose exceptions alone were forgotten, in order.
+    pub exceptions_forgotten: Vec<u32>,
     /// Backends that were forgotten, in order.
     pub forgotten: Vec<u32>,
     /// What [`DataPlane::counters`] gives.
@@ -53,6 +55,12 @@ impl DataPlane for Fake {
         self.spend(op)?;
         self.tables.apply(op);
         self.applied.push(op.clone());
+        Ok(())
+    }
+
+    fn forget_exceptions(&mut self, index: u32) -> Result<(), ApplyError> {
+        self.spend(&format!("forget exceptions of backend {index}"))?;
+        self.exceptions_forgotten.push(index);
         Ok(())
     }
 

@@ -19,9 +19,16 @@ pub trait DataPlane {
     /// When the change was not made; the maps are as before.
     fn apply(&mut self, op: &Op) -> Result<(), ApplyError>;
 
+    /// Removes the backend's exceptions. For one that is dead, so that it gets no packets of flows
+    /// that have moved once it is back. Its NAT flows stay: with their next packet they move to
+    /// another backend, which resets what it does not know, instead of falling silent.
+    ///
+    /// # Errors
+    /// When a map cannot be read or changed.
+    fn forget_exceptions(&mut self, index: u32) -> Result<(), ApplyError>;
+
     /// Removes everything that remembers the backend: exceptions and NAT flows. For a backend that
-    /// is gone, so that its index may be given to another, or that is dead, so that a recovered
-    /// one gets no packets of flows that have moved.
+    /// is gone, so that its index may be given to another.
     ///
     /// # Errors
     /// When a map cannot be read or changed.

@@ -96,9 +96,10 @@ impl Node {
             state,
             notes,
             lost,
+            gone,
         } = self.compile(&self.model, &facts);
         let ops = plan(&self.actual, &tables);
-        let failure = self.apply(&ops, state, &lost).err();
+        let failure = self.apply(&ops, state, &lost, &gone).err();
         if let Some(failure) = &failure
             && self.failure.as_ref() != Some(failure)
         {
@@ -175,7 +176,13 @@ impl Node {
         }
     }
 
-    fn apply(&mut self, ops: &[Op], state: State, lost: &BTreeSet<u32>) -> Result<(), String> {
+    fn apply(
+        &mut self,
+        ops: &[Op],
+        state: State,
+        lost: &BTreeSet<u32>,
+        gone: &BTreeSet<u32>,
+    ) -> Result<(), String> {
         for op in ops {
             debug!("{op}");
             self.bpf.apply(op).map_err(|error| error.to_string())?;
@@ -183,6 +190,11 @@ impl Node {
         }
         self.state = state;
         for index in lost {
+            self.bpf
+                .forget_exceptions(*index)
+                .map_err(|error| error.to_string())?;
+        }
+        for index in gone {
             self.bpf
                 .forget_backend(*index)
                 .map_err(|error| error.to_string())?;

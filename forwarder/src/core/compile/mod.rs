@@ -29,10 +29,14 @@ pub struct Compiled {
     pub state: State,
     /// What the operator ought to know.
     pub notes: Vec<Note>,
-    /// Backends that no longer keep flows, by index. Once the tables are in the maps, the data
-    /// plane is to forget them ([`crate::dataplane::DataPlane::forget_backend`]); then
-    /// [`State::release`] them.
+    /// Backends that are still there but no longer keep flows, by index. Once the tables are in the
+    /// maps, the data plane is to forget their exceptions
+    /// ([`crate::dataplane::DataPlane::forget_exceptions`]). It moves their NAT flows by itself.
     pub lost: BTreeSet<u32>,
+    /// Backends that are there no more, by index. Once the tables are in the maps, the data plane
+    /// is to forget them ([`crate::dataplane::DataPlane::forget_backend`]); then
+    /// [`State::release`] them.
+    pub gone: BTreeSet<u32>,
 }
 
 /// What a compilation starts from.
@@ -72,12 +76,16 @@ pub fn compile(input: Input<'_>, previous: &State) -> Compiled {
         notes,
         ..
     } = compilation;
-    let lost = previous.keeps.difference(&state.keeps).copied().collect();
+    let gone = state.backends.quarantine().clone();
+    let lost = previous.keeps.difference(&state.keeps);
+    let lost = lost.filter(|index| !gone.contains(index)).copied();
+    let lost = lost.collect();
     Compiled {
         tables,
         state,
         notes,
         lost,
+        gone,
     }
 }
 

@@ -112,8 +112,10 @@ fn everything_is_in_its_place() {
         state,
         notes,
         lost,
+        gone,
     } = compiled(&model, &facts(&model), &[]);
-    assert_eq!((notes, lost), (vec![], BTreeSet::new()));
+    let nobody = BTreeSet::new();
+    assert_eq!((notes, &lost, &gone), (vec![], &nobody, &nobody));
     let web = tables.virtual_servers[&Vip {
         address: address("203.0.113.10"),
         port: 80,
@@ -255,6 +257,34 @@ fn interface_flags_say_what_is_configured() {
             .values()
             .all(|backend| backend.automap == NO_SNAT)
     );
+}
+
+#[test]
+fn the_dead_are_lost_and_the_removed_are_gone() {
+    let mut model = model();
+    let facts = facts(&model);
+    let first = key("web", "10.0.2.11", 8_080);
+    let compiled = |model: &Model, down: &[BackendKey], previous: &State| {
+        let down = down.iter().cloned().collect();
+        let now = Duration::ZERO;
+        let facts = &facts;
+        compile(
+            Input {
+                model,
+                facts,
+                down: &down,
+                now,
+            },
+            previous,
+        )
+    };
+    let outcome = compiled(&model, &[], &State::new(&model.limits));
+    let index = outcome.state.backend(&first).expect("an index");
+    let dead = compiled(&model, std::slice::from_ref(&first), &outcome.state);
+    assert_eq!((dead.lost, dead.gone), ([index].into(), [].into()));
+    model.pools[0].backends.remove(0);
+    let removed = compiled(&model, &[first], &dead.state);
+    assert_eq!((removed.lost, removed.gone), ([].into(), [index].into()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Takes everything out of the maps that remembers a backend.
+//! Takes out of the maps what remembers a backend.
 
 use std::os::fd::AsFd as _;
 
@@ -11,7 +11,8 @@ use super::load::LoadError;
 use super::write::absent;
 use super::{fd, map_mut};
 
-pub fn backend(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
+/// What keeps older flows of the stateless modes where they are.
+pub fn exceptions(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
     for name in ["EXCEPTIONS4", "EMBRYONIC_EXCEPTIONS4"] {
         remove(ebpf, name, |_: &FlowKey<V4>, backend: &u32| {
             *backend == index
@@ -22,6 +23,12 @@ pub fn backend(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
             *backend == index
         })?;
     }
+    Ok(())
+}
+
+/// Everything: exceptions and NAT flows.
+pub fn backend(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
+    exceptions(ebpf, index)?;
     for name in ["FLOWS4", "EMBRYONIC4"] {
         remove(ebpf, name, |_: &FlowKey<V4>, flow: &Flow<V4>| {
             flow.backend == index

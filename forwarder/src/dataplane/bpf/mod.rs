@@ -175,6 +175,13 @@ impl DataPlane for Bpf {
         })
     }
 
+    fn forget_exceptions(&mut self, index: u32) -> Result<(), ApplyError> {
+        forget::exceptions(&mut self.ebpf, index).map_err(|error| ApplyError {
+            op: format!("forget exceptions of backend {index}"),
+            reason: describe(&error),
+        })
+    }
+
     fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
         forget::backend(&mut self.ebpf, index).map_err(|error| ApplyError {
             op: format!("forget backend {index}"),

@@ -188,14 +188,21 @@ proptest! {
                 prop_assert!(still.is_empty(), "a second compilation changes {}", still[0]);
             }
             state = outcome.state;
-            for index in outcome.lost {
+            for index in &outcome.lost {
+                prop_assert!(state.backends().any(|(_, each)| each == *index), "{} is gone", index);
+            }
+            let gone = outcome.gone.iter().copied();
+            for index in gone.clone() {
+                prop_assert!(!state.backends().any(|(_, each)| each == index), "{} is there", index);
+            }
+            for index in outcome.lost.iter().copied().chain(gone.clone()) {
                 prop_assert!(!state.keeps_flows(index));
                 for slots in fake.tables.slots.values() {
                     let names = |slot: &Slot| slot.current() == index || slot.is_changed() && slot.previous() == index;
                     prop_assert!(!slots.iter().any(names), "a slot names lost backend {}", index);
                 }
-                state.release(index);
             }
+            gone.for_each(|index| state.release(index));
             if change.settle {
                 state.end_grace(now, Duration::from_secs(30));
                 state.settle(now, Duration::from_secs(30), |at| at % 3 == 0);
