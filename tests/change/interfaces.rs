@@ -67,3 +67,38 @@ fn only_what_comes_or_goes_is_touched() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn an_interface_that_cannot_be_taken_in_leaves_everything_as_it_was() -> Result<()> {
+    let world = World::start(&File::base())?;
+    let site = &world.site;
+    // Beyond the indices that there is room for.
+    let far = "link add name eth9 index 70000 type veth peer name far\nlink set eth9 up";
+    site.forwarder.ip(far)?;
+    let before = world.forwarder.status()?;
+    let (web, echo) = ([DNAT, DIRECT].map(http), [DNAT, DIRECT].map(echo));
+    let tally = during(&site.client, &web, &echo, || {
+        let more = MORE.replace("eth2", "eth9");
+        let path = world.write("far.toml", &(File::base().third().text() + &more))?;
+        let said = world.refused(&["reload", path.to_str().unwrap_or_default()])?;
+        ensure!(said.contains("interface 70000"), "{said}");
+        ensure!(!has_xdp(&site.forwarder, "eth9"), "it is still attached");
+        Ok(())
+    })?;
+    ensure!(tally.lost == 0 && tally.broken == 0, "{tally:?}");
+    let after = world.forwarder.status()?;
+    for key in ["config", "config_hash", "config_generation"] {
+        ensure!(before[key] == after[key], "{after:#}");
+    }
+    ensure!(after["problems"] == before["problems"], "{after:#}");
+    ensure!(
+        after["interfaces"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+    );
+    let file = world.forwarder.config().to_owned();
+    let plan = world.json(&["plan", file.to_str().unwrap_or_default()])?;
+    ensure!(plan["ops"] == serde_json::json!([]), "{plan:#}");
+    world.run(&["reload"])?;
+    Ok(())
+}

@@ -8,6 +8,7 @@ use super::world::{File, World, backend, backends, ready};
 #[test]
 fn a_plan_is_what_a_reload_does() -> Result<()> {
     let world = World::start(&File::base())?;
+    world.ping_backends()?;
     let running = world.forwarder.config().to_owned();
     let running = running.to_str().unwrap_or_default();
     let nothing = |plan: &Value| plan["changes"] == json!([]) && plan["ops"] == json!([]);

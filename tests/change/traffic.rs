@@ -85,8 +85,10 @@ fn new_connections(server: SocketAddr, over: &AtomicBool, started: &AtomicU64) -
     let mut tally = Tally::default();
     while !is_over(over) {
         tally.sent += 1;
+        let begin = Instant::now();
         if let Err(error) = http::get(server, "/", LIMIT) {
-            eprintln!("{server}: new connection: {error:#}");
+            let after = begin.elapsed();
+            eprintln!("{server}: new connection, after {after:?}: {error:#}");
             tally.broken += 1;
         }
         if tally.sent == 1 {

@@ -115,18 +115,27 @@ pub struct World {
 impl World {
     /// Starts with a file and waits until every backend is up and resolved.
     pub fn start(file: &File) -> Result<Self> {
+        Self::start_text(&file.text())
+    }
+
+    /// The same with a text.
+    pub fn start_text(text: &str) -> Result<Self> {
         let site = Site::new(&[DIRECT].map(|vip| Family::V4.vip(vip)), &[])?;
         let binary = Path::new(env!("CARGO_BIN_EXE_forwarder"));
         let directory = site.directory();
-        let forwarder = Forwarder::start(binary, &site.forwarder, directory, &file.text())?;
+        let forwarder = Forwarder::start(binary, &site.forwarder, directory, text)?;
         let world = Self { forwarder, site };
         world.wait("every backend is up and resolved", ready)?;
-        // Known to the kernel, so that a plan knows its MAC address too.
+        Ok(world)
+    }
+
+    /// Has the kernel know every backend's MAC address.
+    pub fn ping_backends(&self) -> Result<()> {
         for backend in 0..3 {
             let address = Family::V4.backend(backend);
-            world.site.forwarder.run(|| icmp::ping(address, LIMIT))?;
+            self.site.forwarder.run(|| icmp::ping(address, LIMIT))?;
         }
-        Ok(world)
+        Ok(())
     }
 
     /// Waits for a status.
@@ -200,9 +209,12 @@ pub fn said(output: &Output) -> String {
     text(&output.stderr) + &text(&output.stdout)
 }
 
-/// Every backend is up and its next hop known.
+/// Every backend is up, or not checked, and its next hop known.
 pub fn ready(status: &Value) -> bool {
-    let up = |backend: &Value| backend["health"] == "up" && backend["next_hop"].is_object();
+    let up = |backend: &Value| {
+        let up = backend["health"] == "up" || backend["health"] == "unchecked";
+        up && backend["next_hop"].is_object()
+    };
     status["pools"].is_array() && backends(status).into_iter().all(up)
 }
 

@@ -196,7 +196,8 @@ fn start(
         },
         gue_port: model.gue_port.get(),
         sizes: Sizes {
-            virtual_servers: limits.virtual_servers,
+            // Twice: new ones come before old ones go.
+            virtual_servers: limits.virtual_servers.saturating_mul(2),
             virtual_server_ids: virtual_server_ids(limits),
             backends: limits.backends,
             flows: limits.flows,

@@ -94,6 +94,11 @@ impl Forwarder {
         command.output().with_context(|| format!("start {binary}"))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
         self.process.signal(libc::SIGHUP);

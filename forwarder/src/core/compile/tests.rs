@@ -445,3 +445,67 @@ fn four_thousand_of_everything_fit() {
     );
     assert!(outcome.notes.contains(&Note::SmallTables { shift: 5 }));
 }
+
+/// Every index is given back, whatever its backend did before it went.
+#[test]
+fn backends_that_come_and_go_leave_no_index_behind() {
+    let full = model();
+    let facts = facts(&full);
+    let mut state = State::new(&full.limits);
+    for round in 0..40 {
+        let mut model = full.clone();
+        let backends = &mut model.pools[0].backends;
+        let mut down = BTreeSet::new();
+        match round % 4 {
+            0 => backends[0].state = BackendState::Disabled,
+            1 => drop(backends.remove(0)),
+            2 => drop(down.insert(BackendKey::new("web", &backends[0]))),
+            _ => drop(backends.remove(0)),
+        }
+        let input = Input {
+            model: &model,
+            facts: &facts,
+            down: &down,
+            now: Duration::from_secs(round),
+        };
+        let compiled = compile(input, &state);
+        state = compiled.state;
+        for index in compiled.gone {
+            state.release(index);
+        }
+        assert_eq!(state.backends.quarantine(), &BTreeSet::new(), "{round}");
+    }
+}
+
+/// A packet meets the old tables or the new ones: what an interface is known by must be the same.
+#[test]
+fn a_device_keeps_its_slot_whatever_comes_or_goes_before_it() {
+    let full = model();
+    let facts = facts(&full);
+    let mut fewer = full.clone();
+    let gone = fewer.interfaces.remove(0);
+    fewer.virtual_servers.clear();
+    fewer.egress.clear();
+    fewer.snat_pools.clear();
+    let slot_of = |compiled: &Compiled, device: &str| compiled.state.interface(device);
+    let down = BTreeSet::new();
+    let now = Duration::ZERO;
+    let input = |model| Input {
+        model,
+        facts: &facts,
+        down: &down,
+        now,
+    };
+    let first = compile(input(&fewer), &State::new(&full.limits));
+    let second = compile(input(&full), &first.state);
+    let third = compile(input(&fewer), &second.state);
+    for interface in &fewer.interfaces {
+        let device = &interface.device;
+        let slot = slot_of(&first, device);
+        assert!(slot.is_some());
+        assert_eq!(slot_of(&second, device), slot);
+        assert_eq!(slot_of(&third, device), slot);
+    }
+    assert!(slot_of(&second, &gone.device).is_some());
+    assert_eq!(slot_of(&third, &gone.device), None);
+}

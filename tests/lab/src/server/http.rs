@@ -34,11 +34,14 @@ pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok((stream, peer)) = listener.accept() else {
             continue;
         };
-        let shared = shared.clone();
-        // A connection that gets no thread is closed: the client sees that.
-        let _ = thread::Builder::new()
+        let serving = shared.clone();
+        let thread = thread::Builder::new()
             .stack_size(128 * 1024)
-            .spawn(move || serve(stream, peer, &shared));
+            .spawn(move || serve(stream, peer, &serving));
+        // The connection is closed: the client sees that, and here stands why.
+        if let Err(error) = thread {
+            eprintln!("{}: no thread for {peer}: {error}", shared.name);
+        }
     }
 }
 
