@@ -169,8 +169,9 @@ fn report(
     difference: &Difference,
 ) -> Result<()> {
     let first = describe(ifindex, &bytes, difference);
-    let fixture =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("packet-{seed}-{position}.hex"));
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(directory)?;
+    let fixture = directory.join(format!("packet-{seed}-{position}.hex"));
     std::fs::write(&fixture, format!("{ifindex} {}\n", hex(&bytes)))?;
     let mut differs = |bytes: &[u8]| match harness.compare(ifindex, bytes) {
         Ok(Err(difference)) => Some(describe(ifindex, bytes, &difference)),
