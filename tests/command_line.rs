@@ -57,6 +57,8 @@ fn errors_are_said_once_on_standard_error() {
 
 #[test]
 fn a_wrong_command_line_is_another_exit_code() {
+    let no_kind = &["history", "--kind", "helth"];
+    assert_eq!(forwarder(no_kind).status.code(), Some(2));
     for arguments in [&[][..], &["chek"], &["check"], &["status", "--outptu"]] {
         let output = forwarder(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -69,7 +71,10 @@ fn a_wrong_command_line_is_another_exit_code() {
 
 #[test]
 fn every_command_has_help_that_fits_a_terminal() {
-    for command in ["check", "run", "status", "trace", "backend"] {
+    for command in [
+        "check", "run", "plan", "reload", "pool", "config", "explain", "history", "status",
+        "trace", "backend",
+    ] {
         let help = forwarder(&[command, "--help"]);
         assert_eq!(help.status.code(), Some(0));
         let text = stdout(&help);

@@ -15,8 +15,8 @@ pub struct HistoryArguments {
     /// Only the latest so many
     #[arg(short = 'n', long, value_name = "NUMBER")]
     latest: Option<usize>,
-    /// Only one kind: config, override, health, interface, problem
-    #[arg(long, value_name = "KIND")]
+    /// Only one kind
+    #[arg(long, value_name = "KIND", value_parser = ["config", "override", "health", "interface", "problem"])]
     kind: Option<String>,
     #[command(flatten)]
     socket: SocketArgument,
@@ -36,6 +36,7 @@ pub async fn history(arguments: &HistoryArguments) -> Result<ExitCode> {
     }
     match arguments.output {
         Output::Json => print(&serde_json::to_string_pretty(&history)?)?,
+        Output::Table if history.events.is_empty() => print("no such event")?,
         Output::Table => print(table(&history).render(bold()).trim_end())?,
     }
     Ok(ExitCode::SUCCESS)

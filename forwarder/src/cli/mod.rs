@@ -20,8 +20,6 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::admin::default_socket;
-use crate::config::ConfigErrors;
-use crate::node::RunError;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -116,16 +114,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 /// Says what went wrong, on standard error if there still is one.
 fn report(error: &anyhow::Error) {
     use std::io::Write as _;
-    // What is wrong with a file says "error" of itself, once for each.
-    let of_file = error.downcast_ref().or(match error.downcast_ref() {
-        Some(RunError::Config(errors)) => Some(errors),
-        _ => None,
-    });
-    let text = match of_file {
-        Some(errors) => ConfigErrors::to_string(errors),
-        None => format!("error: {}", chain(error)),
-    };
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let text = chain(error);
+    // What is wrong with a file says so of itself, once for each, wherever it was checked.
+    let says_so = ["error[", "warning["]
+        .iter()
+        .any(|word| text.starts_with(word));
+    let prefix = if says_so { "" } else { "error: " };
+    let _ = writeln!(std::io::stderr().lock(), "{prefix}{text}");
 }
 
 /// An error and its causes, each said once.
