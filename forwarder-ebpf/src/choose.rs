@@ -14,6 +14,8 @@ pub enum Age {
     New,
     /// The flow may have begun before.
     Older,
+    /// The flow begins and its backend is remembered elsewhere, by NAT.
+    Flow,
     /// As `Older`, for a packet about the flow (an ICMP error): nothing is written down.
     Asked,
 }
@@ -61,6 +63,9 @@ fn changed<F: Family, T: FamilyTables<F::Address>>(
             .backend(index)
             .is_some_and(|backend| backend.flags & KEEPS_FLOWS != 0)
     };
+    if age == Age::Flow {
+        return slot.current();
+    }
     if key.protocol != protocol::TCP as u32 {
         let stays = slot.in_grace() && keeps(slot.previous());
         return if stays {

@@ -46,14 +46,7 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     };
     let key = headers.key();
     let plan = if context.matched != 0 {
-        to_backend::<F, T>(
-            tables,
-            context,
-            headers.is_syn(),
-            &key,
-            way,
-            &mut draft.flow,
-        )
+        to_backend::<F, T>(tables, context, &key, way, &mut draft.flow)
     } else {
         Ok(outward::<F, T>(tables, context, &key, &mut draft.flow))
     };
@@ -113,14 +106,12 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
 fn to_backend<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
     context: &Context,
-    begins: bool,
     key: &FlowKey<F::Address>,
     way: Link,
     flow: &mut Flow<F::Address>,
 ) -> Result<Plan, Reason> {
     let server = &context.virtual_server;
-    let age = if begins { Age::New } else { Age::Older };
-    let index = choose::backend::<F, T>(tables, server, key, age)?;
+    let index = choose::backend::<F, T>(tables, server, key, Age::Flow)?;
     let backend = tables.backend(index).ok_or(Reason::DropInternal)?;
     tables.note(Stage::Backend, index, backend.ifindex as u64);
     let full_nat = server.mode == Mode::FullNat as u8;

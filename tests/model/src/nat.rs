@@ -50,12 +50,7 @@ impl Model {
         if !dead {
             may_begin(packet)?;
         }
-        let chooser = if packet.is_syn() {
-            Chooser::Syn
-        } else {
-            Chooser::Other
-        };
-        let (index, backend) = self.choose(&packet.tuple, server, chooser)?;
+        let (index, backend) = self.choose(&packet.tuple, server, Chooser::NatFlow)?;
         let hop = checked_hop(packet, &backend)?;
         self.admit_new(server, environment)?;
         let to = Tuple {

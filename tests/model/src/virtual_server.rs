@@ -22,6 +22,8 @@ pub(crate) enum Chooser {
     Syn,
     /// Any other packet.
     Other,
+    /// One that begins a NAT flow, which will know its backend: as if nothing had been there before.
+    NatFlow,
     /// An ICMP error about such a packet: writes nothing.
     Error,
 }
@@ -153,7 +155,7 @@ impl Model {
         let slot = *self.tables.slots.get(&at).ok_or(Reason::DropInternal)?;
         let keeps = |index: &u32| self.keeps_flows(*index);
         let (current, previous) = (slot.current(), slot.previous());
-        let index = if !slot.is_changed() {
+        let index = if !slot.is_changed() || chooser == Chooser::NatFlow {
             current
         } else if tuple.protocol != TCP {
             if slot.in_grace() && keeps(&previous) {

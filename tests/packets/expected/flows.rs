@@ -231,6 +231,29 @@ fn half_open_flows_give_their_ports_up() {
     });
 }
 
+/// A changed slot: what NAT does not know is new, also a datagram in the time of grace.
+#[test]
+fn new_flows_take_the_current_backend() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let from = (client(family), 4_000);
+            let to = (vip(Mode::Dnat, family), port::CHANGED_GRACE);
+            let server = (backend(family, 3), to.1);
+            for (name, packet) in [
+                ("syn", Packet::tcp(from, to, SYN)),
+                ("datagram", Packet::udp(from, to, b"new")),
+            ] {
+                let out = between(&packet, from, server, 63);
+                let out = towards(scene::backend(family, 3), SERVER, &out);
+                bench.sent(name, CLIENT, &packet, Reason::Dnat, (SERVER, out))?;
+            }
+        }
+        let tables = &bench.harness.model.tables;
+        assert!(tables.exceptions.is_empty() && tables.embryonic_exceptions.is_empty());
+        crate::flow_maps::compare(&mut bench.harness)
+    });
+}
+
 /// What answers a TCP frame.
 fn turned(frame: &[u8], flags: u8) -> Packet {
     let frame = Frame::parse(frame).expect("a frame");
