@@ -27,6 +27,10 @@ pub use slot::Slot;
 pub use trace::{Stage, TraceEntry, TraceLog};
 pub use virtual_server::{Affinity, Backend, Mode, VipAddress, VipKey, VirtualServer};
 
+/// Version of everything here: maps of one version can be used by programs of the same version. To be
+/// raised with every change of a key, a value or the meaning of either.
+pub const ABI_VERSION: u32 = 1;
+
 /// IPv4 address, one word in wire order.
 pub type V4 = u32;
 /// IPv6 address, four words in wire order.

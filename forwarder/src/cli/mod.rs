@@ -12,6 +12,7 @@ mod run;
 mod status;
 mod table;
 mod trace;
+mod uninstall;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Show what would become of a packet; sends and changes nothing
     Trace(trace::TraceArguments),
+    /// Stop forwarding: detach and remove everything that `run --pin` left, and nothing else
+    Uninstall(uninstall::UninstallArguments),
     /// On a backend host: take tunnelled packets (IPIP, GUE) out of their tunnel
     Backend(backend::BackendArguments),
 }
@@ -100,6 +103,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::History(arguments) => runtime()?.block_on(history::history(&arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
+        Command::Uninstall(arguments) => uninstall::uninstall(&arguments),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
     }
 }

@@ -8,6 +8,7 @@ use env_logger::Env;
 use log::Level;
 
 use super::SocketArgument;
+use crate::dataplane::pin;
 use crate::node;
 
 /// Arguments of `run`.
@@ -23,6 +24,13 @@ pub struct Run {
     /// Log what the data plane does with packets, down to this level: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL")]
     log_dataplane: Option<Level>,
+    /// Keep programs, maps and flows pinned in a BPF filesystem: forwarding goes on while the daemon
+    /// stops, crashes or is upgraded, until `forwarder uninstall`
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = pin::DEFAULT)]
+    pin: Option<PathBuf>,
+    /// Load this eBPF object in place of the embedded one
+    #[arg(long, value_name = "FILE", hide = true)]
+    object: Option<PathBuf>,
 }
 
 pub async fn run(arguments: Run) -> Result<ExitCode> {
@@ -32,6 +40,8 @@ pub async fn run(arguments: Run) -> Result<ExitCode> {
         node: arguments.node,
         socket: arguments.socket.socket,
         log_dataplane: arguments.log_dataplane,
+        pin: arguments.pin,
+        object: arguments.object,
     })
     .await?;
     Ok(ExitCode::SUCCESS)

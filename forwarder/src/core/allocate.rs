@@ -23,6 +23,24 @@ impl<K: Ord + Clone> Ids<K> {
         }
     }
 
+    /// The same range, with ids that were given away before. What does not fit is left out.
+    pub fn restore(
+        &mut self,
+        given: impl IntoIterator<Item = (K, u32)>,
+        freed: impl IntoIterator<Item = u32>,
+    ) {
+        let fits = self.first..self.end;
+        let mut taken = BTreeSet::new();
+        for (key, id) in given {
+            if fits.contains(&id) && taken.insert(id) {
+                self.given.insert(key, id);
+            }
+        }
+        let freed = freed.into_iter();
+        self.quarantine
+            .extend(freed.filter(|id| fits.contains(id) && !taken.contains(id)));
+    }
+
     /// The id of a key.
     pub fn get(&self, key: &K) -> Option<u32> {
         self.given.get(key).copied()
@@ -109,6 +127,15 @@ impl Regions {
         Some(base)
     }
 
+    /// Whether a region lies below `end` and overlaps no other.
+    pub fn is_free(&self, base: u32, size: u32, end: u32) -> bool {
+        let Some(top) = base.checked_add(size).filter(|top| *top <= end) else {
+            return false;
+        };
+        let before = self.used.range(..top).next_back();
+        before.is_none_or(|(start, length)| start + length <= base)
+    }
+
     /// Marks a region as in use.
     pub fn keep(&mut self, base: u32, size: u32) {
         if size > 0 {
@@ -133,6 +160,16 @@ mod tests {
         ids.release(3);
         assert!(ids.assign(&["b", "d"]).is_empty());
         assert_eq!(ids.get(&"d"), Some(3));
+    }
+
+    #[test]
+    fn ids_survive_a_restart() {
+        let mut ids = Ids::new(1, 3);
+        ids.restore([("a", 2), ("twice", 2), ("beyond", 4)], [3, 2, 9]);
+        assert_eq!((ids.get(&"a"), ids.get(&"beyond")), (Some(2), None));
+        assert_eq!(ids.quarantine(), &BTreeSet::from([3]));
+        assert_eq!(ids.assign(&["a", "b", "c"]), ["c"]);
+        assert_eq!(ids.get(&"b"), Some(1));
     }
 
     #[test]

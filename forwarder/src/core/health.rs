@@ -55,6 +55,11 @@ impl Health {
         }
     }
 
+    /// It was found to be down earlier; `rise` successes in a row make it up again.
+    pub fn assume_down(&mut self, why: &str) {
+        (self.status, self.why, self.against) = (Status::Down, why.to_owned(), 0);
+    }
+
     /// Up, down or unknown.
     pub fn status(&self) -> Status {
         self.status

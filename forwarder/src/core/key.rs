@@ -45,6 +45,28 @@ impl Vip {
     }
 }
 
+impl From<VipKey<V4>> for Vip {
+    fn from(key: VipKey<V4>) -> Self {
+        Self::from_abi(from_word(key.address).into(), key.service)
+    }
+}
+
+impl From<VipKey<V6>> for Vip {
+    fn from(key: VipKey<V6>) -> Self {
+        Self::from_abi(from_words(key.address).into(), key.service)
+    }
+}
+
+impl Vip {
+    fn from_abi(address: IpAddr, service: u32) -> Self {
+        Self {
+            address,
+            port: u16::from_be(service as u16),
+            protocol: (service >> 16) as u8,
+        }
+    }
+}
+
 impl Display for Vip {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {
@@ -184,6 +206,7 @@ mod tests {
         };
         assert_eq!(key.service.to_le_bytes()[..2], 80u16.to_be().to_le_bytes());
         assert_eq!(key.service >> 16, 6);
+        assert_eq!(Vip::from(key), vip);
         assert_eq!(vip.to_string(), "tcp 203.0.113.10:80");
         let source = Source {
             virtual_server: 1,

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod bpf;
 pub mod fake;
+pub mod pin;
 
 use std::collections::BTreeMap;
 

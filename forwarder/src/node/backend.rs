@@ -34,7 +34,7 @@ pub async fn backend(options: BackendOptions) -> Result<(), RunError> {
     host::check()?;
     let mut events = Events::open().map_err(RunError::Netlink)?;
     let mut netlink = Netlink::open().map_err(RunError::Netlink)?;
-    let interfaces = examine(&mut netlink, std::slice::from_ref(&options.target))?;
+    let interfaces = examine(&mut netlink, std::slice::from_ref(&options.target), &[])?;
     let Some(interface) = interfaces.first() else {
         return Err(AttachError::Vanished {
             device: options.target.device,

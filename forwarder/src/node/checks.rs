@@ -129,6 +129,15 @@ impl Checks {
         Some((key, text))
     }
 
+    /// Backends that were down when the daemon before ended stay so until they answer.
+    pub fn assume_down(&mut self, down: &BTreeSet<BackendKey>) {
+        for (key, checked) in &mut self.backends {
+            if down.contains(key) {
+                checked.health.assume_down("down when the daemon started");
+            }
+        }
+    }
+
     /// Backends of a model that get nothing.
     pub fn down(&self, model: &Model) -> BTreeSet<BackendKey> {
         let is_down = |key: &BackendKey| match self.backends.get(key) {

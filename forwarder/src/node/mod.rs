@@ -1,11 +1,13 @@
 //! The one task that owns the data plane: events in, core, changes out.
 
+mod audit;
 mod backend;
 mod change;
 mod checks;
 mod exceptions;
 mod frame;
 mod host;
+mod keep;
 mod notes;
 mod reload;
 mod run;
@@ -17,7 +19,7 @@ pub use backend::{BackendOptions, backend};
 pub use run::{Options, RunError, run};
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use forwarder_common::hash::HashKey;
 use log::{debug, error, info, warn};
 
 use crate::config::Model;
-use crate::core::compile::{Compiled, Input, Note, State, compile};
+use crate::core::compile::{Compiled, Input, Note, Snapshot, State, compile};
 use crate::core::facts::Facts;
 use crate::core::history::{History, Kind};
 use crate::core::op::Op;
@@ -39,6 +41,7 @@ use crate::io::multicast::Memberships;
 use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
+use keep::{Keep, NEXT_HOPS_HOLD, hold_next_hops};
 use notes::Notes;
 use running::Running;
 use tokio::sync::mpsc;
@@ -68,6 +71,10 @@ struct Node {
     history: History,
     started: Duration,
     bpf: Bpf,
+    /// `None`: nothing is pinned, everything goes with the daemon.
+    keep: Option<Keep>,
+    /// Devices that could not be attached to, and why.
+    not_attached: BTreeMap<String, String>,
     hash_key: HashKey,
     host: Host,
     /// `None`: not allowed, which was logged.
@@ -92,12 +99,15 @@ impl Node {
         self.settle(now);
         let facts = self.host.facts(&self.model);
         let Compiled {
-            tables,
+            mut tables,
             state,
             notes,
             lost,
             gone,
         } = self.compile(&self.model, &facts);
+        if now < self.started + NEXT_HOPS_HOLD {
+            hold_next_hops(&self.actual, &mut tables);
+        }
         let ops = plan(&self.actual, &tables);
         let failure = self.apply(&ops, state, &lost, &gone).err();
         if let Some(failure) = &failure
@@ -183,6 +193,7 @@ impl Node {
         lost: &BTreeSet<u32>,
         gone: &BTreeSet<u32>,
     ) -> Result<(), String> {
+        self.save(|own| Snapshot::between(&own.state, &state))?;
         for op in ops {
             debug!("{op}");
             self.bpf.apply(op).map_err(|error| error.to_string())?;
@@ -200,7 +211,19 @@ impl Node {
                 .map_err(|error| error.to_string())?;
             self.state.release(*index);
         }
-        Ok(())
+        self.save(|own| Snapshot::of(&own.state))
+    }
+
+    /// Remembers what the next daemon has to know.
+    fn save(&mut self, snapshot: impl FnOnce(&Self) -> Snapshot) -> Result<(), String> {
+        if self.keep.is_none() {
+            return Ok(());
+        }
+        let snapshot = snapshot(self);
+        match &mut self.keep {
+            Some(keep) => keep.save(snapshot).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// Logs what is new, and what is over.

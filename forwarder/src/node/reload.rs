@@ -81,8 +81,12 @@ impl Node {
             .filter(|interface| added.contains(&interface.device))
             .map(Target::from)
             .collect();
+        let links = match &self.keep {
+            Some(keep) => keep.pins.links().map_err(|error| error.to_string())?,
+            None => Vec::new(),
+        };
         let attach =
-            examine(&mut self.host.netlink, &targets).map_err(|error| error.to_string())?;
+            examine(&mut self.host.netlink, &targets, &links).map_err(|error| error.to_string())?;
         Ok(Prepared { new, attach })
     }
 
@@ -90,8 +94,9 @@ impl Node {
     fn reload(&mut self, prepared: Prepared) -> Result<Change, String> {
         let Prepared { new, attach } = prepared;
         // A program without an entry for its interface passes everything: attaching comes first.
+        let pins = self.keep.as_ref().map(|keep| &keep.pins);
         self.bpf
-            .attach_more(&mut self.host.netlink, &attach)
+            .attach(&mut self.host.netlink, &attach, pins)
             .map_err(|error| error.to_string())?;
         let added: BTreeSet<String> = devices(&attach);
         let mut change = self.change(&new, &[], &[]);

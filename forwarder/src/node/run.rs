@@ -1,5 +1,6 @@
 //! From a config file to a running node, and its loop.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -10,25 +11,29 @@ use log::{Level, info, warn};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::change::{self, Request};
 use super::checks::Checks;
 use super::host::Host;
+use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
 use super::running::Running;
 use super::{Node, status, trace};
 use crate::admin::api::{History, RunningConfig};
 use crate::admin::server::{self, Command, Socket};
 use crate::config::{self, ConfigErrors, Model};
-use crate::core::compile::{State, virtual_server_ids};
+use crate::core::compile::{Snapshot, State, virtual_server_ids};
 use crate::core::history::{self, Kind};
 use crate::core::overrides::Overrides;
 use crate::core::tables::Tables;
 use crate::dataplane::attach::host::{self as requirements, HostError, Lock};
 use crate::dataplane::attach::{AttachError, Choice, Facts, Target, examine};
 use crate::dataplane::bpf::load::{self, Sizes};
+use crate::dataplane::bpf::shape::Adoption;
 use crate::dataplane::bpf::{Bpf, StartError};
+use crate::dataplane::pin::PinError;
+use crate::dataplane::pin::record::Record;
 use crate::io::clock;
 use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
@@ -49,6 +54,10 @@ pub struct Options {
     pub socket: PathBuf,
     /// Data-plane log level; `None`: off, at no cost.
     pub log_dataplane: Option<Level>,
+    /// Where to pin, so that forwarding goes on without the daemon; `None`: it ends with it.
+    pub pin: Option<PathBuf>,
+    /// An eBPF object to load in place of the embedded one.
+    pub object: Option<PathBuf>,
 }
 
 /// The daemon cannot run.
@@ -66,6 +75,9 @@ pub enum RunError {
     /// The data plane does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Nothing can be pinned.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The first pass failed.
     #[error("the maps cannot be filled: {0}")]
     Fill(String),
@@ -88,7 +100,10 @@ pub enum RunError {
     Io(#[from] io::Error),
 }
 
-/// Runs until SIGINT or SIGTERM. When this returns nothing is attached any more.
+/// Between two looks whether the kernel still has what was put there.
+const AUDIT: Duration = Duration::from_millis(500);
+
+/// Runs until SIGINT or SIGTERM. When this returns nothing is attached any more, unless it is pinned.
 pub async fn run(options: Options) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -105,12 +120,20 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
     let mut events = Events::open().map_err(RunError::Netlink)?;
     let mut netlink = Netlink::open().map_err(RunError::Netlink)?;
-    let interfaces = examine(&mut netlink, &targets(&running.model))?;
+    let keep = options.pin.as_deref().map(Keep::open).transpose()?;
+    let links = keep.as_ref().map_or(&[][..], |keep| &keep.links);
+    let interfaces = examine(&mut netlink, &targets(&running.model), links)?;
     let host = Host::read(netlink).map_err(RunError::Netlink)?;
     let socket = Socket::bind(&options.socket).map_err(|source| socket_error(&options, source))?;
 
     let (changes, mut steps) = change::start();
-    let mut node = start(&options, running, changes, host, &interfaces)?;
+    let goes_on = !links.is_empty();
+    let node = start(&options, running, changes, host, &interfaces, keep);
+    let mut node = node.inspect_err(|_| {
+        if goes_on {
+            warn!("what was attached before goes on forwarding");
+        }
+    })?;
     let mut log = logger(&mut node, options.log_dataplane)?;
     let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
@@ -121,6 +144,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut log_tick = interval(LOG_TICK);
     log_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut audit = interval_at(Instant::now() + AUDIT, AUDIT);
+    audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let serve = socket.serve(sender);
     tokio::pin!(serve);
     loop {
@@ -149,6 +174,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             result = node.checks.next() => node.checked(result),
             command = commands.recv() => { node.answer(command); false }
             _ = tick.tick() => { node.host.keep_all_fresh(); true }
+            _ = audit.tick() => node.audit(),
             _ = log_tick.tick(), if log.is_some() => {
                 log.as_mut().into_iter().for_each(EbpfLogger::flush);
                 false
@@ -158,8 +184,12 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             node.pass();
         }
     }
-    info!("stopping: detaching from every interface");
-    node.bpf.detach();
+    if node.keep.is_some() {
+        info!("stopping: forwarding goes on without the daemon; `forwarder uninstall` ends it");
+    } else {
+        info!("stopping: detaching from every interface");
+        node.bpf.detach();
+    }
     Ok(())
 }
 
@@ -175,7 +205,7 @@ fn socket_error(options: &Options, source: io::Error) -> RunError {
     RunError::Socket { path, source }
 }
 
-fn targets(model: &Model) -> Vec<Target> {
+pub(super) fn targets(model: &Model) -> Vec<Target> {
     model.interfaces.iter().map(Target::from).collect()
 }
 
@@ -186,14 +216,17 @@ fn start(
     changes: mpsc::Sender<Request>,
     host: Host,
     interfaces: &[(Facts, Choice)],
+    mut keep: Option<Keep>,
 ) -> Result<Node, RunError> {
     let model = running.model.clone();
     let limits = &model.limits;
-    let load = load::Options {
-        hash_key: match model.hash_key {
+    let kept_key = keep.as_ref().and_then(Keep::hash_key);
+    let mut load = load::Options {
+        hash_key: match model.hash_key.or(kept_key) {
             Some(key) => key,
             None => random_key()?,
         },
+        interfaces: None,
         gue_port: model.gue_port.get(),
         sizes: Sizes {
             // Twice: new ones come before old ones go.
@@ -208,10 +241,40 @@ fn start(
         log_level: options.log_dataplane.map_or(0, |level| level as u8),
     };
     let choices: Vec<Choice> = interfaces.iter().map(|(_, choice)| *choice).collect();
-    let bpf = Bpf::load(&load, &choices)?;
-    let state = State::new(limits);
+    let object = read_object(options.object.as_deref()).map_err(StartError::from)?;
+    let adoption = match &keep {
+        Some(keep) => keep.adopt(&object, &mut load)?,
+        None => Adoption::default(),
+    };
+    let mut bpf = Bpf::load(&object, &load, &choices, &adoption)?;
+    let state = match &keep {
+        Some(keep) => keep.restore(limits),
+        None => State::new(limits),
+    };
+    let mut actual = Tables::default();
+    if adoption.control {
+        actual.slots = state.tables();
+        actual = bpf
+            .read(&actual)
+            .map_err(|error| RunError::Fill(error.to_string()))?;
+    }
+    if let Some(keep) = &mut keep {
+        let record = Record {
+            hash_key: load.hash_key,
+            snapshot: Snapshot::of(&state),
+        };
+        keep.pin(&bpf, record)?;
+        if adoption.control {
+            // From the first change on, only this record explains the maps that both generations use.
+            keep.finish()?;
+        }
+    }
+    let mut checks = Checks::start(&model);
+    checks.assume_down(&down(&model, &state, &actual));
     let mut node = Node {
-        checks: Checks::start(&model),
+        checks,
+        keep,
+        not_attached: BTreeMap::new(),
         running,
         overrides: Overrides::default(),
         model,
@@ -224,21 +287,25 @@ fn start(
         hash_key: load.hash_key,
         host,
         memberships: memberships(),
-        actual: Tables::default(),
+        actual,
         state,
         notes: Notes::default(),
         settle_at: Duration::ZERO,
         failure: None,
     };
     node.pass();
-    match node.failure.take() {
-        Some(failure) => Err(RunError::Fill(failure)),
-        None => Ok(node),
+    if let Some(failure) = node.failure.take() {
+        return Err(RunError::Fill(failure));
     }
+    if let Some(keep) = &mut node.keep {
+        keep.finish()?;
+    }
+    Ok(node)
 }
 
 fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunError> {
-    node.bpf.attach(&mut node.host.netlink, interfaces)?;
+    let pins = node.keep.as_ref().map(|keep| &keep.pins);
+    node.bpf.attach(&mut node.host.netlink, interfaces, pins)?;
     let attached = node.bpf.attached();
     let lines: Vec<_> = attached
         .map(|each| (each.device.clone(), each.to_string()))

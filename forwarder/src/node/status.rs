@@ -46,6 +46,8 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
     });
     let mut problems: Vec<String> = node.notes.all().map(ToString::to_string).collect();
     problems.extend(node.failure.clone());
+    let not_attached = node.not_attached.iter();
+    problems.extend(not_attached.map(|(device, why)| format!("{device}: not attached: {why}")));
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: model.node.as_ref().map(|node| node.name.clone()),

@@ -29,11 +29,26 @@ impl Forwarder {
     /// # Errors
     /// When it ends or does not get ready: with its output.
     pub fn start(binary: &Path, host: &Namespace, directory: &Path, config: &str) -> Result<Self> {
+        Self::start_with(binary, host, directory, config, |_| ())
+    }
+
+    /// The same, with whatever `prepare` does to the command.
+    ///
+    /// # Errors
+    /// When it ends or does not get ready: with its output.
+    pub fn start_with(
+        binary: &Path,
+        host: &Namespace,
+        directory: &Path,
+        config: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let file = directory.join("forwarder.toml");
         let socket = directory.join("forwarder.sock");
         fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
         let mut command = host.command(binary);
         command.arg("run").arg(&file).arg("--socket").arg(&socket);
+        prepare(&mut command);
         let mut forwarder = Self {
             process: Process::start(command, &directory.join("forwarder.log"))?,
             binary: binary.to_owned(),

@@ -10,6 +10,7 @@
     reason = "real time, real threads: the rules are for the daemon"
 )]
 
+mod bpffs;
 pub mod client;
 mod device;
 mod forwarder;
@@ -26,6 +27,7 @@ mod switch;
 mod wait;
 mod xdp_pass;
 
+pub use bpffs::BpfFs;
 pub use forwarder::{Forwarder, decapsulate, has_xdp};
 pub use lab::Lab;
 pub use leftovers::is_interrupted;

@@ -4,6 +4,7 @@ mod backends;
 mod interfaces;
 mod note;
 mod pools;
+mod snapshot;
 mod snat;
 mod state;
 mod virtual_servers;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use note::Note;
+pub use snapshot::Snapshot;
 pub use snat::SnatKey;
 pub use state::{BackendKey, PoolTable, State, egress_name, virtual_server_ids};
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use forwarder_common::virtual_server::{AUTOMAP, NO_SNAT};
 use forwarder_common::{PortRange, SnatPool, limits};
+use serde::{Deserialize, Serialize};
 
 use super::state::SnatAddresses;
 use super::{Compilation, Note};
@@ -13,7 +14,7 @@ use crate::core::allocate::Regions;
 use crate::core::key::wide;
 
 /// What a SNAT pool in the data plane is known by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SnatKey {
     /// The addresses of one family of a pool of the file.
     Pool {

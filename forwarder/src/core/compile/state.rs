@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder_common::{Slot, limits};
+use serde::{Deserialize, Serialize};
 
 use super::snat::SnatKey;
 use crate::config::model::{Backend, Limits};
@@ -14,7 +15,7 @@ use crate::core::slots::{self, NOWHERE};
 use crate::core::table::Member;
 
 /// What a pool member is known by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BackendKey {
     /// The pool's name.
     pub pool: String,
@@ -61,7 +62,7 @@ pub struct PoolTable {
 }
 
 /// Where a SNAT pool's addresses are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SnatAddresses {
     pub first: u32,
     pub addresses: Vec<IpAddr>,
@@ -133,6 +134,14 @@ impl State {
     /// The lookup table of a pool.
     pub fn pool(&self, name: &str) -> Option<&PoolTable> {
         self.pools.get(name)
+    }
+
+    /// Every lookup table by its first slot.
+    pub fn tables(&self) -> BTreeMap<u32, Arc<[Slot]>> {
+        let tables = self.pools.values();
+        tables
+            .map(|table| (table.base, Arc::clone(&table.slots)))
+            .collect()
     }
 
     /// Lets a backend's index be given away again: the data plane has forgotten it.

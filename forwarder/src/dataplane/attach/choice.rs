@@ -20,6 +20,8 @@ pub struct Facts {
     pub program: Option<String>,
     /// Whether generic XDP will do.
     pub allow_generic: bool,
+    /// Whether the program that is there is ours, by a pinned link.
+    pub ours: bool,
 }
 
 /// How to attach.
@@ -40,7 +42,7 @@ pub fn choose(facts: &Facts) -> Result<Choice, AttachError> {
     if facts.link.mac.is_none() {
         return Err(AttachError::NotEthernet { device });
     }
-    if let Some((mode, program)) = facts.link.xdp {
+    if let Some((mode, program)) = facts.link.xdp.filter(|_| !facts.ours) {
         return Err(AttachError::ForeignProgram {
             device,
             program,
@@ -90,6 +92,7 @@ mod tests {
             features: features.map(Features),
             program: None,
             allow_generic: false,
+            ours: false,
         }
     }
 
@@ -158,6 +161,14 @@ mod tests {
         let error = choose(&facts).expect_err("a program is there").to_string();
         assert!(error.contains("(\"forwarder\", id 7, native)"), "{error}");
         assert!(error.contains("another daemon"), "{error}");
+    }
+
+    #[test]
+    fn our_own_program_makes_room() {
+        let mut facts = facts(1500, Some(NATIVE));
+        facts.link.xdp = Some((XdpAttachment::Native, 7));
+        facts.ours = true;
+        assert!(choose(&facts).expect("native").native);
     }
 
     #[test]

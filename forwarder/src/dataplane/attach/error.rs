@@ -9,6 +9,7 @@ use super::Facts;
 use super::choice::SINGLE_BUFFER_MTU;
 use super::host::HostError;
 use crate::dataplane::bpf::load::LoadError;
+use crate::dataplane::pin::PinError;
 use crate::io::netlink::XdpAttachment;
 
 /// The data plane cannot be attached.
@@ -97,6 +98,9 @@ pub enum AttachError {
     /// Several interfaces cannot be used.
     #[error("{}", one_a_line(.0))]
     Several(Vec<AttachError>),
+    /// The attachment cannot be pinned.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Facts about the host stand against it.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -127,7 +131,8 @@ fn whose(name: Option<&str>) -> &'static str {
     let entries = [ProgramSet::Linear, ProgramSet::Frags].map(ProgramSet::entry);
     match name {
         Some(name) if entries.contains(&name) => {
-            "\n  it looks like another daemon's: does one run with another --socket?"
+            "\n  it looks like another daemon's: does one run with another --socket?\n  \
+             or has one been run with --pin?  forwarder run --pin, or forwarder uninstall"
         }
         _ => "",
     }

@@ -15,6 +15,7 @@ pub use features::Features;
 
 use aya::programs::loaded_programs;
 
+use crate::dataplane::pin;
 use crate::io::netlink::{Link, Netlink};
 
 /// An interface that the data plane is to be attached to.
@@ -27,17 +28,18 @@ pub struct Target {
 }
 
 /// Reads the facts of every target and chooses for each. Touches nothing; what stands against any
-/// of them is said of all.
+/// of them is said of all. `ours`: the pinned links, whose programs may be replaced.
 pub fn examine(
     netlink: &mut Netlink,
     targets: &[Target],
+    ours: &[pin::Link],
 ) -> Result<Vec<(Facts, Choice)>, AttachError> {
     let links = netlink.links().map_err(AttachError::Netlink)?;
     let mut features = features::Query::open();
     let mut chosen = Vec::new();
     let mut errors = Vec::new();
     for target in targets {
-        match examine_one(target, &links, features.as_mut()) {
+        match examine_one(target, &links, features.as_mut(), ours) {
             Ok(choice) => chosen.push(choice),
             Err(error) => errors.push(error),
         }
@@ -53,6 +55,7 @@ fn examine_one(
     target: &Target,
     links: &[Link],
     features: Option<&mut features::Query>,
+    ours: &[pin::Link],
 ) -> Result<(Facts, Choice), AttachError> {
     let Some(link) = links.iter().find(|link| link.name == target.device) else {
         let names = links.iter().map(|link| link.name.clone());
@@ -67,6 +70,10 @@ fn examine_one(
         features: features.and_then(|query| query.of(link.ifindex)),
         program: link.xdp.and_then(|(_, id)| program_name(id)),
         allow_generic: target.allow_generic,
+        ours: ours.iter().any(|pinned| {
+            let program = link.xdp.map(|(_, program)| program);
+            pinned.ifindex == link.ifindex && Some(pinned.program) == program
+        }),
     };
     let choice = choose(&facts)?;
     Ok((facts, choice))

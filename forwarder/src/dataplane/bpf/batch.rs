@@ -1,4 +1,4 @@
-//! `BPF_MAP_LOOKUP_BATCH`: reads a hash map thousands of entries at a time.
+//! `BPF_MAP_LOOKUP_BATCH`: reads a map thousands of entries at a time.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -23,15 +23,22 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// Calls `each` with every entry of a hash map, in chunks. Entries that come or go meanwhile may or
-/// may not be seen; none that stays is missed or seen twice, as a hash bucket is read as a whole.
+/// Where a walk goes on: a bucket number of 4 bytes in hash maps, the last key in arrays and tries.
+type Cursor = [u64; 8];
+
+/// Calls `each` with every entry of a hash map, array or trie, in chunks. Entries that come or go
+/// meanwhile may or may not be seen; none that stays is missed or seen twice, as a hash bucket is
+/// read as a whole. Keys have at most 64 bytes.
 pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
     map: BorrowedFd<'_>,
     mut each: impl FnMut(&[K], &[V]),
 ) -> io::Result<()> {
     let mut keys = vec![K::default(); CHUNK];
     let mut values = vec![V::default(); CHUNK];
-    let mut cursor: Option<u32> = None;
+    if size_of::<K>() > size_of::<Cursor>() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut cursor: Option<Cursor> = None;
     loop {
         let (count, next) = match lookup(map, cursor, &mut keys, &mut values) {
             // One bucket holds more than the chunk: nothing was read, ask again with more room.
@@ -54,13 +61,12 @@ pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
 /// Reads one chunk: how many entries, and where to go on, if there is more.
 fn lookup<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
-    cursor: Option<u32>,
+    cursor: Option<Cursor>,
     keys: &mut [K],
     values: &mut [V],
-) -> io::Result<(usize, Option<u32>)> {
+) -> io::Result<(usize, Option<Cursor>)> {
     let room = keys.len().min(values.len());
-    // Hash maps keep a bucket number of 4 bytes in the cursor.
-    let mut next = 0_u32;
+    let mut next = Cursor::default();
     let mut attr = BatchAttr {
         in_batch: cursor
             .as_ref()
@@ -74,7 +80,7 @@ fn lookup<K: Pod, V: Pod>(
     };
     // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of plain
     // data, whose sizes are the map's (the callers' maps are opened with these types); the cursors
-    // hold 4 bytes, which is what hash maps use.
+    // hold 64 bytes, and hash maps use 4 of them, others as many as a key has.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,

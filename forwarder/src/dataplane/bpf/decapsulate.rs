@@ -1,6 +1,6 @@
 //! The decapsulator of backend hosts: one program and its own few maps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use aya::Ebpf;
@@ -39,9 +39,10 @@ impl Decapsulator {
             hash_key: [0; 2],
             gue_port,
             sizes,
+            interfaces: None,
             log_level: 0,
         };
-        let mut ebpf = load::open(&options)?;
+        let mut ebpf = load::open(load::OBJECT, &options, &BTreeMap::new())?;
         load::load_program(&mut ebpf, PROGRAM)?;
         for source in sources {
             let length = u32::from(source.length());
@@ -60,7 +61,8 @@ impl Decapsulator {
                 )?,
             }
         }
-        let attachment = Attachment::attach(&mut ebpf, PROGRAM, netlink, facts, choice.native)?;
+        let attachment =
+            Attachment::attach(&mut ebpf, PROGRAM, netlink, facts, choice.native, None)?;
         Ok(Self {
             attachment,
             ebpf,

@@ -1,5 +1,8 @@
 //! Loads the embedded object.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use aya::maps::ProgramArray;
 use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -10,8 +13,8 @@ use thiserror::Error;
 
 use crate::dataplane::attach::Choice;
 
-/// The eBPF object, aligned as an ELF reader wants it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_OBJECT"));
+/// The embedded eBPF object, aligned as an ELF reader wants it.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_OBJECT"));
 
 /// The object does not load.
 #[derive(Debug, Error)]
@@ -94,12 +97,17 @@ pub struct Options {
     pub gue_port: u16,
     /// Sizes of maps.
     pub sizes: Sizes,
+    /// Entries of maps by interface index, where those are there already.
+    pub interfaces: Option<u32>,
     /// Data-plane log level, 0 (off) to 5 (trace).
     pub log_level: u8,
 }
 
-/// Creates the maps; programs are loaded by [`load_set`].
-pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
+/// Interfaces that come later have higher indices than those there are.
+const IFINDEX_ROOM: u32 = 1024;
+
+/// Entries of the maps whose size the options give.
+pub fn sizes(options: &Options) -> Vec<(&'static str, u32)> {
     let Sizes {
         virtual_servers,
         virtual_server_ids,
@@ -109,18 +117,12 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
         slots,
         highest_ifindex,
     } = options.sizes;
-    let ifindexes = highest_ifindex
-        .saturating_add(1)
-        .max(limits::IFINDEX as u32);
+    let ifindexes = options.interfaces.unwrap_or_else(|| {
+        let room = highest_ifindex.saturating_add(IFINDEX_ROOM);
+        room.max(limits::IFINDEX as u32)
+    });
     let interface_counters = (limits::INTERFACES * Reason::COUNT) as u32;
-    let gue_port = options.gue_port.to_be();
-    let mut loader = EbpfLoader::new();
-    loader
-        .override_global("HASH_KEY", &options.hash_key, true)
-        .override_global("GUE_PORT", &gue_port, true)
-        // Without logging calls in the programs the object has no level.
-        .override_global("AYA_LOG_LEVEL", &options.log_level, false);
-    for (map, entries) in [
+    vec![
         ("INTERFACES", ifindexes),
         ("DEVICES", ifindexes),
         ("DEVICES_FRAGS", ifindexes),
@@ -141,11 +143,31 @@ pub fn open(options: &Options) -> Result<Ebpf, LoadError> {
         ("EMBRYONIC4", embryonic.saturating_mul(2)),
         ("EMBRYONIC6", embryonic.saturating_mul(2)),
         ("COUNTERS", interface_counters),
-    ] {
+    ]
+}
+
+/// Creates the maps, but for those that are `pinned`: these are used as they are. Programs are loaded by
+/// [`load_set`].
+pub fn open(
+    object: &[u8],
+    options: &Options,
+    pinned: &BTreeMap<&'static str, PathBuf>,
+) -> Result<Ebpf, LoadError> {
+    let gue_port = options.gue_port.to_be();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("HASH_KEY", &options.hash_key, true)
+        .override_global("GUE_PORT", &gue_port, true)
+        // Without logging calls in the programs the object has no level.
+        .override_global("AYA_LOG_LEVEL", &options.log_level, false);
+    for (map, entries) in sizes(options) {
         loader.map_max_entries(map, entries);
     }
+    for (map, path) in pinned {
+        loader.map_pin_path(map, path.as_path());
+    }
     loader
-        .load(OBJECT)
+        .load(object)
         .map_err(|error| LoadError::Object(Box::new(error)))
 }
 

@@ -1,21 +1,26 @@
 //! The data plane in the kernel.
 
 pub mod batch;
+mod copy;
 pub mod decapsulate;
 pub mod expiry;
 mod forget;
 pub mod load;
+mod read;
+pub mod shape;
 mod slots;
 mod stats;
 pub mod trace;
 mod wanted;
 mod write;
 
+pub use slots::read_pinned as read_pinned_slots;
 pub use wanted::Wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
 
 use aya::maps::{Map, MapError};
 use aya::{Ebpf, Pod};
@@ -24,15 +29,18 @@ use forwarder_common::{FlowKey, V4, V6};
 use thiserror::Error;
 
 use super::attach::{AttachError, Attached, Attachment, Choice, Facts};
+use super::pin::{Generation, PinDirectory, PinError, unlink};
 use super::{ApplyError, Counters, DataPlane};
 use crate::core::op::Op;
+use crate::core::tables::Tables;
 use crate::io::netlink::Netlink;
 use expiry::{Expiry, FlowMaps, Timeouts};
 use load::{LoadError, Options};
+use shape::Adoption;
 use slots::Slots;
 use trace::{TraceError, Traced};
 
-/// The maps and programs of one daemon. Dropping it detaches and removes them all.
+/// The maps and programs of one daemon. Dropping it detaches and removes them, unless they are pinned.
 #[derive(Debug)]
 pub struct Bpf {
     // Declared in the order in which they must go: what uses the maps goes before the maps.
@@ -40,6 +48,8 @@ pub struct Bpf {
     slots: Slots,
     attachments: Vec<Attachment>,
     ebpf: Ebpf,
+    /// Maps of the daemon before that were copied.
+    copied: BTreeMap<&'static str, PathBuf>,
     traces: bool,
     used: stats::Used,
 }
@@ -56,13 +66,25 @@ pub enum StartError {
     /// Interfaces cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// Maps cannot be pinned.
+    #[error(transparent)]
+    Pin(#[from] PinError),
 }
 
 impl Bpf {
-    /// Creates maps and loads the program sets that the choices need. Nothing is attached yet.
-    pub fn load(options: &Options, choices: &[Choice]) -> Result<Self, StartError> {
-        let mut ebpf = load::open(options)?;
+    /// Creates maps, or takes over those there are, and loads the program sets that the choices need.
+    /// Nothing is attached yet.
+    pub fn load(
+        object: &[u8],
+        options: &Options,
+        choices: &[Choice],
+        adoption: &Adoption,
+    ) -> Result<Self, StartError> {
+        let mut ebpf = load::open(object, options, &adoption.maps)?;
         load::load_sets(&mut ebpf, choices)?;
+        for (name, path) in &adoption.copies {
+            copy::copy(&mut ebpf, name, path)?;
+        }
         let slots = Slots::map(fd(&ebpf, "SLOTS")?, options.sizes.slots as usize)?;
         let flows = FlowMaps::new(
             fd(&ebpf, "FLOWS4")?,
@@ -76,9 +98,35 @@ impl Bpf {
             slots,
             attachments: Vec::new(),
             ebpf,
+            copied: adoption.copies.clone(),
             traces: false,
             used: stats::Used::default(),
         })
+    }
+
+    /// Pins the maps in a generation's directory.
+    pub fn pin(&self, generation: &Generation) -> Result<(), StartError> {
+        for name in shape::pinned_maps() {
+            let path = generation.path.join(name);
+            if let Err(error) = map(&self.ebpf, name)?.pin(&path) {
+                match PinError::aya(&path, error) {
+                    PinError::Io { source, .. }
+                        if source.kind() == io::ErrorKind::AlreadyExists => {}
+                    error => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the maps hold: see [`read::read`].
+    pub fn read(&mut self, expected: &Tables) -> Result<Tables, ApplyError> {
+        let tables = read::read(&self.ebpf, &self.slots, expected).map_err(|error| ApplyError {
+            op: "read the maps".to_owned(),
+            reason: describe(&error),
+        })?;
+        self.used.note_all(&tables);
+        Ok(tables)
     }
 
     /// The loaded object, for the data-plane logger.
@@ -106,43 +154,72 @@ impl Bpf {
         Wanted::open(&mut self.ebpf)
     }
 
-    /// Attaches to interfaces: all, or none.
+    /// Attaches to interfaces: all, or none. Where a pinned link of ours is, its program is replaced.
     pub fn attach(
         &mut self,
         netlink: &mut Netlink,
         interfaces: &[(Facts, Choice)],
-    ) -> Result<(), StartError> {
-        // What is attached so far is detached again when the vector is dropped.
-        let mut attachments = Vec::with_capacity(interfaces.len());
-        for (facts, choice) in interfaces {
-            let ebpf = &mut self.ebpf;
-            attachments.push(Attachment::packet_path(ebpf, netlink, facts, *choice)?);
-        }
-        self.attachments = attachments;
-        Ok(())
-    }
-
-    /// Attaches to further interfaces: all, or none.
-    pub fn attach_more(
-        &mut self,
-        netlink: &mut Netlink,
-        interfaces: &[(Facts, Choice)],
+        pins: Option<&PinDirectory>,
     ) -> Result<(), StartError> {
         let choices: Vec<Choice> = interfaces.iter().map(|(_, choice)| *choice).collect();
         load::load_sets(&mut self.ebpf, &choices)?;
-        let mut attachments = Vec::with_capacity(interfaces.len());
+        let before = self.attachments.len();
         for (facts, choice) in interfaces {
-            let ebpf = &mut self.ebpf;
-            attachments.push(Attachment::packet_path(ebpf, netlink, facts, *choice)?);
+            match Attachment::packet_path(&mut self.ebpf, netlink, facts, *choice, pins) {
+                Ok(attachment) => self.attachments.push(attachment),
+                Err(error) => {
+                    self.attachments.drain(before..).for_each(Attachment::undo);
+                    return Err(error.into());
+                }
+            }
         }
-        self.attachments.append(&mut attachments);
+        for (name, path) in std::mem::take(&mut self.copied) {
+            copy::copy_flows(&mut self.ebpf, name, &path)?;
+        }
         Ok(())
     }
 
     /// Detaches from some interfaces.
     pub fn detach_from(&mut self, devices: &BTreeSet<String>) {
-        let stays = |each: &Attachment| !devices.contains(&each.attached().device);
-        self.attachments.retain(stays);
+        self.detach_where(|attached| devices.contains(&attached.device));
+    }
+
+    /// Detaches from those interfaces.
+    pub fn detach_where(&mut self, gone: impl Fn(&Attached) -> bool) {
+        let gone = self
+            .attachments
+            .extract_if(.., |each| gone(each.attached()));
+        gone.for_each(Attachment::detach);
+    }
+
+    /// Detaches whatever pinned link is not one of the attachments: of interfaces that are gone or no
+    /// longer ours.
+    pub fn keep_links_only(&self, pins: &PinDirectory) -> Result<(), PinError> {
+        for link in pins.links()? {
+            let mut own = self.attachments.iter();
+            if !own.any(|each| each.pin() == Some(link.path.as_path())) {
+                unlink(&link.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins links whose pins are gone.
+    pub fn pin_links_again(&mut self, pins: &PinDirectory) -> Result<(), StartError> {
+        if self.attachments.iter().all(Attachment::is_pinned) {
+            return Ok(());
+        }
+        pins.make_again()?;
+        let attachments = std::mem::take(&mut self.attachments);
+        for attachment in attachments {
+            self.attachments.push(attachment.pin_again()?);
+        }
+        Ok(())
+    }
+
+    /// The attachments.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
     }
 
     /// What is attached.
@@ -152,7 +229,7 @@ impl Bpf {
 
     /// Detaches from every interface.
     pub fn detach(&mut self) {
-        self.attachments.clear();
+        self.attachments.drain(..).for_each(Attachment::detach);
     }
 
     /// Runs a frame through the pipeline as if it had come in by `ifindex`; writes no map.
@@ -234,9 +311,11 @@ fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError>
 /// A map's descriptor.
 fn fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
     let data = match map(ebpf, name)? {
-        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) => {
-            data
-        }
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::PerCpuArray(data) => data,
         other => {
             return Err(LoadError::Stages(MapError::InvalidName {
                 name: format!("{other:?}"),

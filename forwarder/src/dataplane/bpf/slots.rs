@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aya::maps::{Array, Map, MapData};
 use forwarder_common::Slot;
 
 /// The mapped slot array.
@@ -58,6 +60,14 @@ impl Slots {
         (index < self.length)
             .then(|| Slot(unsafe { self.words.add(index).as_ref() }.load(Ordering::Acquire)))
     }
+}
+
+/// Slots of a pinned array: `count` from `base`; `None`: they are not there.
+pub fn read_pinned(path: &Path, base: u32, count: u32) -> Option<Vec<Slot>> {
+    let map = Map::from_map_data(MapData::from_pin(path).ok()?).ok()?;
+    let map: Array<_, Slot> = map.try_into().ok()?;
+    let end = base.checked_add(count)?;
+    (base..end).map(|index| map.get(&index, 0).ok()).collect()
 }
 
 impl Drop for Slots {

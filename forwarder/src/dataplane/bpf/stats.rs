@@ -9,6 +9,7 @@ use forwarder_common::{Counter, Reason};
 use super::load::LoadError;
 use super::map;
 use crate::core::op::Op;
+use crate::core::tables::Tables;
 use crate::dataplane::Counters;
 
 type PerCpu<'a> = PerCpuArray<&'a MapData, Counter>;
@@ -43,6 +44,24 @@ impl Used {
             } => raise(&mut self.backends, *index),
             _ => (),
         }
+    }
+}
+
+impl Used {
+    /// Takes in everything that the maps hold.
+    pub fn note_all(&mut self, tables: &Tables) {
+        let raise = |used: &mut u32, index: Option<u32>| {
+            *used = (*used).max(index.map_or(0, |index| index.saturating_add(1)));
+        };
+        let slots = tables.interfaces.values().map(|entry| entry.slot);
+        raise(&mut self.interfaces, slots.max());
+        let servers = tables.virtual_servers.values().map(|entry| entry.id);
+        let egress = tables.egress.values().map(|entry| entry.id);
+        raise(&mut self.virtual_servers, servers.chain(egress).max());
+        raise(
+            &mut self.backends,
+            tables.backends.keys().next_back().copied(),
+        );
     }
 }
 

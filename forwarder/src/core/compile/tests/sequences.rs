@@ -23,6 +23,7 @@ struct Change {
     snat_address: u8,
     resolved: bool,
     settle: bool,
+    restart: bool,
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -39,9 +40,10 @@ fn change() -> impl Strategy<Value = Change> {
         1u8..4,
         prop::bool::weighted(0.8),
         any::<bool>(),
+        prop::bool::weighted(0.3),
     );
     (any::<u8>(), backends, rest).prop_map(
-        |(servers, backends, (egress, devices, snat_address, resolved, settle))| Change {
+        |(servers, backends, (egress, devices, snat_address, resolved, settle, restart))| Change {
             servers,
             backends,
             egress,
@@ -49,6 +51,7 @@ fn change() -> impl Strategy<Value = Change> {
             snat_address,
             resolved,
             settle,
+            restart,
         },
     )
 }
@@ -206,6 +209,16 @@ proptest! {
             if change.settle {
                 state.end_grace(now, Duration::from_secs(30));
                 state.settle(now, Duration::from_secs(30), |at| at % 3 == 0);
+            }
+            if change.restart {
+                let text = serde_json::to_string(&Snapshot::of(&state)).expect("text");
+                let snapshot = serde_json::from_str(&text).expect("a snapshot");
+                let slots = |base, _| Some(fake.tables.slots.get(&base)?.to_vec());
+                let restored = State::restore(snapshot, &model.limits, slots);
+                let again = compile(input, &restored).tables;
+                let changes = plan(&compile(input, &state).tables, &again);
+                prop_assert!(change.settle || changes.is_empty(), "a restart changes {}", changes[0]);
+                state = restored;
             }
         }
     }

@@ -1,0 +1,171 @@
+//! Somebody, or something, changes what is ours.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData};
+use forwarder_common::{Backend, V4, VipKey, VirtualServer};
+use forwarder_lab::{Family, wait_until};
+
+use super::world::{LIMIT, World};
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_DETACH: libc::c_int = 34;
+
+fn bpf(command: libc::c_int, attribute: &[u64]) -> io::Result<libc::c_long> {
+    // SAFETY: the attribute is the beginning of `union bpf_attr`, and its size is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attribute.as_ptr(),
+            size_of_val(attribute),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// What `bpftool link detach` does.
+fn detach(pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let fd = bpf(BPF_OBJ_GET, &[path.as_ptr().expose_provenance() as u64, 0])?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: just opened, owned by nobody else.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    bpf(
+        BPF_LINK_DETACH,
+        &[u64::from(link.as_raw_fd().unsigned_abs())],
+    )
+    .map(drop)
+}
+
+#[test]
+fn a_detached_program_is_attached_again() {
+    let world = World::start();
+    let links = world.pins().join("v1/links");
+    for link in world.bpf.run(|| super::world::names(&links)) {
+        world
+            .bpf
+            .run(|| detach(&links.join(&link)))
+            .expect("detach");
+    }
+    world.wait_for_log("our program was taken off behind our back");
+    wait_until("attached again", LIMIT, || {
+        world.program("eth0").is_some() && world.program("eth1").is_some()
+    })
+    .expect("attached");
+    world.wait_until_ready();
+}
+
+#[test]
+fn changed_maps_are_repaired() {
+    let world = World::start();
+    let generation = world.generation();
+    let open = |name: &str| -> Map {
+        let data = world.bpf.run(|| MapData::from_pin(generation.join(name)));
+        Map::from_map_data(data.expect("a pin")).expect("a map")
+    };
+    let mut backends: Array<_, Backend> = open("BACKENDS").try_into().expect("an array");
+    let before: Vec<_> = backends
+        .iter()
+        .take(8)
+        .map(|entry| entry.expect("an entry"))
+        .collect();
+    for index in 0..8 {
+        backends.set(index, Backend::default(), 0).expect("set");
+    }
+    let mut vips: HashMap<_, VipKey<V4>, VirtualServer> = open("VIPS4").try_into().expect("a map");
+    let keys: Vec<_> = vips.keys().map(|key| key.expect("a key")).collect();
+    assert_eq!(keys.len(), 4);
+    vips.remove(&keys[0]).expect("remove");
+    let foreign = VipKey {
+        address: 1,
+        service: 2,
+    };
+    vips.insert(foreign, VirtualServer::default(), 0)
+        .expect("insert");
+
+    wait_until("repaired", LIMIT, || {
+        let now = backends
+            .iter()
+            .take(8)
+            .map(|entry| entry.expect("an entry"));
+        now.eq(before.iter().copied()) && vips.keys().count() == 4 && vips.get(&foreign, 0).is_err()
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", world.forwarder().diagnosis()));
+    world.wait_for_log("a map was changed behind our back: remove virtual server");
+    world.wait_until_ready();
+}
+
+#[test]
+fn removed_pins_are_made_again() {
+    let mut world = World::start();
+    let (pins, generation) = (world.pins(), world.generation());
+    let all = world.bpf.run(|| super::world::names(&generation));
+    world
+        .bpf
+        .run(|| std::fs::remove_dir_all(&pins))
+        .expect("remove");
+    wait_until("pinned again", LIMIT, || {
+        world.bpf.run(|| super::world::names(&generation)) == all
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", world.forwarder().diagnosis()));
+    let program = world.program("eth0");
+    world.kill();
+    assert_eq!(world.program("eth0"), program);
+    world.run(|_| ());
+    world.wait_until_ready();
+}
+
+#[test]
+fn interfaces_that_go_and_come_back_are_used_again() {
+    let world = World::start();
+    let index = |world: &World| {
+        let link = world
+            .site
+            .forwarder
+            .show(&["link", "show", "eth1"])
+            .expect("a link");
+        link[0]["ifindex"].as_u64()
+    };
+    let before = index(&world);
+    world.site.forwarder.ip("link del eth1").expect("delete");
+    world.wait_for_log("is gone");
+    let addresses = Family::ALL.map(|family| family.in_subnet(family.inside()));
+    world
+        .site
+        .plug(&world.site.forwarder, "eth1", world.site.inside, &addresses)
+        .expect("plug");
+    assert_ne!(index(&world), before, "a new interface index");
+    // It has another MAC address, which the neighbours would notice in half a minute.
+    for host in world.site.backends.iter().chain([&world.site.router]) {
+        host.ip("neighbour flush all").expect("flush");
+    }
+    world.wait_until_ready();
+
+    world
+        .site
+        .forwarder
+        .ip("link set eth1 down\nlink set eth1 name lan0")
+        .expect("rename");
+    world.wait_for_log("eth1 is now called lan0");
+    world
+        .site
+        .forwarder
+        .ip("link set lan0 name eth1\nlink set eth1 up")
+        .expect("rename");
+    for family in Family::ALL {
+        let _ = world.site.forwarder.ip(&format!(
+            "address replace {} dev eth1",
+            family.in_subnet(family.inside())
+        ));
+    }
+    world.wait_until_ready();
+}

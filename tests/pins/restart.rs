@@ -1,0 +1,178 @@
+//! The daemon ends and another begins, under load.
+
+use std::fs;
+
+use super::load::Load;
+use super::world::{LIMIT, World, config, names, servers, text};
+use forwarder_lab::client::http;
+use forwarder_lab::site::HTTP;
+use forwarder_lab::wait_until;
+
+const ROUNDS: usize = 5;
+const PACKETS: u64 = 300;
+
+#[test]
+fn a_killed_daemon_is_not_missed_and_the_next_takes_over() {
+    let mut world = World::start();
+    let load = Load::start(&world.site.client);
+    load.pass(PACKETS);
+    for round in 0..ROUNDS {
+        let (packets, program) = (world.packets(), world.program("eth0"));
+        world.kill();
+        assert_eq!(world.program("eth0"), program, "attached all the while");
+        load.pass(PACKETS);
+        world.run(|_| ());
+        let after = world.packets();
+        assert!(
+            packets
+                .iter()
+                .zip(&after)
+                .all(|(before, after)| before + 10 < *after),
+            "round {round}: counters go on: {packets:?} {after:?}"
+        );
+        assert_ne!(world.program("eth0"), program, "its own program runs");
+        load.pass(PACKETS);
+        world.wait("no problem", |status| {
+            status["problems"].as_array().is_some_and(Vec::is_empty)
+        });
+    }
+    load.expect_no_loss();
+    world.generation();
+}
+
+#[test]
+fn stop_leaves_forwarding_and_uninstall_leaves_nothing() {
+    let mut world = World::start();
+    let foreign = world.pins().join("somebody-elses");
+    world
+        .bpf
+        .run(|| fs::create_dir(&foreign))
+        .expect("a directory");
+    let load = Load::start(&world.site.client);
+    load.pass(PACKETS);
+    let busy = world.uninstall();
+    assert!(
+        !busy.status.success() && text(&busy).contains("stop it first"),
+        "{}",
+        text(&busy)
+    );
+
+    let end = world
+        .forwarder
+        .as_mut()
+        .expect("it runs")
+        .interrupt()
+        .expect("an end");
+    assert!(end.success(), "{}", world.forwarder().log());
+    assert!(world.forwarder().log().contains("forwarding goes on"));
+    load.pass(PACKETS);
+    load.expect_no_loss();
+
+    let done = world.uninstall();
+    assert!(done.status.success(), "{}", text(&done));
+    assert!(text(&done).contains("somebody-elses"), "{}", text(&done));
+    // The kernel detaches a moment after the link's last holder is gone.
+    let gone = || world.program("eth0").is_none() && world.program("eth1").is_none();
+    wait_until("detached", LIMIT, gone).expect("nothing is attached");
+    assert_eq!(world.bpf.run(|| names(&world.pins())), ["somebody-elses"]);
+    world
+        .bpf
+        .run(|| fs::remove_dir(&foreign))
+        .expect("it is still there");
+    assert!(world.uninstall().status.success());
+    assert!(!world.bpf.run(|| world.pins().exists()));
+    let again = world.uninstall();
+    assert!(
+        again.status.success() && text(&again).contains("nothing to remove"),
+        "{}",
+        text(&again)
+    );
+}
+
+#[test]
+fn another_object_takes_over_and_a_refused_one_does_not() {
+    let mut world = World::start();
+    let object = fs::read(env!("FORWARDER_OBJECT")).expect("the object");
+    let directory = world.site.directory().to_owned();
+    // The same code with another embedded text is another object.
+    let (good, bad) = (directory.join("good.o"), directory.join("bad.o"));
+    fs::write(&good, [&object[..], b"another build"].concat()).expect("write");
+    // `exit` becomes `r0 = 0`: programs that run off their end.
+    let (exit, other) = ([0x95, 0, 0, 0, 0, 0, 0, 0], [0xb7, 0, 0, 0, 0, 0, 0, 0]);
+    let broken: Vec<u8> = object
+        .chunks(8)
+        .flat_map(|word| if word == exit { &other[..] } else { word })
+        .copied()
+        .collect();
+    assert_ne!(broken, object);
+    fs::write(&bad, broken).expect("write");
+
+    let load = Load::start(&world.site.client);
+    for _ in 0..ROUNDS {
+        let (program, packets) = (world.program("eth1"), world.packets());
+        world.kill();
+        world.run(|command| {
+            command.arg("--object").arg(&good);
+        });
+        load.pass(PACKETS);
+        assert_ne!(world.program("eth1"), program);
+        assert!(
+            packets
+                .iter()
+                .zip(world.packets())
+                .all(|(before, after)| *before < after)
+        );
+
+        let (program, generation) = (world.program("eth1"), world.generation());
+        world.kill();
+        let socket = directory.join("refused.sock");
+        let refused = world.command(&[
+            "run",
+            &directory.join("forwarder.toml").display().to_string(),
+            &format!("--pin={}", world.pins().display()),
+            &format!("--object={}", bad.display()),
+            &format!("--socket={}", socket.display()),
+        ]);
+        let said = text(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("the kernel refuses program"), "{said}");
+        assert!(said.contains("goes on forwarding"), "{said}");
+        assert_eq!(world.program("eth1"), program);
+        assert_eq!(world.generation(), generation);
+        load.pass(PACKETS);
+        world.run(|_| ());
+    }
+    load.expect_no_loss();
+}
+
+#[test]
+fn other_sizes_keep_the_flows() {
+    let mut world = World::start();
+    let load = Load::start(&world.site.client);
+    load.pass(PACKETS);
+    for limits in [
+        "limits = { flows = 50000, backends = 1000, virtual_servers = 100 }",
+        "limits = { flows = 90000, table_slots = 200000 }",
+    ] {
+        world.kill();
+        world.run_with(&config(limits), |_| ());
+        load.pass(PACKETS);
+    }
+    load.expect_no_loss();
+}
+
+#[test]
+fn what_was_down_stays_down() {
+    let mut world = World::start();
+    world.site.connect(1, false).expect("cut the cable");
+    let down = |status: &serde_json::Value| status.to_string().matches("\"down\"").count() == 2;
+    world.wait("the backend is down", down);
+    world.kill();
+    world.run(|_| ());
+    for server in servers(HTTP).into_iter().cycle().take(80) {
+        let answer = world.site.client.run(|| http::get(server, "/", LIMIT));
+        assert_ne!(answer.expect("an answer").backend, "b2");
+    }
+    world.site.connect(1, true).expect("plug the cable in");
+    world.wait_until_ready();
+}
