@@ -6,7 +6,7 @@ use std::time::Duration;
 use forwarder_lab::client::{Answer, http, icmp, udp};
 use forwarder_lab::server::Server;
 use forwarder_lab::site::{BACKENDS, ECHO, HTTP};
-use forwarder_lab::{Family, has_xdp};
+use forwarder_lab::{Family, Received, has_xdp};
 
 use super::world::{LIMIT, LOCAL_VIP, VIP, World, both_services};
 
@@ -142,7 +142,8 @@ fn every_service(mode: &str, backends: impl Fn(Family) -> Family) {
 
 /// Packets that the forwarder has received on the side of the backends.
 fn from_backends(world: &World) -> u64 {
-    world.site.forwarder.received("eth1").expect("counter")
+    let received = Received::open(&world.site.forwarder, "eth1").expect("counter");
+    received.packets().expect("counter")
 }
 
 /// IP and UDP headers of a datagram, bytes.

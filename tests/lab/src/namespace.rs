@@ -73,14 +73,6 @@ impl Namespace {
         Ok(shown[0]["lladdr"].as_str().map(str::to_owned))
     }
 
-    /// Packets that an interface has received.
-    pub fn received(&self, device: &str) -> Result<u64> {
-        let link = self.show(&["link", "show", device])?;
-        link[0]["stats64"]["rx"]["packets"]
-            .as_u64()
-            .context("no counters")
-    }
-
     /// Writes sysctls, for example `("net/ipv4/ip_forward", "1")`.
     pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.run(|| {
