@@ -52,7 +52,6 @@ fn established_connections_outlive_two_million_syns() {
         open.extend((0..CONNECTIONS).map(|number| Open::new(vips[number % 2])));
     });
     let received = Received::open(&site.forwarder, "eth0").expect("counter");
-    let before = received.packets().expect("counter");
     let requests: usize = thread::scope(|scope| {
         let clients: Vec<_> = open
             .chunks_mut(CONNECTIONS / WORKERS)
@@ -60,19 +59,7 @@ fn established_connections_outlive_two_million_syns() {
             .collect();
         attacker.run(|| {
             let mut flood = SynFlood::open("eth0", &from, &to).expect("raw socket");
-            // Some may be lost on the way: what counts is what the forwarder gets.
-            let mut there = before;
-            while there - before < SYNS {
-                for number in 0..BURST {
-                    flood.send(vips[number as usize % 2]).expect("send");
-                }
-                let burst = Instant::now();
-                let all = there + BURST;
-                while there < all && burst.elapsed() < STRAGGLER {
-                    thread::yield_now();
-                    there = received.packets().expect("counter");
-                }
-            }
+            send_syns(&mut flood, &vips, &received);
         });
         over.store(true, Ordering::Relaxed);
         clients
@@ -87,6 +74,23 @@ fn established_connections_outlive_two_million_syns() {
     // What the flood has left behind makes room for new flows.
     for vip in vips {
         world.wait_for_all_backends(vip);
+    }
+}
+
+/// Sends until the forwarder has received two million; some may be lost on the way.
+#[expect(clippy::disallowed_methods, reason = "waits for a burst, in real time")]
+fn send_syns(flood: &mut SynFlood, vips: &[SocketAddr; 2], received: &Received) {
+    let before = received.packets().expect("counter");
+    let mut there = before;
+    while there - before < SYNS {
+        for number in 0..BURST {
+            flood.send(vips[number as usize % 2]).expect("send");
+        }
+        let (sent, all) = (Instant::now(), there + BURST);
+        while there < all && sent.elapsed() < STRAGGLER {
+            thread::yield_now();
+            there = received.packets().expect("counter");
+        }
     }
 }
 
