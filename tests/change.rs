@@ -8,7 +8,9 @@
 
 mod change {
     mod day;
+    mod exposition;
     mod interfaces;
+    mod metrics;
     mod plans;
     mod refusals;
     mod rounds;

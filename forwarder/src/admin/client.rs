@@ -80,12 +80,28 @@ pub async fn history(socket: &Path) -> Result<History, ClientError> {
     request(socket, Method::GET, "/v1/history", None::<&()>).await
 }
 
+/// `GET /metrics`: the page.
+pub async fn metrics(socket: &Path) -> Result<String, ClientError> {
+    let page = ask(socket, Method::GET, "/metrics", None::<&()>).await?;
+    String::from_utf8(page.into()).map_err(|error| ClientError::Broken(error.to_string()))
+}
+
 async fn request<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<T, ClientError> {
+    let answer = ask(socket, method, path, body).await?;
+    serde_json::from_slice(&answer).map_err(|error| ClientError::Broken(error.to_string()))
+}
+
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<Bytes, ClientError> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|source| match source.kind() {
@@ -96,9 +112,7 @@ async fn request<T: DeserializeOwned>(
             },
         })?;
     match timeout(PATIENCE, exchange(stream, method, path, body)).await {
-        Ok(Ok((StatusCode::OK, bytes))) => {
-            serde_json::from_slice(&bytes).map_err(|error| ClientError::Broken(error.to_string()))
-        }
+        Ok(Ok((StatusCode::OK, bytes))) => Ok(bytes),
         Ok(Ok((status, bytes))) => {
             let failure: Option<Failure> = serde_json::from_slice(&bytes).ok();
             Err(ClientError::Refused(

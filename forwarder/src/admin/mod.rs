@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod client;
+pub mod metrics;
 pub mod server;
 
 use std::path::PathBuf;

@@ -25,6 +25,7 @@ use super::api::{
     Change, ConfigRequest, Failure, History, OverrideRequest, RunningConfig, Status, Trace,
     TraceRequest,
 };
+use super::metrics::{self, Sample};
 
 /// Largest request body, bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -44,6 +45,8 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 pub enum Command {
     /// `GET /v1/status`.
     Status(Reply<Status>),
+    /// `GET /metrics`.
+    Metrics(Reply<Sample>),
     /// `GET /v1/history`.
     History(Reply<History>),
     /// `GET /v1/config`.
@@ -164,15 +167,23 @@ impl Desk {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.uri().path(), request.method()) {
             ("/v1/status", &Method::GET) => self.ask(Command::Status).await,
+            ("/metrics", &Method::GET) => self.metrics().await,
             ("/v1/history", &Method::GET) => self.ask(Command::History).await,
             ("/v1/config", &Method::GET) => self.ask(Command::Config).await,
             ("/v1/trace", &Method::POST) => self.pass_on(request, Command::Trace).await,
             ("/v1/override", &Method::POST) => self.pass_on(request, Command::Override).await,
             ("/v1/plan", &Method::POST) => self.config(request, Command::Plan).await,
             ("/v1/reload", &Method::POST) => self.config(request, Command::Reload).await,
-            ("/v1/status" | "/v1/history" | "/v1/config", _) => not_allowed("GET"),
+            ("/metrics" | "/v1/status" | "/v1/history" | "/v1/config", _) => not_allowed("GET"),
             ("/v1/trace" | "/v1/override" | "/v1/plan" | "/v1/reload", _) => not_allowed("POST"),
             (path, _) => failure(StatusCode::NOT_FOUND, format!("there is nothing at {path}")),
+        }
+    }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        match metrics::ask(&self.commands).await {
+            Ok(page) => metrics::answer(page),
+            Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, error),
         }
     }
 

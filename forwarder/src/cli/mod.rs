@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod explain;
 mod history;
+mod metrics;
 mod packet;
 mod pool;
 mod run;
@@ -56,6 +57,8 @@ enum Command {
     History(history::HistoryArguments),
     /// Show what a running daemon does
     Status(status::StatusArguments),
+    /// Print the metrics of a running daemon, as Prometheus takes them
+    Metrics(metrics::MetricsArguments),
     /// Show what would become of a packet; sends and changes nothing
     Trace(trace::TraceArguments),
     /// Stop forwarding: detach and remove everything that `run --pin` left, and nothing else
@@ -102,6 +105,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::History(arguments) => runtime()?.block_on(history::history(&arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(&arguments)),
+        Command::Metrics(arguments) => runtime()?.block_on(metrics::metrics(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
         Command::Uninstall(arguments) => uninstall::uninstall(&arguments),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),

@@ -106,6 +106,8 @@ codes! {
         "Make one with: openssl rand -hex 16."
     Error BadHost "bad-host" "The value is not a host name as HTTP's Host header takes it."
         "Write a host name, with a port if need be, without scheme or path."
+    Error BadListen "bad-listen" "The value is not an address with a port to listen on."
+        "Write address and port: \"127.0.0.1:9477\", or \"[::1]:9477\" for IPv6."
     Error BadPath "bad-path" "The value is not an absolute HTTP path."
         "Begin the path with / and leave out host and scheme."
     Error EmptyList "empty-list" "A list must have at least one entry."

@@ -4,7 +4,7 @@
 //! added or removed, so two models can be compared part by part.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Model {
     pub gue_port: NonZeroU16,
     /// Ports that automap takes from interfaces' own addresses.
     pub automap_ports: SharedPorts,
+    /// Where metrics are given over TCP.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Model {

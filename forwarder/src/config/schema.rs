@@ -1,6 +1,6 @@
 //! Every section and key of the file, declared once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ section! {
         tunnel: Tunnel = Default("{}"), "{ gue_port = 6080 }";
         /// Settings of `snat = "automap"`.
         automap: Automap = Default("{}"), "{ ports = \"16384-32767\" }";
+        /// Metrics over TCP.
+        metrics: Metrics = Default("{}"), "{ listen = \"127.0.0.1:9477\" }";
     }
 }
 
@@ -232,5 +234,13 @@ section! {
         /// itself uses: neither its ephemeral ports (`net.ipv4.ip_local_port_range`, usually
         /// 32768-60999) nor ports that its own services listen on.
         ports: PortRange = Default("\"16384-32767\""), "\"20000-29999\"";
+    }
+}
+
+section! {
+    /// Metrics over TCP, for Prometheus; the admin socket gives them too.
+    "metrics" Metrics {
+        /// Where `GET /metrics` is answered, by whoever asks.
+        listen: PerNode<SocketAddr> = Optional("on the admin socket alone"), "\"127.0.0.1:9477\"";
     }
 }

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Ids<K> {
     first: u32,
     end: u32,
+    /// Where to look for a free id; `None`: always from the first.
+    next: Option<u32>,
     given: BTreeMap<K, u32>,
     quarantine: BTreeSet<u32>,
 }
@@ -18,9 +20,38 @@ impl<K: Ord + Clone> Ids<K> {
         Self {
             first,
             end: first.saturating_add(count),
+            next: None,
             given: BTreeMap::new(),
             quarantine: BTreeSet::new(),
         }
+    }
+
+    /// The same, but every other id is given away before a freed one is again.
+    pub fn in_turn(first: u32, count: u32) -> Self {
+        Self {
+            next: Some(first),
+            ..Self::new(first, count)
+        }
+    }
+
+    /// Which id is looked at first; ids that are given always from the first have none.
+    pub fn next(&self) -> Option<u32> {
+        self.next
+    }
+
+    /// Goes on where another left off.
+    pub fn go_on(&mut self, next: Option<u32>) {
+        if let (Some(own), Some(next)) = (&mut self.next, next)
+            && (self.first..self.end).contains(&next)
+        {
+            *own = next;
+        }
+    }
+
+    /// Ids that `old` did not give to the same keys.
+    pub fn given_since(&self, old: &Self) -> BTreeSet<u32> {
+        let new = self.iter().filter(|(key, id)| old.get(key) != Some(*id));
+        new.map(|(_, id)| id).collect()
     }
 
     /// The same range, with ids that were given away before. What does not fit is left out.
@@ -76,13 +107,16 @@ impl<K: Ord + Clone> Ids<K> {
             .chain(&self.quarantine)
             .copied()
             .collect();
-        let mut free = (self.first..self.end).filter(|id| !used.contains(id));
+        let from = self.next.unwrap_or(self.first);
+        let in_turn = (from..self.end).chain(self.first..from);
+        let mut free = in_turn.filter(|id| !used.contains(id));
         let mut left_out = Vec::new();
         for key in wanted {
             if !self.given.contains_key(key) {
                 match free.next() {
                     Some(id) => {
                         self.given.insert(key.clone(), id);
+                        self.next = self.next.map(|_| id + 1);
                     }
                     None => left_out.push(key.clone()),
                 }
@@ -160,6 +194,24 @@ mod tests {
         ids.release(3);
         assert!(ids.assign(&["b", "d"]).is_empty());
         assert_eq!(ids.get(&"d"), Some(3));
+    }
+
+    #[test]
+    fn ids_in_turn_come_round_only_when_all_were_given() {
+        let mut ids = Ids::in_turn(0, 3);
+        assert!(ids.assign(&["a"]).is_empty());
+        for (key, id) in [("b", 1), ("c", 2), ("d", 0), ("e", 1)] {
+            let before = ids.clone();
+            assert!(ids.assign(&[key]).is_empty());
+            assert_eq!(ids.get(&key), Some(id));
+            assert_eq!(ids.given_since(&before), BTreeSet::from([id]));
+            assert!(ids.given_since(&ids).is_empty());
+            ids.release_all();
+        }
+        let mut other = Ids::in_turn(0, 3);
+        other.go_on(ids.next());
+        other.assign(&["f"]);
+        assert_eq!(other.get(&"f"), Some(2));
     }
 
     #[test]

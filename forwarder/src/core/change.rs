@@ -15,6 +15,9 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     if old.gue_port != new.gue_port {
         needs.push("tunnel.gue_port");
     }
+    if old.metrics != new.metrics {
+        needs.push("metrics.listen");
+    }
     // Without a key in the file the running one is as good as any.
     if new.hash_key.is_some_and(|key| key != running_key) {
         needs.push("hash_key");

@@ -80,6 +80,7 @@ fn settings(model: &Model) -> Things {
         "limits": model.limits,
         "tunnel.gue_port": model.gue_port,
         "automap.ports": model.automap_ports.all.to_string(),
+        "metrics.listen": model.metrics,
     });
     vec![("of the file".to_owned(), value)]
 }

@@ -7,6 +7,7 @@ pub mod compile;
 pub mod difference;
 pub mod facts;
 pub mod health;
+pub mod histogram;
 pub mod history;
 pub mod key;
 pub mod next_hop;

@@ -3,6 +3,7 @@
 use forwarder_common::Reason;
 
 use super::{ApplyError, Counters, DataPlane};
+use crate::core::compile::Given;
 use crate::core::op::Op;
 use crate::core::tables::Tables;
 
@@ -67,6 +68,21 @@ impl DataPlane for Fake {
     fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
         self.spend(&format!("forget backend {index}"))?;
         self.forgotten.push(index);
+        Ok(())
+    }
+
+    fn reset_counters(&mut self, given: &Given) -> Result<(), ApplyError> {
+        self.spend(&"reset counters")?;
+        let counters = &mut self.counters;
+        counters
+            .interfaces
+            .retain(|(slot, _), _| !given.interfaces.contains(slot));
+        counters
+            .virtual_servers
+            .retain(|id, _| !given.virtual_servers.contains(id));
+        counters
+            .backends
+            .retain(|index, _| !given.backends.contains(index));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use forwarder_common::{Counter, Reason};
 use thiserror::Error;
 
+use crate::core::compile::Given;
 use crate::core::op::Op;
 
 /// A data plane that takes changes and gives counters.
@@ -34,6 +35,13 @@ pub trait DataPlane {
     /// # Errors
     /// When a map cannot be read or changed.
     fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError>;
+
+    /// Counters of ids that were given to something new begin at zero. To be called before anything
+    /// of it is in the maps.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    fn reset_counters(&mut self, given: &Given) -> Result<(), ApplyError>;
 
     /// Every counter, summed over CPUs.
     ///

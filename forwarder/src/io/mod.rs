@@ -4,3 +4,4 @@ pub mod clock;
 pub mod health;
 pub mod multicast;
 pub mod netlink;
+pub mod process;

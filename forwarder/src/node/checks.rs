@@ -12,13 +12,23 @@ use crate::config::Model;
 use crate::config::model::{self, BackendState, HealthCheck, Probe};
 use crate::core::compile::BackendKey;
 use crate::core::health::{Health, Outcome, Schedule, Status};
+use crate::core::histogram::Histogram;
 use crate::io::{clock, health};
 
 /// Results waiting for the node, at most.
 const QUEUE: usize = 1024;
 
-/// The outcome of one check.
-pub type Result = (BackendKey, Outcome);
+/// The outcome of one check, and how long it took.
+pub type Result = (BackendKey, Outcome, Duration);
+
+/// How many checks a backend has answered, and how many not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Results {
+    /// Answered.
+    pub good: u64,
+    /// Not answered, or not as they ought to be.
+    pub bad: u64,
+}
 
 /// Every backend's health, and the tasks that find it out.
 #[derive(Debug)]
@@ -26,6 +36,8 @@ pub struct Checks {
     backends: BTreeMap<BackendKey, Checked>,
     /// Pools at work whose backends are checked: who joins one gets flows once it has answered.
     pools: BTreeSet<String>,
+    /// How long checks took, by pool.
+    durations: BTreeMap<String, Histogram>,
     sender: mpsc::Sender<Result>,
     results: mpsc::Receiver<Result>,
 }
@@ -34,6 +46,7 @@ pub struct Checks {
 #[derive(Debug)]
 struct Checked {
     health: Health,
+    results: Results,
     /// It joined a pool at work and has not answered yet.
     joins: bool,
     question: Question,
@@ -66,6 +79,7 @@ impl Checks {
         let mut checks = Self {
             backends: BTreeMap::new(),
             pools: BTreeSet::new(),
+            durations: BTreeMap::new(),
             sender,
             results,
         };
@@ -92,6 +106,7 @@ impl Checks {
             }
             let checked = Checked {
                 health: Health::new(check.rise, check.fall, clock::monotonic()),
+                results: Results::default(),
                 joins: self.pools.contains(&key.pool),
                 _task: watch(&key, &question, &self.sender),
                 question,
@@ -107,6 +122,18 @@ impl Checks {
     pub fn retain(&mut self, model: &Model) {
         let wanted: BTreeSet<BackendKey> = questions(model).map(|(key, ..)| key).collect();
         self.backends.retain(|key, _| wanted.contains(key));
+        let pools = &self.pools;
+        self.durations.retain(|pool, _| pools.contains(pool));
+    }
+
+    /// Results of a backend's checks; `None`: it is not checked.
+    pub fn results(&self, key: &BackendKey) -> Option<Results> {
+        self.backends.get(key).map(|checked| checked.results)
+    }
+
+    /// How long the checks of each pool's backends took.
+    pub fn durations(&self) -> impl Iterator<Item = (&String, &Histogram)> {
+        self.durations.iter()
     }
 
     /// The next result. Never comes when nothing is checked.
@@ -118,8 +145,14 @@ impl Checks {
     }
 
     /// Takes in a result. If the backend's status changed: what happened, in words.
-    pub fn report(&mut self, (key, outcome): Result) -> Option<(BackendKey, String)> {
+    pub fn report(&mut self, (key, outcome, took): Result) -> Option<(BackendKey, String)> {
         let checked = self.backends.get_mut(&key)?;
+        let durations = self.durations.entry(key.pool.clone()).or_default();
+        durations.observe(took);
+        match outcome {
+            Ok(()) => checked.results.good += 1,
+            Err(_) => checked.results.bad += 1,
+        }
         let health = &mut checked.health;
         let before = health.status();
         let now = health.report(outcome, clock::monotonic())?;
@@ -187,11 +220,13 @@ async fn ask(
 ) {
     loop {
         tokio::time::sleep(schedule.next().saturating_sub(clock::monotonic())).await;
-        schedule.advance(clock::monotonic());
+        let begun = clock::monotonic();
+        schedule.advance(begun);
         let outcome = health::probe(&question.probe, question.to, question.timeout)
             .await
             .map_err(|error| error.to_string());
-        if results.send((key.clone(), outcome)).await.is_err() {
+        let took = clock::monotonic().saturating_sub(begun);
+        if results.send((key.clone(), outcome, took)).await.is_err() {
             return;
         }
     }
@@ -214,6 +249,7 @@ mod tests {
         config.for_node(None).expect("a model")
     }
 
+    const TOOK: Duration = Duration::from_millis(3);
     const ONE: &str = "{ address = \"10.0.2.11\" }";
     const TWO: &str = "{ address = \"10.0.2.11\" }, { address = \"10.0.2.12\" }";
 
@@ -230,7 +266,11 @@ mod tests {
         let old = model(ONE, "1h");
         let mut checks = Checks::start(&old);
         assert!(checks.down(&old).is_empty(), "all count as up at the start");
-        assert!(checks.report((key(11), Err("refused".into()))).is_some());
+        assert!(
+            checks
+                .report((key(11), Err("refused".into()), TOOK))
+                .is_some()
+        );
         assert_eq!(checks.down(&old), BTreeSet::from([key(11)]));
 
         let new = model(TWO, "30m");
@@ -240,7 +280,7 @@ mod tests {
         checks.retain(&new);
         assert_eq!(checks.down(&new), both);
         assert_eq!(checks.of(&key(11)).expect("checked").why(), "refused");
-        let (about, text) = checks.report((key(12), Ok(()))).expect("a change");
+        let (about, text) = checks.report((key(12), Ok(()), TOOK)).expect("a change");
         assert_eq!(
             (about, text.as_str()),
             (key(12), "checking -> up: answered")
@@ -249,6 +289,9 @@ mod tests {
 
         checks.retain(&model(ONE, "30m"));
         assert!(checks.of(&key(12)).is_none());
-        assert!(checks.report((key(12), Ok(()))).is_none(), "a late result");
+        assert!(
+            checks.report((key(12), Ok(()), TOOK)).is_none(),
+            "a late result"
+        );
     }
 }

@@ -8,6 +8,7 @@ mod exceptions;
 mod frame;
 mod host;
 mod keep;
+mod metrics;
 mod notes;
 mod reload;
 mod run;
@@ -70,6 +71,10 @@ struct Node {
     changes: mpsc::Sender<change::Request>,
     history: History,
     started: Duration,
+    /// The same by the wall clock, for people.
+    started_at: Duration,
+    /// When a configuration was last put to work, by the wall clock.
+    reloaded_at: Duration,
     bpf: Bpf,
     /// `None`: nothing is pinned, everything goes with the daemon.
     keep: Option<Keep>,
@@ -193,6 +198,12 @@ impl Node {
         lost: &BTreeSet<u32>,
         gone: &BTreeSet<u32>,
     ) -> Result<(), String> {
+        // Before the record says whose they are: a daemon that ends in between does it again.
+        let given = state.given_since(&self.state);
+        if !given.is_empty() {
+            let reset = self.bpf.reset_counters(&given);
+            reset.map_err(|error| error.to_string())?;
+        }
         self.save(|own| Snapshot::between(&own.state, &state))?;
         for op in ops {
             debug!("{op}");

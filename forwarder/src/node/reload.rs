@@ -18,6 +18,7 @@ use crate::core::op;
 use crate::core::overrides;
 use crate::core::plan::plan;
 use crate::dataplane::attach::{Choice, Facts, Target, examine};
+use crate::io::clock;
 
 /// A configuration that can be put to work.
 #[derive(Debug)]
@@ -120,6 +121,7 @@ impl Node {
         self.bpf.detach_from(&removed);
         self.config_error = None;
         self.generation += 1;
+        self.reloaded_at = clock::wall();
         self.note_interfaces(&added, &removed);
         self.log_reload(&change);
         let news = self.notes.all().filter(|note| !notes.contains(note));

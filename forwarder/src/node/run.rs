@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use super::host::Host;
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
 use super::running::Running;
-use super::{Node, status, trace};
+use super::{Node, metrics, status, trace};
 use crate::admin::api::{History, RunningConfig};
+use crate::admin::metrics::Listener;
 use crate::admin::server::{self, Command, Socket};
 use crate::config::{self, ConfigErrors, Model};
 use crate::core::compile::{Snapshot, State, virtual_server_ids};
@@ -92,6 +94,14 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The port for metrics cannot be had.
+    #[error("metrics cannot be given at {address}: {source}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The data-plane log cannot be read.
     #[error("the data plane's log cannot be read: {0}")]
     Log(String),
@@ -125,6 +135,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let interfaces = examine(&mut netlink, &targets(&running.model), links)?;
     let host = Host::read(netlink).map_err(RunError::Netlink)?;
     let socket = Socket::bind(&options.socket).map_err(|source| socket_error(&options, source))?;
+    let metrics = listen(running.model.metrics).await?;
 
     let (changes, mut steps) = change::start();
     let goes_on = !links.is_empty();
@@ -138,6 +149,13 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
     let (sender, mut commands) = mpsc::channel(16);
+    let scraped = async {
+        match metrics {
+            Some(metrics) => metrics.serve(sender.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(scraped);
     info!("forwarding; admin socket {}", options.socket.display());
 
     let mut tick = interval(TICK);
@@ -146,7 +164,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     log_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut audit = interval_at(Instant::now() + AUDIT, AUDIT);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let serve = socket.serve(sender);
+    let serve = socket.serve(sender.clone());
     tokio::pin!(serve);
     loop {
         let changed = tokio::select! {
@@ -160,6 +178,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             }
             step = steps.recv() => { step.into_iter().for_each(|step| node.step(step)); false }
             served = &mut serve => { served?; false }
+            () = &mut scraped => false,
             change = events.next() => {
                 let mut changed = note(&mut node.host, change?);
                 while let Some(change) = events.pending() {
@@ -203,6 +222,16 @@ fn lock(options: &Options) -> Result<Lock, RunError> {
 fn socket_error(options: &Options, source: io::Error) -> RunError {
     let path = options.socket.clone();
     RunError::Socket { path, source }
+}
+
+async fn listen(address: Option<SocketAddr>) -> Result<Option<Listener>, RunError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = Listener::bind(address).await;
+    bound
+        .map(Some)
+        .map_err(|source| RunError::Metrics { address, source })
 }
 
 pub(super) fn targets(model: &Model) -> Vec<Target> {
@@ -283,6 +312,8 @@ fn start(
         changes,
         history: history::History::default(),
         started: clock::monotonic(),
+        started_at: clock::wall(),
+        reloaded_at: clock::wall(),
         bpf,
         hash_key: load.hash_key,
         host,
@@ -361,6 +392,7 @@ impl Node {
         // An asker that went away needs no answer.
         match command {
             Some(Command::Status(reply)) => drop(reply.send(status::status(self))),
+            Some(Command::Metrics(reply)) => drop(reply.send(metrics::sample(self))),
             Some(Command::History(reply)) => {
                 let events = self.history.events().map(Into::into).collect();
                 drop(reply.send(Ok(History { events })));

@@ -17,6 +17,11 @@ use crate::io::clock;
 
 pub fn status(node: &mut Node) -> Result<Status, String> {
     let counters = node.bpf.counters().map_err(|error| error.to_string())?;
+    Ok(with_counters(node, &counters))
+}
+
+/// The same with counters that were read.
+pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
     let model = node.model.clone();
     let facts = node.host.facts(&model);
     let attached: Vec<_> = node.bpf.attached().collect();
@@ -41,14 +46,14 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
             addresses: device
                 .map(|device| device.addresses.iter().map(|own| own.address).collect())
                 .unwrap_or_default(),
-            reasons: slot.map_or_else(Vec::new, |slot| reasons(&counters, slot)),
+            reasons: slot.map_or_else(Vec::new, |slot| reasons(counters, slot)),
         }
     });
     let mut problems: Vec<String> = node.notes.all().map(ToString::to_string).collect();
     problems.extend(node.failure.clone());
     let not_attached = node.not_attached.iter();
     problems.extend(not_attached.map(|(device, why)| format!("{device}: not attached: {why}")));
-    Ok(Status {
+    Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: model.node.as_ref().map(|node| node.name.clone()),
         config: node.running.file.display().to_string(),
@@ -60,7 +65,7 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
         virtual_servers: model
             .virtual_servers
             .iter()
-            .map(|server| virtual_server(node, &counters, server))
+            .map(|server| virtual_server(node, counters, server))
             .collect(),
         pools: model
             .pools
@@ -70,12 +75,12 @@ pub fn status(node: &mut Node) -> Result<Status, String> {
                 backends: pool
                     .backends
                     .iter()
-                    .map(|member| backend(node, &counters, &pool.name, member))
+                    .map(|member| backend(node, counters, &pool.name, member))
                     .collect(),
             })
             .collect(),
         problems,
-    })
+    }
 }
 
 fn reasons(counters: &Counters, slot: u32) -> Vec<ReasonCount> {
@@ -157,6 +162,7 @@ fn overrides(node: &Node, pool: &str, backend: &model::Backend) -> BTreeMap<Stri
     keys
 }
 
-fn counts(pair: Option<&[Counter; 2]>) -> [Count; 2] {
+/// In and out.
+pub fn counts(pair: Option<&[Counter; 2]>) -> [Count; 2] {
     pair.copied().unwrap_or_default().map(Count::from)
 }

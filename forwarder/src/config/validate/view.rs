@@ -1,7 +1,7 @@
 //! The file as one node sees it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Diagnostics, Span, Spanned};
@@ -89,6 +89,7 @@ impl<'d, 'o> View<'d, 'o> {
         self.check_snat_overlap();
         self.check_unused();
         let automap_ports = self.automap_ports();
+        let metrics = self.metrics();
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
             hash_key: self.document.hash_key.as_ref().map(|key| key.value.0),
@@ -101,6 +102,7 @@ impl<'d, 'o> View<'d, 'o> {
             health_checks: health_checks?,
             gue_port: self.document.tunnel.as_ref()?.gue_port.as_ref()?.value,
             automap_ports: automap_ports?,
+            metrics: metrics?,
         })
     }
 
@@ -204,6 +206,15 @@ impl<'d, 'o> View<'d, 'o> {
             _ => all,
         };
         Some(SharedPorts { own, all })
+    }
+
+    /// Where metrics are given over TCP; the outer `None`: something is wrong with it.
+    fn metrics(&mut self) -> Option<Option<SocketAddr>> {
+        let listen = &self.document.metrics.as_ref()?.listen;
+        match listen {
+            None => Some(None),
+            Some(_) => self.pick(listen).map(|listen| Some(listen.value)),
+        }
     }
 
     fn automap_ports(&mut self) -> Option<SharedPorts> {

@@ -1,5 +1,6 @@
 //! Names, durations, port ranges and other values that are written as strings.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -117,6 +118,19 @@ impl FromText for PortRange {
             return Err(bad("ends before it begins").help(format!("did you mean {high}-{low}?")));
         }
         Ok(PortRange { low, high })
+    }
+}
+
+impl FromText for SocketAddr {
+    const EXPECTED: &'static str = "an address with a port such as 127.0.0.1:9477 or [::1]:9477";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let bad = |why: &str| Fault::new(Code::BadListen, format!("\"{}\" {why}", short(text)));
+        match text.parse::<Self>() {
+            Ok(address) if address.port() == 0 => Err(bad("has no port to listen on")),
+            Ok(address) => Ok(address),
+            Err(_) => Err(bad("is not an address with a port")),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use note::Note;
 pub use snapshot::Snapshot;
 pub use snat::SnatKey;
-pub use state::{BackendKey, PoolTable, State, egress_name, virtual_server_ids};
+pub use state::{BackendKey, Given, PoolTable, State, egress_name, virtual_server_ids};
 
 use super::facts::Facts;
 use super::next_hop::{Attached, attached};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::snat::SnatKey;
 use super::state::{BackendKey, PoolTable, SnatAddresses, State};
 use crate::config::model::Limits;
-use crate::core::allocate::Regions;
+use crate::core::allocate::{Ids, Regions};
 use crate::core::slots::NOWHERE;
 use crate::core::table::Member;
 
@@ -19,7 +19,12 @@ pub struct Snapshot {
     backends: Vec<(BackendKey, u32)>,
     /// Freed, but flows may carry them.
     freed: Vec<u32>,
+    /// By device: counters go by the slot.
+    #[serde(default)]
+    interfaces: Vec<(String, u32)>,
     virtual_servers: Vec<(String, u32)>,
+    #[serde(default)]
+    next_virtual_server: Option<u32>,
     snat_pools: Vec<(SnatKey, u32)>,
     snat_addresses: Vec<(SnatKey, SnatAddresses)>,
     pools: Vec<Pool>,
@@ -37,6 +42,10 @@ struct Pool {
     stale: bool,
 }
 
+fn named(ids: &Ids<String>) -> Vec<(String, u32)> {
+    ids.iter().map(|(name, id)| (name.clone(), id)).collect()
+}
+
 impl Snapshot {
     /// Of a state whose tables are in the maps.
     pub fn of(state: &State) -> Self {
@@ -48,11 +57,9 @@ impl Snapshot {
                 .map(|(key, id)| (key.clone(), id))
                 .collect(),
             freed: state.backends.quarantine().iter().copied().collect(),
-            virtual_servers: state
-                .virtual_servers
-                .iter()
-                .map(|(name, id)| (name.clone(), id))
-                .collect(),
+            interfaces: named(&state.interfaces),
+            virtual_servers: named(&state.virtual_servers),
+            next_virtual_server: state.virtual_servers.next(),
             snat_pools: state.snat_pools.iter().map(owned).collect(),
             snat_addresses: state.snat_addresses.clone().into_iter().collect(),
             pools: state
@@ -91,7 +98,9 @@ impl State {
     ) -> Self {
         let mut state = Self::new(limits);
         state.backends.restore(snapshot.backends, snapshot.freed);
+        state.interfaces.restore(snapshot.interfaces, []);
         state.virtual_servers.restore(snapshot.virtual_servers, []);
+        state.virtual_servers.go_on(snapshot.next_virtual_server);
         state.snat_pools.restore(snapshot.snat_pools, []);
         state.snat_addresses = snapshot.snat_addresses.into_iter().collect();
         // All, so that those that keep no flows now count as lost: the old daemon may have ended

@@ -81,6 +81,24 @@ pub struct State {
     pub(super) keeps: BTreeSet<u32>,
 }
 
+/// Ids that now belong to something else than before: what was counted for them is another's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Slots of interfaces.
+    pub interfaces: BTreeSet<u32>,
+    /// Ids of virtual servers and egress rules.
+    pub virtual_servers: BTreeSet<u32>,
+    /// Indices of backends.
+    pub backends: BTreeSet<u32>,
+}
+
+impl Given {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.interfaces.is_empty() && self.virtual_servers.is_empty() && self.backends.is_empty()
+    }
+}
+
 /// Ids of virtual servers (both families) and egress rules: the size of `VIRTUAL_SERVER_COUNTERS`
 /// is twice this (in, out).
 pub fn virtual_server_ids(limits: &Limits) -> u32 {
@@ -96,7 +114,8 @@ impl State {
         Self {
             interfaces: Ids::new(0, limits::INTERFACES as u32),
             backends: Ids::new(NOWHERE + 1, limits.backends.saturating_sub(1)),
-            virtual_servers: Ids::new(0, virtual_server_ids(limits)),
+            // Replies of flows whose virtual server is gone are still counted for its id.
+            virtual_servers: Ids::in_turn(0, virtual_server_ids(limits)),
             snat_pools: Ids::new(0, limits::SNAT_POOLS as u32),
             snat_addresses: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -109,6 +128,23 @@ impl State {
         self.interfaces.release_all();
         self.virtual_servers.release_all();
         self.snat_pools.release_all();
+    }
+
+    /// Ids that were given away since `old`.
+    pub fn given_since(&self, old: &Self) -> Given {
+        Given {
+            interfaces: self.interfaces.given_since(&old.interfaces),
+            virtual_servers: self.virtual_servers.given_since(&old.virtual_servers),
+            backends: self.backends.given_since(&old.backends),
+        }
+    }
+
+    /// SNAT pools, each with its index and addresses.
+    pub fn snat_pools(&self) -> impl Iterator<Item = (&SnatKey, u32, &[IpAddr])> {
+        self.snat_pools.iter().map(|(key, id)| {
+            let place = self.snat_addresses.get(key);
+            (key, id, place.map_or(&[][..], |place| &place.addresses))
+        })
     }
 
     /// The slot of a device. It stays as long as the device is one of the interfaces.

@@ -40,7 +40,7 @@ pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
     }
     let mut cursor: Option<Cursor> = None;
     loop {
-        let (count, next) = match lookup(map, cursor, &mut keys, &mut values) {
+        let (count, next) = match lookup(map, cursor, &mut keys, &mut values, 1) {
             // One bucket holds more than the chunk: nothing was read, ask again with more room.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 let room = keys.len() * 2;
@@ -58,14 +58,44 @@ pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
     }
 }
 
-/// Reads one chunk: how many entries, and where to go on, if there is more.
+/// Calls `each` with the values of the first elements of a per-CPU array: index, and the values of
+/// every CPU. Values have a multiple of 8 bytes, and `cpus` is how many CPUs the kernel may have.
+pub fn for_each_per_cpu<V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+    elements: u32,
+    mut each: impl FnMut(u32, &[V]),
+) -> io::Result<()> {
+    if !size_of::<V>().is_multiple_of(8) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut keys = vec![0_u32; CHUNK];
+    let mut values = vec![V::default(); CHUNK * cpus];
+    let mut cursor = None;
+    loop {
+        let (count, next) = lookup(map, cursor, &mut keys, &mut values, cpus)?;
+        for (key, values) in keys.iter().zip(values.chunks_exact(cpus)).take(count) {
+            if *key < elements {
+                each(*key, values);
+            }
+        }
+        let last = keys.get(count.wrapping_sub(1));
+        match next {
+            Some(_) if last.is_some_and(|last| last + 1 < elements) => cursor = next,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Reads one chunk: how many entries, and where to go on, if there is more. A key has `each` values.
 fn lookup<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     cursor: Option<Cursor>,
     keys: &mut [K],
     values: &mut [V],
+    each: usize,
 ) -> io::Result<(usize, Option<Cursor>)> {
-    let room = keys.len().min(values.len());
+    let room = keys.len().min(values.len() / each);
     let mut next = Cursor::default();
     let mut attr = BatchAttr {
         in_batch: cursor
@@ -78,7 +108,7 @@ fn lookup<K: Pod, V: Pod>(
         map_fd: map.as_raw_fd().unsigned_abs(),
         ..BatchAttr::default()
     };
-    // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of plain
+    // SAFETY: the attribute outlives the call; the buffers hold `count` keys and `each` values per key, of plain
     // data, whose sizes are the map's (the callers' maps are opened with these types); the cursors
     // hold 64 bytes, and hash maps use 4 of them, others as many as a key has.
     let result = unsafe {

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aya::maps::{Map, MapError};
 use aya::{Ebpf, Pod};
@@ -31,10 +32,11 @@ use thiserror::Error;
 use super::attach::{AttachError, Attached, Attachment, Choice, Facts};
 use super::pin::{Generation, PinDirectory, PinError, unlink};
 use super::{ApplyError, Counters, DataPlane};
+use crate::core::compile::Given;
 use crate::core::op::Op;
 use crate::core::tables::Tables;
 use crate::io::netlink::Netlink;
-use expiry::{Expiry, FlowMaps, Timeouts};
+use expiry::{Census, Expiry, FlowMaps, Timeouts};
 use load::{LoadError, Options};
 use shape::Adoption;
 use slots::Slots;
@@ -44,7 +46,7 @@ use trace::{TraceError, Traced};
 #[derive(Debug)]
 pub struct Bpf {
     // Declared in the order in which they must go: what uses the maps goes before the maps.
-    _expiry: Expiry,
+    expiry: Expiry,
     slots: Slots,
     attachments: Vec<Attachment>,
     ebpf: Ebpf,
@@ -94,7 +96,7 @@ impl Bpf {
         )?;
         let expiry = Expiry::start(flows, Timeouts::default())?;
         Ok(Self {
-            _expiry: expiry,
+            expiry,
             slots,
             attachments: Vec::new(),
             ebpf,
@@ -217,6 +219,11 @@ impl Bpf {
         Ok(())
     }
 
+    /// What the flow maps held a few seconds ago.
+    pub fn census(&self) -> Arc<Census> {
+        self.expiry.census()
+    }
+
     /// The attachments.
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
@@ -262,6 +269,13 @@ impl DataPlane for Bpf {
     fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
         forget::backend(&mut self.ebpf, index).map_err(|error| ApplyError {
             op: format!("forget backend {index}"),
+            reason: describe(&error),
+        })
+    }
+
+    fn reset_counters(&mut self, given: &Given) -> Result<(), ApplyError> {
+        stats::reset(&mut self.ebpf, given).map_err(|error| ApplyError {
+            op: "reset counters".to_owned(),
             reason: describe(&error),
         })
     }

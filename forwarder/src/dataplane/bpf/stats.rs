@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use aya::Ebpf;
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
 use forwarder_common::{Counter, Reason};
 
+use super::batch::for_each_per_cpu;
 use super::load::LoadError;
-use super::map;
+use super::{fd, map_mut};
+use crate::core::compile::Given;
 use crate::core::op::Op;
 use crate::core::tables::Tables;
 use crate::dataplane::Counters;
@@ -67,38 +70,90 @@ impl Used {
 
 /// Counters of everything that has counted.
 pub fn read(ebpf: &Ebpf, used: Used) -> Result<Counters, LoadError> {
-    let interfaces: PerCpu<'_> = map(ebpf, "COUNTERS")?.try_into()?;
     let mut counters = Counters::default();
-    for slot in 0..used.interfaces {
-        for reason in Reason::ALL {
-            let counter = sum(&interfaces, slot * Reason::COUNT as u32 + *reason as u32)?;
-            if counter.packets != 0 {
-                counters.interfaces.insert((slot, *reason), counter);
+    let reasons = Reason::COUNT as u32;
+    each(
+        ebpf,
+        "COUNTERS",
+        used.interfaces * reasons,
+        |index, counter| {
+            if let Some(reason) = Reason::ALL.get((index % reasons) as usize) {
+                let at = (index / reasons, *reason);
+                counters.interfaces.insert(at, counter);
             }
-        }
-    }
-    let virtual_servers = map(ebpf, "VIRTUAL_SERVER_COUNTERS")?.try_into()?;
-    counters.virtual_servers = pairs(&virtual_servers, used.virtual_servers)?;
-    counters.backends = pairs(&map(ebpf, "BACKEND_COUNTERS")?.try_into()?, used.backends)?;
+        },
+    )?;
+    counters.virtual_servers = pairs(ebpf, "VIRTUAL_SERVER_COUNTERS", used.virtual_servers)?;
+    counters.backends = pairs(ebpf, "BACKEND_COUNTERS", used.backends)?;
     Ok(counters)
 }
 
-fn pairs(array: &PerCpu<'_>, used: u32) -> Result<BTreeMap<u32, [Counter; 2]>, LoadError> {
-    let mut pairs = BTreeMap::new();
-    for id in 0..used.min(array.len() / 2) {
-        let pair = [sum(array, id * 2)?, sum(array, id * 2 + 1)?];
-        if pair != <[Counter; 2]>::default() {
-            pairs.insert(id, pair);
-        }
-    }
+/// In and out by id, where one of them has counted.
+fn pairs(ebpf: &Ebpf, name: &str, used: u32) -> Result<BTreeMap<u32, [Counter; 2]>, LoadError> {
+    let mut pairs: BTreeMap<u32, [Counter; 2]> = BTreeMap::new();
+    each(ebpf, name, used.saturating_mul(2), |index, counter| {
+        pairs.entry(index / 2).or_default()[index as usize % 2] = counter;
+    })?;
     Ok(pairs)
 }
 
-pub(super) fn sum(array: &PerCpu<'_>, index: u32) -> Result<Counter, LoadError> {
+/// Every counter that is not zero.
+fn each(
+    ebpf: &Ebpf,
+    name: &str,
+    elements: u32,
+    mut take: impl FnMut(u32, Counter),
+) -> Result<(), LoadError> {
+    let read = for_each_per_cpu(
+        fd(ebpf, name)?,
+        cpus()?,
+        elements,
+        |index, values: &[Counter]| {
+            let counter = total(values);
+            if counter.packets != 0 {
+                take(index, counter);
+            }
+        },
+    );
+    Ok(read.map_err(MapError::IoError)?)
+}
+
+fn cpus() -> Result<usize, LoadError> {
+    Ok(nr_cpus().map_err(|(_, error)| MapError::IoError(error))?)
+}
+
+fn total(values: &[Counter]) -> Counter {
     let mut total = Counter::default();
-    for counter in array.get(&index, 0)?.iter() {
+    for counter in values {
         total.packets += counter.packets;
         total.bytes += counter.bytes;
     }
-    Ok(total)
+    total
+}
+
+/// Sets counters to zero.
+pub fn reset(ebpf: &mut Ebpf, given: &Given) -> Result<(), LoadError> {
+    let reasons = Reason::COUNT as u32;
+    let of_slot = |slot: &u32| slot * reasons..(slot + 1) * reasons;
+    let of_id = |id: &u32| id * 2..id * 2 + 2;
+    let slots = given.interfaces.iter().flat_map(of_slot);
+    zero(ebpf, "COUNTERS", slots)?;
+    let ids = given.virtual_servers.iter().flat_map(of_id);
+    zero(ebpf, "VIRTUAL_SERVER_COUNTERS", ids)?;
+    let indices = given.backends.iter().flat_map(of_id);
+    zero(ebpf, "BACKEND_COUNTERS", indices)
+}
+
+fn zero(ebpf: &mut Ebpf, name: &str, elements: impl Iterator<Item = u32>) -> Result<(), LoadError> {
+    let zeros = vec![Counter::default(); cpus()?];
+    let mut array: PerCpuArray<_, Counter> = map_mut(ebpf, name)?.try_into()?;
+    for element in elements {
+        let zeros = PerCpuValues::try_from(zeros.clone()).map_err(MapError::IoError)?;
+        array.set(element, zeros, 0)?;
+    }
+    Ok(())
+}
+
+pub(super) fn sum(array: &PerCpu<'_>, index: u32) -> Result<Counter, LoadError> {
+    Ok(total(&array.get(&index, 0)?))
 }

@@ -1,10 +1,12 @@
-//! Takes idle NAT flows out of the flow maps.
+//! Takes idle NAT flows out of the flow maps, and counts what is in them on the way.
 
+mod census;
 mod decision;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,30 +18,53 @@ use log::{debug, warn};
 
 use super::batch::for_each_chunk;
 use crate::io::clock;
+use census::MapCensus;
+pub use census::{Address, Census, ports};
 pub use decision::Timeouts;
 use decision::{Stage, is_idle, partner_key};
 
 /// Pause between two walks.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// Kind and family of the flow maps.
+pub const MAPS: [[&str; 2]; 4] = [
+    ["established", "ipv4"],
+    ["established", "ipv6"],
+    ["embryonic", "ipv4"],
+    ["embryonic", "ipv6"],
+];
+
 /// The running collector; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Expiry {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+    census: Arc<Mutex<Arc<Census>>>,
 }
 
 impl Expiry {
     /// Starts a thread of its own: a walk over a million flows takes a while.
     pub fn start(maps: FlowMaps, timeouts: Timeouts) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
+        let census: Arc<Mutex<Arc<Census>>> = Arc::default();
+        let taken = Arc::clone(&census);
         let thread = thread::Builder::new()
             .name("flow-expiry".into())
             .spawn(move || {
+                let mut expired = [0; 4];
                 while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     match maps.expire(&timeouts, clock::coarse_monotonic()) {
-                        Ok(0) => (),
-                        Ok(expired) => debug!("{expired} idle flow entries removed"),
+                        Ok(mut census) => {
+                            for (map, before) in census.maps.iter_mut().zip(&mut expired) {
+                                if map.expired > 0 {
+                                    debug!("{} idle flow entries removed", map.expired);
+                                }
+                                *before += map.expired;
+                                map.expired = *before;
+                            }
+                            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                            *taken = Arc::new(census);
+                        }
                         Err(error) => warn!("idle flows could not be removed: {error}"),
                     }
                 }
@@ -47,7 +72,13 @@ impl Expiry {
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
+            census,
         })
+    }
+
+    /// What the last walk has seen.
+    pub fn census(&self) -> Arc<Census> {
+        Arc::clone(&self.census.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -86,22 +117,33 @@ impl FlowMaps {
         })
     }
 
-    /// One walk over all four: how many entries were removed.
-    pub fn expire(&self, timeouts: &Timeouts, now: Duration) -> io::Result<usize> {
+    /// One walk over all four, in the order of [`MAPS`]: what was there, and how much was removed.
+    pub fn expire(&self, timeouts: &Timeouts, now: Duration) -> io::Result<Census> {
         // The data plane's "seconds": the clock wraps after 146 years.
         let now = (now.as_nanos() >> SECOND_SHIFT) as u32;
         let established = timeouts.of(Stage::Established);
         let embryonic = timeouts.of(Stage::Embryonic);
-        Ok(walk::<V4>(&self.established4, now, &established)?
-            + walk::<V6>(&self.established6, now, &established)?
-            + walk::<V4>(&self.embryonic4, now, &embryonic)?
-            + walk::<V6>(&self.embryonic6, now, &embryonic)?)
+        let mut census = Census::default();
+        let all = &mut census;
+        let maps = [
+            walk::<V4>(&self.established4, now, &established, all)?,
+            walk::<V6>(&self.established6, now, &established, all)?,
+            walk::<V4>(&self.embryonic4, now, &embryonic, all)?,
+            walk::<V6>(&self.embryonic6, now, &embryonic, all)?,
+        ];
+        census.maps = maps;
+        Ok(census)
     }
 }
 
-fn walk<A>(fd: &OwnedFd, now: u32, timeouts: &decision::StageTimeouts) -> io::Result<usize>
+fn walk<A>(
+    fd: &OwnedFd,
+    now: u32,
+    timeouts: &decision::StageTimeouts,
+    census: &mut Census,
+) -> io::Result<MapCensus>
 where
-    A: Copy + Default,
+    A: Address + Default,
     FlowKey<A>: Pod + Default,
     Flow<A>: Pod + Default,
 {
@@ -109,7 +151,11 @@ where
     let map = Map::from_map_data(data).map_err(io::Error::other)?;
     let mut map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().map_err(io::Error::other)?;
     let mut idle = Vec::new();
+    let mut entries = 0;
     for_each_chunk(fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
+        entries += keys.len();
+        let all = keys.iter().zip(flows);
+        all.for_each(|(key, flow)| census.note(key, flow));
         let entries = keys.iter().zip(flows);
         idle.extend(
             entries
@@ -137,5 +183,8 @@ where
             }
         }
     }
-    Ok(removed)
+    Ok(MapCensus {
+        entries: entries.saturating_sub(removed) as u64,
+        expired: removed as u64,
+    })
 }

@@ -1,0 +1,194 @@
+//! Every metric there is: its name is fixed here and nowhere else.
+
+/// What kind of metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises; begins anew when what it counts is gone.
+    Counter,
+    /// A value of the moment.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// As the exposition format has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind.
+    pub kind: Kind,
+    /// Unit of the value, in words; a state set has 1 for the state that holds and 0 for the others.
+    pub unit: &'static str,
+    /// Names of the labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident $kind:ident $name:literal $unit:literal [$($label:literal)*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $id: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: $unit,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+        /// Every metric, in the order of the page.
+        pub static ALL: &[&Metric] = &[$(&$id),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO Gauge "forwarder_build_info" "always 1" ["version"]
+        "The daemon's version.";
+    START_TIME Gauge "forwarder_start_time_seconds" "seconds since 1970" []
+        "When the daemon started.";
+    ROLE Gauge "forwarder_role" "state set" ["role"]
+        "What this node is: a single one, or one of a pair.";
+    PROBLEMS Gauge "forwarder_problems" "problems" []
+        "What does not work at the moment, as forwarder status lists it.";
+    CONFIG_INFO Gauge "forwarder_config_info" "always 1" ["sha256"]
+        "SHA-256 of the text of the configuration at work, as sha256sum shows it.";
+    CONFIG_GENERATION Gauge "forwarder_config_generation" "configurations" []
+        "How often a configuration was put to work since the daemon started: 1 after the start.";
+    RELOAD_SUCCESS Gauge "forwarder_config_last_reload_successful" "0 or 1" []
+        "Whether the last reload went through; the start counts as one.";
+    RELOAD_TIME Gauge "forwarder_config_last_reload_success_timestamp_seconds" "seconds since 1970" []
+        "When a configuration was last put to work.";
+
+    INTERFACE_ATTACHMENT Gauge "forwarder_interface_attachment" "state set" ["interface" "device" "mode"]
+        "How the data plane is attached to the interface.";
+    PACKETS Counter "forwarder_packets_total" "packets" ["interface" "outcome" "reason"]
+        "Packets that came in by the interface, by what became of them.";
+    BYTES Counter "forwarder_bytes_total" "bytes" ["interface" "outcome" "reason"]
+        "Bytes of these packets, whole frames as they came in.";
+
+    VIRTUAL_SERVER_INFO Gauge "forwarder_virtual_server_info" "always 1"
+        ["virtual_server" "address" "port" "protocol" "mode" "pool"]
+        "What the virtual server is.";
+    VIRTUAL_SERVER_PACKETS Counter "forwarder_virtual_server_packets_total" "packets" ["virtual_server" "direction"]
+        "Packets of the virtual server: in from clients, out to clients. In the DSR modes replies do not pass here.";
+    VIRTUAL_SERVER_BYTES Counter "forwarder_virtual_server_bytes_total" "bytes" ["virtual_server" "direction"]
+        "Bytes of these packets.";
+    EGRESS_PACKETS Counter "forwarder_egress_packets_total" "packets" ["source" "interface" "direction"]
+        "Packets of the egress rule: out from the hosts behind us, in to them.";
+    EGRESS_BYTES Counter "forwarder_egress_bytes_total" "bytes" ["source" "interface" "direction"]
+        "Bytes of these packets.";
+
+    BACKEND_STATE Gauge "forwarder_backend_state" "state set" ["pool" "backend" "state"]
+        "What the operator wants of the backend.";
+    BACKEND_HEALTH Gauge "forwarder_backend_health" "state set" ["pool" "backend" "health"]
+        "What the health check says of the backend.";
+    BACKEND_WEIGHT Gauge "forwarder_backend_weight" "shares" ["pool" "backend"]
+        "The backend's share of new flows.";
+    BACKEND_RESOLVED Gauge "forwarder_backend_next_hop_resolved" "0 or 1" ["pool" "backend"]
+        "Whether the way to the backend is known.";
+    BACKEND_PACKETS Counter "forwarder_backend_packets_total" "packets" ["pool" "backend" "direction"]
+        "Packets of the backend: in to it, out from it (NAT modes).";
+    BACKEND_BYTES Counter "forwarder_backend_bytes_total" "bytes" ["pool" "backend" "direction"]
+        "Bytes of these packets.";
+    HEALTH_CHECKS Counter "forwarder_health_checks_total" "checks" ["pool" "backend" "result"]
+        "Health checks of the backend, by their result.";
+    HEALTH_CHECK_DURATION Histogram "forwarder_health_check_duration_seconds" "seconds" ["pool"]
+        "How long health checks of the pool's backends took, failed ones included.";
+
+    FLOW_ENTRIES Gauge "forwarder_flow_entries" "entries" ["kind" "family"]
+        "Entries of the NAT flow maps, two for a flow; counted every few seconds.";
+    FLOW_ENTRIES_LIMIT Gauge "forwarder_flow_entries_limit" "entries" ["kind" "family"]
+        "Entries that there is room for. When embryonic is full its oldest entry makes room for a new one; established takes no more.";
+    FLOW_ENTRIES_EXPIRED Counter "forwarder_flow_entries_expired_total" "entries" ["kind" "family"]
+        "Entries of idle flows that were removed.";
+    SNAT_PORTS Gauge "forwarder_snat_ports" "ports" ["snat_pool" "family" "protocol"]
+        "Ports that this node may take from the pool, over all its addresses.";
+    SNAT_PORTS_IN_USE Gauge "forwarder_snat_ports_in_use" "ports" ["snat_pool" "family" "protocol"]
+        "Ports of these that some flow has; a port serves flows to several destinations at once.";
+    SNAT_EXHAUSTED Counter "forwarder_snat_exhausted_total" "packets" []
+        "Packets dropped because no free SNAT port was found for a new flow.";
+
+    PROCESS_CPU Counter "process_cpu_seconds_total" "seconds" []
+        "Processor time of the daemon, user and system.";
+    PROCESS_MEMORY Gauge "process_resident_memory_bytes" "bytes" []
+        "Memory of the daemon; BPF maps are not in it.";
+    PROCESS_FDS Gauge "process_open_fds" "descriptors" []
+        "Open file descriptors of the daemon.";
+}
+
+/// The catalogue as a table of the documentation.
+pub fn markdown() -> String {
+    let mut table =
+        String::from("| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    for metric in ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        table += &format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            metric.name,
+            metric.kind.word(),
+            metric.unit,
+            labels.join(" "),
+            metric.help
+        );
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_the_same_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let page = std::fs::read_to_string(path).expect("the page");
+        let table = markdown();
+        let (before, rest) = page.split_once("<!-- metrics -->\n").expect("a mark");
+        let (is, after) = rest.split_once("<!-- end -->").expect("an end mark");
+        if std::env::var_os("BLESS").is_some() {
+            let page = format!("{before}<!-- metrics -->\n{table}<!-- end -->{after}");
+            std::fs::write(path, page).expect("a writable page");
+        } else {
+            assert_eq!(
+                is, table,
+                "docs/metrics.md is not what the code says: BLESS=1"
+            );
+        }
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in ALL {
+            let same = ALL.iter().filter(|other| other.name == metric.name);
+            assert_eq!(same.count(), 1, "{}", metric.name);
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == Kind::Counter, "{}", metric.name);
+            let own = metric.name.starts_with("forwarder_");
+            assert!(
+                own || metric.name.starts_with("process_"),
+                "{}",
+                metric.name
+            );
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            for word in ["_ms", "_milliseconds", "_percent", "_kilobytes"] {
+                assert!(!metric.name.contains(word), "{}: base units", metric.name);
+            }
+            for label in metric.labels {
+                assert!(!["le", "client", "source_address"].contains(label));
+            }
+        }
+    }
+}

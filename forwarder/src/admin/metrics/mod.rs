@@ -1,0 +1,107 @@
+//! Metrics for Prometheus.
+
+pub mod catalogue;
+mod exposition;
+mod page;
+mod scrape;
+
+pub use page::page;
+pub use scrape::{Listener, answer, ask};
+
+use std::time::Duration;
+
+use super::api::{Count, Status};
+use crate::core::histogram::Histogram;
+
+/// What the metrics are made from, at one moment.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// What `status` shows.
+    pub status: Status,
+    /// One of [`ROLES`].
+    pub role: &'static str,
+    /// When the daemon started, since 1970.
+    pub started: Duration,
+    /// When a configuration was last put to work, since 1970.
+    pub reloaded: Duration,
+    /// Egress rules.
+    pub egress: Vec<Egress>,
+    /// Backends that are checked.
+    pub checks: Vec<Checks>,
+    /// Pools whose backends are checked, and how long that took.
+    pub check_durations: Vec<(String, Histogram)>,
+    /// Flow maps.
+    pub flows: Vec<FlowMap>,
+    /// SNAT pools.
+    pub snat: Vec<Ports>,
+    /// The daemon itself.
+    pub process: Process,
+}
+
+/// What a node may be.
+pub const ROLES: [&str; 3] = ["single", "active", "standby"];
+
+/// Counters of an egress rule.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    /// Source prefix.
+    pub source: String,
+    /// Interface.
+    pub interface: String,
+    /// To the hosts behind us.
+    pub r#in: Count,
+    /// From them.
+    pub out: Count,
+}
+
+/// Results of a backend's health checks.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// Pool.
+    pub pool: String,
+    /// The backend's name.
+    pub backend: String,
+    /// Checks that it answered.
+    pub good: u64,
+    /// Checks that failed.
+    pub bad: u64,
+}
+
+/// A flow map.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowMap {
+    /// `established` or `embryonic`.
+    pub kind: &'static str,
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries that there is room for.
+    pub limit: u64,
+    /// Entries that were idle and removed.
+    pub expired: u64,
+}
+
+/// Ports of a SNAT pool.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The pool's name; automap's: `automap` and the interface.
+    pub pool: String,
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+    /// Ports of all addresses, for each protocol.
+    pub ports: u64,
+    /// Those that flows have: TCP, UDP.
+    pub in_use: [u64; 2],
+}
+
+/// What the daemon takes of the host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process {
+    /// Processor time.
+    pub cpu: Duration,
+    /// Resident memory, bytes.
+    pub memory: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}

@@ -1,0 +1,201 @@
+//! From a sample to a page of metrics.
+
+use std::collections::BTreeMap;
+
+use forwarder_common::Reason;
+
+use super::catalogue as metric;
+use super::exposition::Page;
+use super::{ROLES, Sample};
+use crate::admin::api::{Backend, Count};
+
+const STATES: [&str; 3] = ["enabled", "drained", "disabled"];
+const HEALTH: [&str; 4] = ["up", "down", "checking", "unchecked"];
+const ATTACHMENTS: [&str; 3] = ["native", "generic", "none"];
+
+/// Every metric.
+pub fn page(sample: &Sample) -> String {
+    let mut page = Page::default();
+    node(&mut page, sample);
+    interfaces(&mut page, sample);
+    virtual_servers(&mut page, sample);
+    backends(&mut page, sample);
+    health_checks(&mut page, sample);
+    flows(&mut page, sample);
+    process(&mut page, sample);
+    page.finish()
+}
+
+fn node(page: &mut Page, sample: &Sample) {
+    let status = &sample.status;
+    page.family(&metric::BUILD_INFO)
+        .sample([&status.version], 1);
+    page.family(&metric::START_TIME)
+        .sample([], sample.started.as_secs_f64());
+    page.family(&metric::ROLE).states([], &ROLES, sample.role);
+    page.family(&metric::PROBLEMS)
+        .sample([], status.problems.len());
+    page.family(&metric::CONFIG_INFO)
+        .sample([&status.config_hash], 1);
+    page.family(&metric::CONFIG_GENERATION)
+        .sample([], status.config_generation);
+    page.family(&metric::RELOAD_SUCCESS)
+        .sample([], u8::from(status.config_error.is_none()));
+    page.family(&metric::RELOAD_TIME)
+        .sample([], sample.reloaded.as_secs_f64());
+}
+
+fn interfaces(page: &mut Page, sample: &Sample) {
+    let interfaces = &sample.status.interfaces;
+    let mut family = page.family(&metric::INTERFACE_ATTACHMENT);
+    for interface in interfaces {
+        let mode = interface.mode.as_deref().unwrap_or("none");
+        family.states([&interface.name, &interface.device], &ATTACHMENTS, mode);
+    }
+    for (metric, part) in [
+        (&metric::PACKETS, packets as fn(Count) -> u64),
+        (&metric::BYTES, bytes),
+    ] {
+        let mut family = page.family(metric);
+        for interface in interfaces {
+            let counted = interface.reasons.iter();
+            let counted: BTreeMap<&str, Count> = counted
+                .map(|each| (each.reason.as_str(), each.count))
+                .collect();
+            for reason in Reason::ALL {
+                let outcome = format!("{:?}", reason.outcome()).to_lowercase();
+                let count = counted.get(reason.name()).copied().unwrap_or_default();
+                family.sample([&interface.name, &outcome, reason.name()], part(count));
+            }
+        }
+    }
+}
+
+fn virtual_servers(page: &mut Page, sample: &Sample) {
+    let servers = &sample.status.virtual_servers;
+    let mut family = page.family(&metric::VIRTUAL_SERVER_INFO);
+    for server in servers {
+        let labels = [
+            &server.name,
+            &server.address.to_string(),
+            &server.port,
+            &server.protocol,
+            &server.mode,
+            server.pool.as_deref().unwrap_or_default(),
+        ];
+        family.sample(labels, 1);
+    }
+    for (metric, part) in [
+        (&metric::VIRTUAL_SERVER_PACKETS, packets as fn(Count) -> u64),
+        (&metric::VIRTUAL_SERVER_BYTES, bytes),
+    ] {
+        let mut family = page.family(metric);
+        for server in servers {
+            family.sample([&server.name, "in"], part(server.r#in));
+            family.sample([&server.name, "out"], part(server.out));
+        }
+    }
+    for (metric, part) in [
+        (&metric::EGRESS_PACKETS, packets as fn(Count) -> u64),
+        (&metric::EGRESS_BYTES, bytes),
+    ] {
+        let mut family = page.family(metric);
+        for rule in &sample.egress {
+            family.sample([&rule.source, &rule.interface, "in"], part(rule.r#in));
+            family.sample([&rule.source, &rule.interface, "out"], part(rule.out));
+        }
+    }
+}
+
+fn backends(page: &mut Page, sample: &Sample) {
+    let each = |call: &mut dyn FnMut(&str, &Backend)| {
+        for pool in &sample.status.pools {
+            pool.backends.iter().for_each(|each| call(&pool.name, each));
+        }
+    };
+    let mut family = page.family(&metric::BACKEND_STATE);
+    each(&mut |pool, backend| family.states([pool, &backend.name], &STATES, &backend.state));
+    let mut family = page.family(&metric::BACKEND_HEALTH);
+    each(&mut |pool, backend| family.states([pool, &backend.name], &HEALTH, &backend.health));
+    let mut family = page.family(&metric::BACKEND_WEIGHT);
+    each(&mut |pool, backend| {
+        family.sample([pool, &backend.name], backend.weight);
+    });
+    let mut family = page.family(&metric::BACKEND_RESOLVED);
+    each(&mut |pool, backend| {
+        let resolved = u8::from(backend.next_hop.is_some());
+        family.sample([pool, &backend.name], resolved);
+    });
+    for (metric, part) in [
+        (&metric::BACKEND_PACKETS, packets as fn(Count) -> u64),
+        (&metric::BACKEND_BYTES, bytes),
+    ] {
+        let mut family = page.family(metric);
+        each(&mut |pool, backend| {
+            family.sample([pool, &backend.name, "in"], part(backend.r#in));
+            family.sample([pool, &backend.name, "out"], part(backend.out));
+        });
+    }
+}
+
+fn health_checks(page: &mut Page, sample: &Sample) {
+    let mut family = page.family(&metric::HEALTH_CHECKS);
+    for checks in &sample.checks {
+        family.sample([&checks.pool, &checks.backend, "good"], checks.good);
+        family.sample([&checks.pool, &checks.backend, "bad"], checks.bad);
+    }
+    let mut family = page.family(&metric::HEALTH_CHECK_DURATION);
+    for (pool, durations) in &sample.check_durations {
+        family.histogram([pool], durations);
+    }
+}
+
+fn flows(page: &mut Page, sample: &Sample) {
+    let mut family = page.family(&metric::FLOW_ENTRIES);
+    for map in &sample.flows {
+        family.sample([map.kind, map.family], map.entries);
+    }
+    let mut family = page.family(&metric::FLOW_ENTRIES_LIMIT);
+    for map in &sample.flows {
+        family.sample([map.kind, map.family], map.limit);
+    }
+    let mut family = page.family(&metric::FLOW_ENTRIES_EXPIRED);
+    for map in &sample.flows {
+        family.sample([map.kind, map.family], map.expired);
+    }
+    let mut family = page.family(&metric::SNAT_PORTS);
+    for pool in &sample.snat {
+        for protocol in ["tcp", "udp"] {
+            family.sample([&pool.pool, pool.family, protocol], pool.ports);
+        }
+    }
+    let mut family = page.family(&metric::SNAT_PORTS_IN_USE);
+    for pool in &sample.snat {
+        for (protocol, in_use) in ["tcp", "udp"].into_iter().zip(pool.in_use) {
+            family.sample([&pool.pool, pool.family, protocol], in_use);
+        }
+    }
+    let exhausted = sample.status.interfaces.iter();
+    let exhausted = exhausted.flat_map(|interface| &interface.reasons);
+    let exhausted = exhausted.filter(|each| each.reason == Reason::DropSnatExhausted.name());
+    let exhausted: u64 = exhausted.map(|each| each.count.packets).sum();
+    page.family(&metric::SNAT_EXHAUSTED).sample([], exhausted);
+}
+
+fn process(page: &mut Page, sample: &Sample) {
+    let process = &sample.process;
+    page.family(&metric::PROCESS_CPU)
+        .sample([], process.cpu.as_secs_f64());
+    page.family(&metric::PROCESS_MEMORY)
+        .sample([], process.memory);
+    page.family(&metric::PROCESS_FDS)
+        .sample([], process.descriptors);
+}
+
+fn packets(count: Count) -> u64 {
+    count.packets
+}
+
+fn bytes(count: Count) -> u64 {
+    count.bytes
+}

@@ -1,0 +1,105 @@
+//! What the metrics are made from.
+
+use super::{Node, status};
+use crate::admin::metrics::{Checks, Egress, FlowMap, Ports, Process, Sample};
+use crate::core::compile::{BackendKey, SnatKey, egress_name};
+use crate::dataplane::bpf::expiry::MAPS;
+use crate::dataplane::{Counters, DataPlane as _};
+use crate::io::process;
+
+pub fn sample(node: &mut Node) -> Result<Sample, String> {
+    let counters = node.bpf.counters().map_err(|error| error.to_string())?;
+    let durations = node.checks.durations();
+    let check_durations = durations
+        .map(|(pool, durations)| (pool.clone(), durations.clone()))
+        .collect();
+    Ok(Sample {
+        status: status::with_counters(node, &counters),
+        role: "single",
+        started: node.started_at,
+        reloaded: node.reloaded_at,
+        egress: egress(node, &counters),
+        checks: checks(node),
+        check_durations,
+        flows: flows(node),
+        snat: snat(node),
+        process: Process {
+            cpu: process::cpu(),
+            memory: process::memory(),
+            descriptors: process::descriptors(),
+        },
+    })
+}
+
+fn egress(node: &Node, counters: &Counters) -> Vec<Egress> {
+    let rules = node.model.egress.iter();
+    let counted = rules.map(|rule| {
+        let name = egress_name(rule.source, &rule.interface);
+        let id = node.state.virtual_server(&name);
+        let [r#in, out] = status::counts(id.and_then(|id| counters.virtual_servers.get(&id)));
+        Egress {
+            source: rule.source.to_string(),
+            interface: rule.interface.clone(),
+            r#in,
+            out,
+        }
+    });
+    counted.collect()
+}
+
+fn checks(node: &Node) -> Vec<Checks> {
+    let pools = node.model.pools.iter();
+    let backends = pools.flat_map(|pool| pool.backends.iter().map(move |each| (pool, each)));
+    let checked = backends.filter_map(|(pool, backend)| {
+        let results = node.checks.results(&BackendKey::new(&pool.name, backend))?;
+        Some(Checks {
+            pool: pool.name.clone(),
+            backend: backend.name.clone(),
+            good: results.good,
+            bad: results.bad,
+        })
+    });
+    checked.collect()
+}
+
+fn flows(node: &Node) -> Vec<FlowMap> {
+    let census = node.bpf.census();
+    let limits = &node.model.limits;
+    let maps = MAPS.into_iter().zip(&census.maps);
+    let maps = maps.map(|([kind, family], map)| FlowMap {
+        kind,
+        family,
+        entries: map.entries,
+        limit: 2 * u64::from(match kind {
+            "established" => limits.flows,
+            _ => limits.embryonic_flows,
+        }),
+        expired: map.expired,
+    });
+    maps.collect()
+}
+
+fn snat(node: &Node) -> Vec<Ports> {
+    let census = node.bpf.census();
+    let pools = node.state.snat_pools();
+    let pools = pools.filter_map(|(key, index, addresses)| {
+        let entry = node.actual.snat_pools.get(&index)?;
+        let range = entry.port_low..=entry.port_high;
+        let mut in_use = [0; 2];
+        for address in addresses {
+            let [tcp, udp] = census.ports_in_use(address, range.clone());
+            in_use = [in_use[0] + tcp, in_use[1] + udp];
+        }
+        let (pool, ipv6) = match key {
+            SnatKey::Pool { name, ipv6 } => (name.clone(), *ipv6),
+            SnatKey::Automap { interface, ipv6 } => (format!("automap {interface}"), *ipv6),
+        };
+        Some(Ports {
+            pool,
+            family: if ipv6 { "ipv6" } else { "ipv4" },
+            ports: range.len() as u64 * addresses.len() as u64,
+            in_use,
+        })
+    });
+    pools.collect()
+}
