@@ -1,7 +1,8 @@
-//! Everything that touches the world: netlink, health checks, the clock.
+//! Everything that touches the world: netlink, health checks, the service manager, the clock.
 
 pub mod clock;
 pub mod health;
 pub mod multicast;
 pub mod netlink;
+pub mod notify;
 pub mod process;

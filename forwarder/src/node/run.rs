@@ -39,6 +39,7 @@ use crate::dataplane::pin::record::Record;
 use crate::io::clock;
 use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
+use crate::io::notify::Manager;
 
 /// Between two full passes.
 const TICK: Duration = Duration::from_secs(1);
@@ -119,6 +120,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     // From here on a SIGHUP does not end the process.
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut manager = manager();
     let config = config::load(&options.config)?;
     if !config.warnings.is_empty() {
         warn!("{}", config.warnings);
@@ -157,6 +159,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     };
     tokio::pin!(scraped);
     info!("forwarding; admin socket {}", options.socket.display());
+    manager.ready();
 
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -192,7 +195,12 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             }
             result = node.checks.next() => node.checked(result),
             command = commands.recv() => { node.answer(command); false }
-            _ = tick.tick() => { node.host.keep_all_fresh(); true }
+            _ = tick.tick() => {
+                manager.alive();
+                manager.status(&status::summary(&node));
+                node.host.keep_all_fresh();
+                true
+            }
             _ = audit.tick() => node.audit(),
             _ = log_tick.tick(), if log.is_some() => {
                 log.as_mut().into_iter().for_each(EbpfLogger::flush);
@@ -203,6 +211,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             node.pass();
         }
     }
+    manager.stopping();
     if node.keep.is_some() {
         info!("stopping: forwarding goes on without the daemon; `forwarder uninstall` ends it");
     } else {
@@ -210,6 +219,13 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         node.bpf.detach();
     }
     Ok(())
+}
+
+fn manager() -> Manager {
+    Manager::from_environment().unwrap_or_else(|error| {
+        warn!("the service manager cannot be told anything: NOTIFY_SOCKET: {error}");
+        Manager::default()
+    })
 }
 
 fn lock(options: &Options) -> Result<Lock, RunError> {

@@ -83,6 +83,20 @@ pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
     }
 }
 
+/// One line about how it goes.
+pub fn summary(node: &Node) -> String {
+    let model = &node.model;
+    let backends: usize = model.pools.iter().map(|pool| pool.backends.len()).sum();
+    let up = backends.saturating_sub(node.checks.down(model).len());
+    let problems =
+        node.notes.all().count() + node.not_attached.len() + usize::from(node.failure.is_some());
+    format!(
+        "{} virtual servers on {} interfaces, {up} of {backends} backends up, {problems} problems",
+        model.virtual_servers.len(),
+        node.bpf.attached().count(),
+    )
+}
+
 fn reasons(counters: &Counters, slot: u32) -> Vec<ReasonCount> {
     let range = counters
         .interfaces

@@ -132,6 +132,14 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's scapy for /usr/bin/python3",
     },
     Need {
+        name: "systemd",
+        why: "the service's test boots one",
+        purposes: &[Test],
+        find: || find::program("/lib/systemd/systemd", "--version"),
+        get: Get::Packages(&["systemd"]),
+        elsewhere: "install your system's systemd, 252 or newer",
+    },
+    Need {
         name: "QEMU 10",
         why: "other kernels; 7.2 corrupts 6.12 guests' memory",
         purposes: &[Machines],

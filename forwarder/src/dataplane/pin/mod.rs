@@ -39,6 +39,8 @@ const UNFINISHED: &str = "-new";
 #[derive(Debug)]
 pub struct PinDirectory {
     root: PathBuf,
+    /// Whether its owner is who we are: then we made it.
+    own: bool,
     _lock: File,
 }
 
@@ -64,34 +66,36 @@ pub struct Generation {
 impl PinDirectory {
     /// Makes the directory if it is not there, and takes it.
     pub fn open(root: &Path) -> Result<Self, PinError> {
-        let parent = match root.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if !is_bpf(parent)? {
-            return Err(PinError::NotBpf(parent.to_owned()));
+        // A service manager may have made it, where this user can make nothing.
+        if !root.is_dir() {
+            let parent = match root.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            if !is_bpf(parent)? {
+                return Err(PinError::NotBpf(parent.to_owned()));
+            }
+            make(root)?;
         }
-        make(root)?;
-        let directory = Self::take(root)?;
+        let directory = Self::take(root, user())?;
         make(&directory.version())?;
         make(&directory.version().join(LINKS))?;
         Ok(directory)
     }
 
-    /// Takes the directory if it is there.
+    /// Takes the directory if it is there, to remove what is in it: root may do that to any user's.
     pub fn existing(root: &Path) -> Result<Option<Self>, PinError> {
         match fs::symlink_metadata(root) {
-            Ok(_) => Self::take(root).map(Some),
+            Ok(about) if user() == 0 => Self::take(root, about.uid()).map(Some),
+            Ok(_) => Self::take(root, user()).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(PinError::io(root, error)),
         }
     }
 
-    fn take(root: &Path) -> Result<Self, PinError> {
+    fn take(root: &Path, wanted: u32) -> Result<Self, PinError> {
         let failed = |error| PinError::io(root, error);
         let about = fs::symlink_metadata(root).map_err(failed)?;
-        // SAFETY: no memory is passed.
-        let wanted = unsafe { libc::geteuid() };
         if !about.is_dir() || !is_bpf(root)? {
             return Err(PinError::NotBpf(root.to_owned()));
         }
@@ -113,6 +117,7 @@ impl PinDirectory {
         }
         Ok(Self {
             root: root.to_owned(),
+            own: about.uid() == user(),
             _lock: lock,
         })
     }
@@ -203,6 +208,12 @@ impl PinDirectory {
         }
         Ok(())
     }
+}
+
+/// Who we are.
+fn user() -> u32 {
+    // SAFETY: no memory is passed.
+    unsafe { libc::geteuid() }
 }
 
 /// `v1`, `v2` …

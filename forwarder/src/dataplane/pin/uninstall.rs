@@ -32,7 +32,10 @@ pub fn uninstall(directory: &PinDirectory) -> Result<Removed, PinError> {
         remove_empty(&version.join(LINKS))?;
         remove_empty(&version)?;
     }
-    remove_empty(root)?;
+    // A service's directory was made for its user, who could not make it again.
+    if directory.own {
+        remove_empty(root)?;
+    }
     removed.left = entries(root)?;
     Ok(removed)
 }
