@@ -11,7 +11,7 @@ fn members(count: u32, seed: u32, weight: impl Fn(u32) -> u8) -> Vec<Member> {
         .map(|index| Member {
             address: Ipv4Addr::from_bits(0x0a00_0001 + (seed << 12) + index).into(),
             port: 80,
-            weight: weight(index),
+            weight: weight(index).into(),
             backend: index,
         })
         .collect()

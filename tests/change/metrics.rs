@@ -129,7 +129,7 @@ fn metrics_say_what_happened() -> Result<()> {
     ensure!(page.value("forwarder_interface_attachment", &native)? == 1.0);
     let up = [("pool", "web"), ("backend", "b1"), ("health", "up")];
     ensure!(page.value("forwarder_backend_health", &up)? == 1.0);
-    let checks = [("pool", "web"), ("backend", "b1"), ("result", "good")];
+    let checks = [("pool", "web"), ("backend", "b1"), ("result", "passed")];
     ensure!(page.value("forwarder_health_checks_total", &checks)? >= 1.0);
     let count = [("pool", "web")];
     ensure!(page.value("forwarder_health_check_duration_seconds_count", &count)? >= 2.0);

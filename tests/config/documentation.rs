@@ -45,16 +45,18 @@ fn every_section_key_and_code_is_documented() {
 
 #[test]
 fn every_file_in_the_documentation_is_good() {
-    let page = fs::read_to_string(super::root().join("docs/configuration.md")).expect("the page");
-    let mut files = 0;
-    for block in page.split("```toml\n").skip(1) {
-        let (text, _) = block.split_once("```").expect("the end of the block");
-        if let Err(errors) = config::parse("docs/configuration.md", text) {
-            panic!("{errors}");
+    for name in ["docs/configuration.md", "docs/health.md"] {
+        let page = fs::read_to_string(super::root().join(name)).expect("the page");
+        let mut files = 0;
+        for block in page.split("```toml\n").skip(1) {
+            let (text, _) = block.split_once("```").expect("the end of the block");
+            if let Err(errors) = config::parse(name, text) {
+                panic!("{errors}");
+            }
+            files += 1;
         }
-        files += 1;
+        assert!(files > 0, "{name}");
     }
-    assert!(files > 0);
 }
 
 /// Each key's example and default, put in the place of the key, gives no error about that value.

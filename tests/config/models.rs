@@ -1,9 +1,12 @@
 //! What good files mean.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use forwarder::config::model::{Action, BackendState, Model, Probe, ServicePort, Snat};
+use forwarder::config::model::{
+    Action, Backend, BackendState, Model, Probe, ServicePort, Snat, StatusRange,
+};
 use forwarder::config::{self, Code};
 use forwarder_common::limits;
 
@@ -106,23 +109,28 @@ fn sections_mean_what_they_say() {
     assert_eq!(backend.port.map(u16::from), Some(8443));
     // Found by its subnet, and checked on the health check's own port.
     assert_eq!(backend.interface.as_deref(), Some("inside"));
-    assert_eq!(backend.check_port.map(u16::from), Some(8081));
+    let port = |backend: &Backend| backend.check.as_ref()?.port.map(u16::from);
+    assert_eq!(port(backend), Some(8081));
     assert_eq!(pool.backends[2].state, BackendState::Drained);
     let other = model.pool("application-2").expect("a pool");
     assert_eq!(other.backends[0].name, "10.0.2.31");
     // Neither the backend nor its check has a port: the virtual server's.
-    assert_eq!(other.backends[0].check_port.map(u16::from), Some(443));
+    assert_eq!(port(&other.backends[0]), Some(443));
 
     let check = model.health_check("http").expect("a check");
     assert_eq!(check.interval, Duration::from_secs(2));
-    let Probe::Http { path, host, status } = &check.probe else {
+    let Probe::Http(request) = &check.probe else {
         panic!("{check:?}")
     };
     assert_eq!(
-        (path.as_str(), host.as_deref()),
+        (request.path.as_str(), request.host.as_deref()),
         ("/health", Some("app1.example.com"))
     );
-    assert_eq!(status, &[200, 204]);
+    let good = [200, 204].map(|code| StatusRange {
+        low: code,
+        high: code,
+    });
+    assert_eq!(request.status, good);
     assert_eq!(model.egress[0].snat, Snat::Automap);
 }
 
@@ -176,4 +184,95 @@ fn order_and_names_do_not_depend_on_the_run() {
     for _ in 0..10 {
         assert_eq!(first, example("pair.toml", Some("lb1")));
     }
+}
+
+#[test]
+fn checks_of_pools_and_of_backends() {
+    let text = r#"
+version = 1
+interface = [{ name = "a", device = "eth0", address = "10.0.2.1/24" }]
+virtual_server = [{ name = "v", address = "203.0.113.10", port = 80, mode = "dnat", pool = "p" }]
+
+[[pool]]
+name = "p"
+health_check = "web"
+slow_start = "30s"
+backend = [
+    { address = "10.0.2.11" },
+    { address = "10.0.2.12", port = 81 },
+    { address = "10.0.2.13", check_address = "10.0.9.13", check_port = 82 },
+    { address = "10.0.2.14", health_check = "ping" },
+    { address = "10.0.2.15", health_check = "udp" },
+]
+
+[[health_check]]
+name = "web"
+type = "https"
+status = ["200-299", 304]
+expect = "fine"
+ca_file = "/etc/ssl/ca.pem"
+
+[[health_check]]
+name = "ping"
+type = "icmp"
+
+[[health_check]]
+name = "udp"
+type = "udp"
+port = 53
+send = "hex:00ff"
+"#;
+    let config = config::parse("f", text).unwrap_or_else(|errors| panic!("{errors}"));
+    let model = config.for_node(None).expect("a model");
+    let pool = model.pool("p").expect("the pool");
+    assert_eq!(pool.slow_start, Some(Duration::from_secs(30)));
+    let checks: Vec<_> = pool
+        .backends
+        .iter()
+        .map(|backend| {
+            let check = backend.check.as_ref().expect("a check");
+            let port = check
+                .port
+                .map_or("none".to_owned(), |port| port.to_string());
+            format!("{} {} {port}", check.health_check, check.address)
+        })
+        .collect();
+    assert_eq!(
+        checks,
+        [
+            "web 10.0.2.11 80",
+            "web 10.0.2.12 81",
+            "web 10.0.9.13 82",
+            "ping 10.0.2.14 none",
+            "udp 10.0.2.15 53"
+        ]
+    );
+    let check = model.health_check("web").expect("a check");
+    let Probe::Https { request, ca_file } = &check.probe else {
+        panic!("{check:?}")
+    };
+    let good = |code| request.status.iter().any(|range| range.contains(code));
+    assert!(good(200) && good(299) && good(304) && !good(300) && !good(199));
+    assert_eq!(ca_file.as_deref(), Some(Path::new("/etc/ssl/ca.pem")));
+    let check = model.health_check("udp").expect("a check");
+    let Probe::Udp { send, expect: None } = &check.probe else {
+        panic!("{check:?}")
+    };
+    assert_eq!(send.0, [0, 255]);
+}
+
+#[test]
+fn payloads_fit_in_a_datagram() {
+    let check = |send: &str| {
+        let text = format!(
+            "version = 1\n[[health_check]]\nname = \"a\"\ntype = \"udp\"\nsend = \"{send}\"\n"
+        );
+        match config::parse("f", &text) {
+            Ok(config) => config.warnings.to_string(),
+            Err(errors) => errors.to_string(),
+        }
+    };
+    assert!(!check(&"x".repeat(1024)).contains("bad-payload"));
+    assert!(check(&"x".repeat(1025)).contains("1025 bytes are too many"));
+    assert!(check(&format!("hex:{}", "00".repeat(1025))).contains("too many"));
 }

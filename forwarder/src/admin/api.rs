@@ -138,12 +138,43 @@ pub struct Backend {
     pub health: String,
     /// Why the last health check failed.
     pub health_error: Option<String>,
+    /// More about its health; `None`: it is not checked.
+    pub health_check: Option<Health>,
     /// The way to it; `None`: not resolved.
     pub next_hop: Option<NextHop>,
     /// To the backend.
     pub r#in: Count,
     /// From the backend (NAT modes).
     pub out: Count,
+}
+
+/// What health checks found out about a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The name of the health check.
+    pub name: String,
+    /// The address that is asked.
+    pub address: IpAddr,
+    /// The port; `None`: the check has none.
+    pub port: Option<u16>,
+    /// Why the backend is up, down or neither.
+    pub reason: String,
+    /// Seconds since that was found out.
+    pub since_seconds: u64,
+    /// How often that changed since the daemon started.
+    pub changes: u64,
+    /// How often it went down without having been up for long in between.
+    pub flaps: u32,
+    /// Seconds that it is still held down, whatever it answers; `None`: it is not.
+    pub held_seconds: Option<u64>,
+    /// The part of its weight that it has: less than 100 in slow start.
+    pub share_percent: u8,
+    /// How the last check ended: `passed`, `timeout` …; `None`: there was none.
+    pub last_result: Option<String>,
+    /// How long it took.
+    pub last_duration_microseconds: Option<u64>,
+    /// How many checks ended how.
+    pub results: BTreeMap<String, u64>,
 }
 
 /// The way to a backend.

@@ -162,10 +162,21 @@ fn or_file(value: String, backend: &Backend, key: &str) -> String {
     }
 }
 
+/// Up or down, since when, and what there is to say of it.
 fn health(backend: &Backend) -> String {
+    let Some(check) = &backend.health_check else {
+        return backend.health.clone();
+    };
+    let mut text = format!("{} {}", backend.health, duration(check.since_seconds));
+    if check.share_percent < 100 {
+        text += &format!(", slow start {} %", check.share_percent);
+    }
+    if let Some(held) = check.held_seconds {
+        text += &format!(", held {} more", duration(held));
+    }
     match &backend.health_error {
-        Some(error) => format!("{} ({error})", backend.health),
-        None => backend.health.clone(),
+        Some(error) => format!("{text} ({error})"),
+        None => text,
     }
 }
 

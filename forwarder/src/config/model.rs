@@ -3,6 +3,8 @@
 //! References are names, which are known to exist: a name stays the same when something else is
 //! added or removed, so two models can be compared part by part.
 
+mod check;
+
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use forwarder_common::Mode;
 use serde::Serialize;
+
+pub use check::{BackendCheck, HealthCheck, HttpRequest, Payload, Probe, StatusRange};
 
 use super::prefix::Prefix;
 use super::words::{Word as _, words};
@@ -339,6 +343,8 @@ pub struct Pool {
     pub name: String,
     /// The name of the health check; `None`: backends count as up.
     pub health_check: Option<String>,
+    /// How long the share of a backend that came up grows; `None`: it has all at once.
+    pub slow_start: Option<Duration>,
     /// Backends, at least one.
     pub backends: Vec<Backend>,
 }
@@ -358,8 +364,8 @@ pub struct Backend {
     pub state: BackendState,
     /// The name of the interface towards it; `None`: by the device's addresses and routes.
     pub interface: Option<String>,
-    /// The port that its health check asks; `None`: the pool is not checked, or not used.
-    pub check_port: Option<NonZeroU16>,
+    /// How it is checked; `None`: it is not, or its pool is not used.
+    pub check: Option<BackendCheck>,
 }
 
 /// Ports, both ends included.
@@ -420,38 +426,4 @@ pub struct Egress {
     pub interface: String,
     /// Where the source address comes from.
     pub snat: Snat,
-}
-
-/// How a pool's backends are checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct HealthCheck {
-    /// The name in the file.
-    pub name: String,
-    /// What is asked.
-    pub probe: Probe,
-    /// From the start of one check to the start of the next.
-    pub interval: Duration,
-    /// A check that takes longer has failed.
-    pub timeout: Duration,
-    /// Successes in a row that make a backend up.
-    pub rise: u8,
-    /// Failures in a row that make it down.
-    pub fall: u8,
-}
-
-/// What a health check asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum Probe {
-    /// A TCP connection.
-    Tcp,
-    /// An HTTP GET.
-    Http {
-        /// Path.
-        path: String,
-        /// Host header; `None`: the backend's address.
-        host: Option<String>,
-        /// Status codes that are good.
-        status: Vec<u16>,
-    },
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use forwarder_common::Mode;
 
 use super::model::{
-    Affinity, BackendState, InterfaceAddress, PortRange, Protocol, ServicePort, Transmit,
+    Affinity, BackendState, InterfaceAddress, Payload, PortRange, Protocol, ServicePort,
+    StatusRange, Transmit,
 };
 use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
-    Device, HashKey, HttpHost, HttpPath, List, Many, Name, Number, OneOrMany, PerNode, ProbeType,
+    Device, FilePath, HashKey, HttpHost, HttpPath, List, Many, Name, Number, OneOrMany, PerNode,
+    ProbeType,
 };
 
 section! {
@@ -141,6 +143,9 @@ section! {
         name: Name = Required, "\"web\"";
         /// The health check that says which backends are up.
         health_check: Name = Optional("none: all count as up"), "\"http\"";
+        /// How long the share of new flows of a backend that came up, or joined, grows from a tenth to
+        /// the whole.
+        slow_start: Duration = Optional("its whole share at once"), "\"30s\"";
         /// The backends.
         backend: Many<Backend> = Default("[]"), "[{ address = \"10.0.2.11\", port = 8080 }]";
     }
@@ -162,6 +167,13 @@ section! {
         /// The interface towards it.
         interface: Name = Optional("the one whose subnet holds the address, else the one with a gateway"),
             "\"inside\"";
+        /// The health check of this backend.
+        health_check: Name = Optional("the pool's"), "\"https\"";
+        /// The address that is checked.
+        check_address: IpAddr = Optional("its address"), "\"10.0.9.11\"";
+        /// The port that is checked.
+        check_port: NonZeroU16 = Optional("the health check's, else its own, else the virtual server's"),
+            "8081";
     }
 }
 
@@ -198,16 +210,25 @@ section! {
     "health_check" HealthCheck {
         /// The name.
         name: Name = Required, "\"http\"";
-        /// `tcp`: a connection is accepted. `http`: a GET is answered with a good status.
+        /// `tcp`: a connection is accepted. `http`, `https`: a GET is answered with a good status.
+        /// `udp`: a datagram is answered, or at least not refused. `icmp`: an echo request is answered.
         r#type: ProbeType = Required, "\"http\"";
-        /// The port that is asked.
+        /// The port that is asked (all but `icmp`).
         port: NonZeroU16 = Optional("the backend's, else the virtual server's"), "8081";
-        /// The path that is asked for (`http`).
+        /// The path that is asked for (`http`, `https`).
         path: HttpPath = Optional("`\"/\"`"), "\"/health\"";
-        /// The Host header (`http`).
+        /// The Host header, and the server name that TLS asks for (`http`, `https`).
         host: HttpHost = Optional("the backend's address"), "\"www.example.com\"";
-        /// The status codes that are good (`http`).
-        status: List<Number<100, 599>> = Optional("`[200]`"), "[200, 204]";
+        /// The status codes that are good (`http`, `https`).
+        status: List<StatusRange> = Optional("`[200]`"), "[\"200-299\", 304]";
+        /// Certificates (PEM) of the authorities that the server's certificate must come from; it must
+        /// be for `host` and valid now (`https`).
+        ca_file: FilePath = Optional("certificates are not checked"), "\"/etc/ssl/certs/ca-certificates.crt\"";
+        /// What is sent (`tcp`, `udp`): text, or `hex:` and hexadecimal digits.
+        send: Payload = Optional("nothing; an empty datagram for `udp`"), "\"hex:00010000\"";
+        /// What the answer must hold within its first 64 KiB, for `http` and `https` its body; `""`: any answer
+        /// (all but `icmp`).
+        expect: Payload = Optional("nothing; for `udp` silence is good, too"), "\"healthy\"";
         /// From the start of one check to the start of the next.
         interval: Duration = Default("\"2s\""), "\"500ms\"";
         /// A check that takes longer has failed.
@@ -216,6 +237,9 @@ section! {
         rise: Number<1, 100> = Default("2"), "1";
         /// Failures in a row that make a backend down.
         fall: Number<1, 100> = Default("3"), "5";
+        /// A backend that goes down again and again is held down for longer each time: for two
+        /// intervals, then four and so on, up to this. One that then stays up for twice as long begins anew.
+        max_hold: Duration = Default("\"1m\""), "\"5m\"";
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading one value of the file into its type.
 
 mod address;
+mod check;
 mod list;
 mod number;
 mod text;
@@ -18,9 +19,10 @@ use super::suggest::nearest;
 use super::words::{Word, words};
 
 pub(super) use address::{is_link_local, unusable};
+pub(super) use check::{FilePath, HttpHost, HttpPath};
 pub(super) use list::{List, Many, OneOrMany, PerNode};
 pub(super) use number::Number;
-pub(super) use text::{Device, HashKey, HttpHost, HttpPath, Name};
+pub(super) use text::{Device, HashKey, Name};
 
 /// A value as the TOML parser leaves it.
 pub(super) type Node<'i> = toml::Spanned<DeValue<'i>>;
@@ -175,6 +177,12 @@ words! {
         Tcp = "tcp",
         /// An HTTP GET.
         Http = "http",
+        /// An HTTP GET over TLS.
+        Https = "https",
+        /// A datagram.
+        Udp = "udp",
+        /// An echo request.
+        Icmp = "icmp",
     }
 }
 

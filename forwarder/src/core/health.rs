@@ -1,18 +1,29 @@
 //! Whether backends are up: from the results of health checks to transitions, and when to check.
 
+mod damping;
+mod outcome;
+mod ramp;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{self, Display, Formatter};
-use std::hash::Hasher;
 use std::time::Duration;
+
+pub use damping::Damping;
+pub use outcome::{CheckResult, Counts, Failure, Outcome};
+pub use ramp::{FULL, ramp};
+pub use schedule::Schedule;
 
 /// What is known of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Not enough checks yet. Counts as up.
+    /// Not enough checks yet.
     Unknown,
     /// It answers.
     Up,
-    /// It does not.
+    /// It does not, or it is held down.
     Down,
 }
 
@@ -26,36 +37,57 @@ impl Display for Status {
     }
 }
 
-/// Outcome of one health check.
-pub type Outcome = Result<(), String>;
+/// When results make a transition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Successes in a row that make a backend up.
+    pub rise: u8,
+    /// Failures in a row that make it down.
+    pub fall: u8,
+    /// Between two checks: half of the time that it is held down when it went down for the second time.
+    pub interval: Duration,
+    /// It is held down for this long at most.
+    pub max_hold: Duration,
+}
 
 /// One backend's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    rise: u8,
-    fall: u8,
+    rules: Rules,
     status: Status,
+    /// Whether it gets flows while its status is unknown.
+    trusted: bool,
     since: Duration,
     why: String,
     /// Results in a row that speak against the status.
     against: u8,
+    damping: Damping,
+    /// Since when it is up after it was not.
+    came_up: Option<Duration>,
+    last: Option<Outcome>,
+    counts: Counts,
+    changes: u64,
 }
 
 impl Health {
-    /// Nothing known yet. `rise` successes in a row make it up, `fall` failures down.
-    pub fn new(rise: u8, fall: u8, now: Duration) -> Self {
-        let why = "not checked yet".to_owned();
+    /// Nothing known yet. `trusted`: it counts as up until the opposite is known.
+    pub fn new(rules: Rules, trusted: bool, now: Duration) -> Self {
         Self {
-            rise: rise.max(1),
-            fall: fall.max(1),
+            rules,
             status: Status::Unknown,
+            trusted,
             since: now,
-            why,
+            why: "not checked yet".to_owned(),
             against: 0,
+            damping: Damping::new(rules.interval, rules.max_hold),
+            came_up: None,
+            last: None,
+            counts: Counts::default(),
+            changes: 0,
         }
     }
 
-    /// It was found to be down earlier; `rise` successes in a row make it up again.
+    /// It was found to be down earlier; successes in a row make it up again.
     pub fn assume_down(&mut self, why: &str) {
         (self.status, self.why, self.against) = (Status::Down, why.to_owned(), 0);
     }
@@ -63,6 +95,15 @@ impl Health {
     /// Up, down or unknown.
     pub fn status(&self) -> Status {
         self.status
+    }
+
+    /// Whether it may have flows.
+    pub fn counts_as_up(&self) -> bool {
+        match self.status {
+            Status::Unknown => self.trusted,
+            Status::Up => true,
+            Status::Down => false,
+        }
     }
 
     /// Since when.
@@ -75,23 +116,65 @@ impl Health {
         &self.why
     }
 
-    /// Other thresholds from now on; what is known stays.
-    pub fn set_thresholds(&mut self, rise: u8, fall: u8) {
-        (self.rise, self.fall) = (rise.max(1), fall.max(1));
+    /// Until when it is held down, whatever it answers; `None`: it is not.
+    pub fn held_until(&self, now: Duration) -> Option<Duration> {
+        let until = self.damping.until();
+        (self.status == Status::Down && now < until).then_some(until)
+    }
+
+    /// How often it went down without having been up for long in between.
+    pub fn flaps(&self) -> u32 {
+        self.damping.flaps()
+    }
+
+    /// The last check.
+    pub fn last(&self) -> Option<&Outcome> {
+        self.last.as_ref()
+    }
+
+    /// How many checks ended how.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How often the status changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The part of its weight that it has now, of [`FULL`].
+    pub fn share(&self, slow_start: Duration, now: Duration) -> u8 {
+        match self.came_up {
+            Some(since) if self.status == Status::Up => ramp(now.saturating_sub(since), slow_start),
+            _ => FULL,
+        }
+    }
+
+    /// Other rules from now on; what is known stays.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.damping.set(rules.interval, rules.max_hold);
     }
 
     /// Takes in the outcome of a check. Returns the new status if it changed.
     ///
     /// An unknown backend becomes up by its first success, down by `fall` failures in a row.
     pub fn report(&mut self, outcome: Outcome, now: Duration) -> Option<Status> {
-        let (status, needed, why) = match outcome {
+        self.counts.add(outcome.kind());
+        let change = match &outcome.result {
+            Err(failure) if failure.result == CheckResult::NotMade => None,
+            result => self.judge(result, now),
+        };
+        self.last = Some(outcome);
+        change
+    }
+
+    fn judge(&mut self, result: &Result<(), Failure>, now: Duration) -> Option<Status> {
+        let (rise, fall) = (self.rules.rise.max(1), self.rules.fall.max(1));
+        let (status, needed, why) = match result {
             Ok(()) if self.status == Status::Unknown => (Status::Up, 1, "answered".to_owned()),
-            Ok(()) => (
-                Status::Up,
-                self.rise,
-                format!("answered {} times in a row", self.rise),
-            ),
-            Err(why) => (Status::Down, self.fall, why),
+            Ok(()) => (Status::Up, rise, format!("answered {rise} times in a row")),
+            Err(failure) => (Status::Down, fall, failure.text.clone()),
         };
         if status == self.status {
             self.against = 0;
@@ -101,163 +184,16 @@ impl Health {
             return None;
         }
         self.against = self.against.saturating_add(1);
-        if self.against < needed {
+        if self.against < needed || self.held_until(now).is_some() {
             return None;
         }
+        match status {
+            Status::Down => self.damping.went_down(self.since, now),
+            Status::Up if self.counts_as_up() => self.came_up = None,
+            _ => self.came_up = Some(now),
+        }
         (self.status, self.since, self.why, self.against) = (status, now, why, 0);
+        self.changes += 1;
         Some(status)
-    }
-}
-
-/// When a backend is checked: every `interval`, at a phase that its identity gives, each time a
-/// little off, so that thousands of checks neither begin together nor fall into step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    interval: Duration,
-    seed: u64,
-    round: u64,
-    start: Duration,
-}
-
-/// Jitter is at most an interval divided by this.
-const JITTER: u32 = 10;
-
-impl Schedule {
-    /// Checks from `start` on; `identity` tells one backend from another.
-    pub fn new(interval: Duration, identity: &str, start: Duration) -> Self {
-        let interval = interval.max(Duration::from_millis(1));
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        hasher.write(identity.as_bytes());
-        Self {
-            interval,
-            seed: hasher.finish(),
-            round: 0,
-            start,
-        }
-    }
-
-    /// When the next check begins.
-    pub fn next(&self) -> Duration {
-        let phase = part(self.interval, mix(self.seed));
-        let jitter = part(self.interval / JITTER, mix(self.seed ^ (self.round + 1)));
-        let rounds = self
-            .interval
-            .saturating_mul(u32::try_from(self.round).unwrap_or(u32::MAX));
-        self.start + phase + rounds + jitter
-    }
-
-    /// The check of this round has begun; rounds that were missed are not made up for.
-    pub fn advance(&mut self, now: Duration) {
-        self.round += 1;
-        if self.next() <= now {
-            let since = now.saturating_sub(self.start).as_nanos();
-            let rounds = since / self.interval.as_nanos();
-            self.round = self.round.max(u64::try_from(rounds).unwrap_or(u64::MAX));
-        }
-        while self.next() <= now {
-            self.round += 1;
-        }
-    }
-}
-
-/// The fraction of `whole` that a number stands for.
-fn part(whole: Duration, number: u64) -> Duration {
-    let nanoseconds = (whole.as_nanos() * u128::from(number)) >> 64;
-    Duration::from_nanos(nanoseconds as u64)
-}
-
-fn mix(word: u64) -> u64 {
-    let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let word = (word ^ word >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    word ^ word >> 33
-}
-
-/// FNV-1a: the same on every host and in every version, as the standard hasher need not be.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn refused() -> Outcome {
-        Err("connection refused".to_owned())
-    }
-
-    #[test]
-    fn rises_and_falls() {
-        let mut health = Health::new(2, 3, SECOND);
-        assert_eq!(health.status(), Status::Unknown);
-        assert_eq!(health.report(Ok(()), 2 * SECOND), Some(Status::Up));
-        assert_eq!(health.report(refused(), 3 * SECOND), None);
-        assert_eq!(health.report(refused(), 4 * SECOND), None);
-        assert_eq!(health.report(Ok(()), 5 * SECOND), None);
-        for second in 6..8 {
-            assert_eq!(health.report(refused(), second * SECOND), None);
-        }
-        assert_eq!(health.report(refused(), 8 * SECOND), Some(Status::Down));
-        assert_eq!(
-            (health.since(), health.why()),
-            (8 * SECOND, "connection refused")
-        );
-        assert_eq!(health.report(Err("timed out".to_owned()), 9 * SECOND), None);
-        assert_eq!((health.since(), health.why()), (8 * SECOND, "timed out"));
-        assert_eq!(health.report(Ok(()), 10 * SECOND), None);
-        assert_eq!(health.report(Ok(()), 11 * SECOND), Some(Status::Up));
-    }
-
-    #[test]
-    fn an_unknown_backend_is_not_down_by_one_failure() {
-        let mut health = Health::new(2, 2, SECOND);
-        assert_eq!(health.report(refused(), SECOND), None);
-        assert_eq!(health.status(), Status::Unknown);
-        assert_eq!(health.report(refused(), SECOND), Some(Status::Down));
-    }
-
-    #[test]
-    fn checks_are_spread_and_steady() {
-        let mut buckets = [0; 10];
-        for backend in 0..5_000 {
-            let first = Schedule::new(SECOND, &format!("10.0.0.1:{backend}"), SECOND).next();
-            let bucket = (first.as_millis() % 1_000 / 100) as usize;
-            buckets[bucket] += 1;
-        }
-        assert!(
-            buckets.iter().all(|count| (300..=700).contains(count)),
-            "{buckets:?}"
-        );
-        let mut schedule = Schedule::new(SECOND, "a", Duration::ZERO);
-        let mut last = schedule.next();
-        for _ in 0..1_000 {
-            schedule.advance(last);
-            let gap = schedule.next() - last;
-            assert!(gap >= SECOND * 9 / 10 && gap <= SECOND * 11 / 10, "{gap:?}");
-            last = schedule.next();
-        }
-        assert!(last < 1_002 * SECOND);
-    }
-
-    #[test]
-    fn missed_rounds_are_left_out() {
-        let mut schedule = Schedule::new(SECOND, "a", Duration::ZERO);
-        schedule.advance(1_000_000 * SECOND);
-        let next = schedule.next();
-        assert!(
-            next > 1_000_000 * SECOND && next <= 1_000_002 * SECOND,
-            "{next:?}"
-        );
     }
 }

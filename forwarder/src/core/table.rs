@@ -15,8 +15,8 @@ pub struct Member {
     pub address: IpAddr,
     /// Port, host order; 0: the packet's.
     pub port: u16,
-    /// Share of new flows; not 0.
-    pub weight: u8,
+    /// Share of new flows; not 0. In tenths where the pool has slow start.
+    pub weight: u16,
     /// What the slots hold.
     pub backend: u32,
 }

@@ -1,8 +1,10 @@
 //! Everything that touches the world: netlink, health checks, the service manager, the clock.
 
 pub mod clock;
+pub mod descriptors;
 pub mod health;
 pub mod multicast;
 pub mod netlink;
 pub mod notify;
 pub mod process;
+pub mod worker;

@@ -1,54 +1,57 @@
 //! Health checks of a model's backends: a task for each, results by channel.
 
+mod ask;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use log::info;
-use tokio::sync::mpsc;
+use log::{info, warn};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::config::Model;
-use crate::config::model::{self, BackendState, HealthCheck, Probe};
+use crate::config::model::{self, BackendState, HealthCheck, Pool, Probe};
 use crate::core::compile::BackendKey;
-use crate::core::health::{Health, Outcome, Schedule, Status};
+use crate::core::health::{FULL, Health, Rules};
 use crate::core::histogram::Histogram;
-use crate::io::{clock, health};
+use crate::io::health::{Prober, Target, TlsError};
+use crate::io::worker::Worker;
+use crate::io::{clock, descriptors};
+pub use ask::Result;
 
 /// Results waiting for the node, at most.
 const QUEUE: usize = 1024;
-
-/// The outcome of one check, and how long it took.
-pub type Result = (BackendKey, Outcome, Duration);
-
-/// How many checks a backend has answered, and how many not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Results {
-    /// Answered.
-    pub good: u64,
-    /// Not answered, or not as they ought to be.
-    pub bad: u64,
-}
+/// Checks under way at most, and at least, whatever the limit of open files.
+const UNDER_WAY: [u64; 2] = [64, 16_384];
 
 /// Every backend's health, and the tasks that find it out.
 #[derive(Debug)]
 pub struct Checks {
     backends: BTreeMap<BackendKey, Checked>,
-    /// Pools at work whose backends are checked: who joins one gets flows once it has answered.
+    /// Pools at work.
     pools: BTreeSet<String>,
+    /// Their backends: who joins them gets flows once it has answered.
+    members: BTreeSet<BackendKey>,
     /// How long checks took, by pool.
     durations: BTreeMap<String, Histogram>,
+    /// Permits for checks under way: no more sockets than this process may have.
+    permits: Arc<Semaphore>,
     sender: mpsc::Sender<Result>,
     results: mpsc::Receiver<Result>,
+    /// Where the tasks are: so a long step of the node makes no check late.
+    worker: Worker,
 }
 
 /// A backend that is checked.
 #[derive(Debug)]
 struct Checked {
     health: Health,
-    results: Results,
-    /// It joined a pool at work and has not answered yet.
-    joins: bool,
+    /// How late its last check began.
+    late: Duration,
     question: Question,
     _task: Task,
 }
@@ -57,7 +60,7 @@ struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Question {
     probe: Probe,
-    to: SocketAddr,
+    to: Target,
     interval: Duration,
     timeout: Duration,
 }
@@ -72,23 +75,35 @@ impl Drop for Task {
     }
 }
 
+/// Whether every probe of a model can be made ready: its files are there and good.
+pub fn ready(model: &Model) -> std::result::Result<(), TlsError> {
+    let mut probes = model.health_checks.iter();
+    probes.try_for_each(|check| Prober::new(&check.probe).map(drop))
+}
+
 impl Checks {
     /// Starts the checks.
-    pub fn start(model: &Model) -> Self {
+    pub fn start(model: &Model) -> io::Result<Self> {
         let (sender, results) = mpsc::channel(QUEUE);
+        let [least, most] = UNDER_WAY;
+        let permits = (descriptors::raise_limit() / 2).clamp(least, most);
         let mut checks = Self {
             backends: BTreeMap::new(),
             pools: BTreeSet::new(),
+            members: BTreeSet::new(),
             durations: BTreeMap::new(),
+            permits: Arc::new(Semaphore::new(permits as usize)),
             sender,
             results,
+            worker: Worker::start("health")?,
         };
         checks.extend(model);
-        checks
+        Ok(checks)
     }
 
     /// Checks what a model has beside what is checked already; what is known of those stays.
     pub fn extend(&mut self, model: &Model) {
+        let mut probers = BTreeMap::new();
         for (key, check, to) in questions(model) {
             let question = Question {
                 probe: check.probe.clone(),
@@ -97,25 +112,47 @@ impl Checks {
                 timeout: check.timeout,
             };
             if let Some(known) = self.backends.get_mut(&key) {
-                known.health.set_thresholds(check.rise, check.fall);
-                if known.question != question {
-                    known._task = watch(&key, &question, &self.sender);
-                    known.question = question;
+                known.health.set_rules(rules(check));
+                if known.question == question {
+                    continue;
                 }
+            }
+            let prober = probers.entry(check.name.as_str());
+            let prober = match prober.or_insert_with(|| Prober::new(&check.probe)) {
+                Ok(prober) => prober.clone(),
+                Err(error) => {
+                    // It was good when the file was read; what is asked already goes on.
+                    warn!("health check {}: {error}", check.name);
+                    continue;
+                }
+            };
+            let _task = self.watch(&key, &question, prober);
+            if let Some(known) = self.backends.get_mut(&key) {
+                (known.question, known._task) = (question, _task);
                 continue;
             }
+            let trusted = !self.joins(&key);
             let checked = Checked {
-                health: Health::new(check.rise, check.fall, clock::monotonic()),
-                results: Results::default(),
-                joins: self.pools.contains(&key.pool),
-                _task: watch(&key, &question, &self.sender),
+                health: Health::new(rules(check), trusted, clock::monotonic()),
+                late: Duration::ZERO,
                 question,
+                _task,
             };
             self.backends.insert(key, checked);
         }
-        let pools = model.pools.iter();
-        let checked = pools.filter(|pool| pool.health_check.is_some());
-        self.pools = checked.map(|pool| pool.name.clone()).collect();
+        self.pools = model.pools.iter().map(|pool| pool.name.clone()).collect();
+        self.members = members(model).map(|(key, ..)| key).collect();
+    }
+
+    fn watch(&self, key: &BackendKey, question: &Question, prober: Prober) -> Task {
+        let asking = ask::Asking {
+            key: key.clone(),
+            question: question.clone(),
+            prober,
+            permits: Arc::clone(&self.permits),
+            results: self.sender.clone(),
+        };
+        Task(self.worker.handle().spawn(asking.run()))
     }
 
     /// Ends the checks that a model does not have.
@@ -126,38 +163,33 @@ impl Checks {
         self.durations.retain(|pool, _| pools.contains(pool));
     }
 
-    /// Results of a backend's checks; `None`: it is not checked.
-    pub fn results(&self, key: &BackendKey) -> Option<Results> {
-        self.backends.get(key).map(|checked| checked.results)
-    }
-
     /// How long the checks of each pool's backends took.
     pub fn durations(&self) -> impl Iterator<Item = (&String, &Histogram)> {
         self.durations.iter()
     }
 
-    /// The next result. Never comes when nothing is checked.
-    pub async fn next(&mut self) -> Result {
-        match self.results.recv().await {
-            Some(result) => result,
-            None => std::future::pending().await,
-        }
+    /// The next results. Never come when nothing is checked.
+    pub async fn next(&mut self) -> Vec<Result> {
+        let mut results = Vec::new();
+        self.results.recv_many(&mut results, QUEUE).await;
+        results
     }
 
     /// Takes in a result. If the backend's status changed: what happened, in words.
-    pub fn report(&mut self, (key, outcome, took): Result) -> Option<(BackendKey, String)> {
+    pub fn report(&mut self, result: Result) -> Option<(BackendKey, String)> {
+        let Result { key, outcome, late } = result;
         let checked = self.backends.get_mut(&key)?;
+        checked.late = late;
         let durations = self.durations.entry(key.pool.clone()).or_default();
-        durations.observe(took);
-        match outcome {
-            Ok(()) => checked.results.good += 1,
-            Err(_) => checked.results.bad += 1,
-        }
+        durations.observe(outcome.took);
         let health = &mut checked.health;
-        let before = health.status();
-        let now = health.report(outcome, clock::monotonic())?;
-        checked.joins = false;
-        let text = format!("{before} -> {now}: {}", health.why());
+        let (before, time) = (health.status(), clock::monotonic());
+        let now = health.report(outcome, time)?;
+        let mut text = format!("{before} -> {now}: {}", health.why());
+        if let Some(until) = health.held_until(time) {
+            let (held, flaps) = (until.saturating_sub(time), health.flaps());
+            text += &format!("; went down {flaps} times, held down for {held:?}");
+        }
         info!("pool {}: backend {}: {text}", key.pool, key.end());
         Some((key, text))
     }
@@ -174,124 +206,69 @@ impl Checks {
     /// Backends of a model that get nothing.
     pub fn down(&self, model: &Model) -> BTreeSet<BackendKey> {
         let is_down = |key: &BackendKey| match self.backends.get(key) {
-            Some(checked) => match checked.health.status() {
-                Status::Down => true,
-                Status::Unknown => checked.joins,
-                Status::Up => false,
-            },
-            None => self.pools.contains(&key.pool),
+            Some(checked) => !checked.health.counts_as_up(),
+            None => self.joins(key),
         };
         let keys = questions(model).map(|(key, ..)| key);
         keys.filter(is_down).collect()
+    }
+
+    /// Backends of a model that have only a part of their weight, of [`FULL`].
+    pub fn ramps(&self, model: &Model) -> BTreeMap<BackendKey, u8> {
+        let now = clock::monotonic();
+        let shares = members(model).filter_map(|(key, pool, _)| {
+            let share = self.of(&key)?.share(pool.slow_start?, now);
+            (share < FULL).then_some((key, share))
+        });
+        shares.collect()
+    }
+
+    /// Whether a backend is new in a pool at work.
+    fn joins(&self, key: &BackendKey) -> bool {
+        self.pools.contains(&key.pool) && !self.members.contains(key)
     }
 
     /// What is known of a backend; `None`: it is not checked.
     pub fn of(&self, key: &BackendKey) -> Option<&Health> {
         self.backends.get(key).map(|checked| &checked.health)
     }
+
+    /// How late checks begin: the worst of the last ones, if that is more than an interval.
+    pub fn late(&self) -> Option<Duration> {
+        let checked = self.backends.values();
+        let late = checked.filter(|checked| checked.late > checked.question.interval);
+        late.map(|checked| checked.late).max()
+    }
 }
 
-/// Every backend that is to be checked, how, and where.
-fn questions(model: &Model) -> impl Iterator<Item = (BackendKey, &HealthCheck, SocketAddr)> {
+fn rules(check: &HealthCheck) -> Rules {
+    Rules {
+        rise: check.rise,
+        fall: check.fall,
+        interval: check.interval,
+        max_hold: check.max_hold,
+    }
+}
+
+/// Every backend that is not disabled.
+fn members(model: &Model) -> impl Iterator<Item = (BackendKey, &Pool, &model::Backend)> {
     let asked = |backend: &&model::Backend| backend.state != BackendState::Disabled;
     model.pools.iter().flat_map(move |pool| {
-        let check = pool.health_check.as_ref();
-        let check = check.and_then(|name| model.health_check(name));
         let backends = pool.backends.iter().filter(asked);
-        backends.filter_map(move |backend| {
-            let to = SocketAddr::new(backend.address, backend.check_port?.get());
-            Some((BackendKey::new(&pool.name, backend), check?, to))
-        })
+        backends.map(move |backend| (BackendKey::new(&pool.name, backend), pool, backend))
     })
 }
 
-fn watch(key: &BackendKey, question: &Question, results: &mpsc::Sender<Result>) -> Task {
-    let identity = format!("{} {}", key.pool, question.to);
-    let schedule = Schedule::new(question.interval, &identity, clock::monotonic());
-    let task = ask(key.clone(), question.clone(), schedule, results.clone());
-    Task(tokio::spawn(task))
-}
-
-async fn ask(
-    key: BackendKey,
-    question: Question,
-    mut schedule: Schedule,
-    results: mpsc::Sender<Result>,
-) {
-    loop {
-        tokio::time::sleep(schedule.next().saturating_sub(clock::monotonic())).await;
-        let begun = clock::monotonic();
-        schedule.advance(begun);
-        let outcome = health::probe(&question.probe, question.to, question.timeout)
-            .await
-            .map_err(|error| error.to_string());
-        let took = clock::monotonic().saturating_sub(begun);
-        if results.send((key.clone(), outcome, took)).await.is_err() {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    fn model(backends: &str, interval: &str) -> Model {
-        let text = format!(
-            "version = 1\n\
-             interface = [{{ name = \"a\", device = \"eth0\", address = \"10.0.2.1/24\" }}]\n\
-             virtual_server = [{{ name = \"v\", address = \"203.0.113.10\", port = 80, mode = \"dnat\", pool = \"p\" }}]\n\
-             health_check = [{{ name = \"h\", type = \"tcp\", interval = \"{interval}\", fall = 1 }}]\n\
-             pool = [{{ name = \"p\", health_check = \"h\", backend = [{backends}] }}]\n"
-        );
-        let config = config::parse("f", &text).unwrap_or_else(|errors| panic!("{errors}"));
-        config.for_node(None).expect("a model")
-    }
-
-    const TOOK: Duration = Duration::from_millis(3);
-    const ONE: &str = "{ address = \"10.0.2.11\" }";
-    const TWO: &str = "{ address = \"10.0.2.11\" }, { address = \"10.0.2.12\" }";
-
-    fn key(last: u8) -> BackendKey {
-        BackendKey {
-            pool: "p".to_owned(),
-            address: [10, 0, 2, last].into(),
-            port: 0,
-        }
-    }
-
-    #[tokio::test]
-    async fn what_stays_is_not_forgotten_and_what_joins_has_to_answer() {
-        let old = model(ONE, "1h");
-        let mut checks = Checks::start(&old);
-        assert!(checks.down(&old).is_empty(), "all count as up at the start");
-        assert!(
-            checks
-                .report((key(11), Err("refused".into()), TOOK))
-                .is_some()
-        );
-        assert_eq!(checks.down(&old), BTreeSet::from([key(11)]));
-
-        let new = model(TWO, "30m");
-        let both = BTreeSet::from([key(11), key(12)]);
-        assert_eq!(checks.down(&new), both, "as it will be");
-        checks.extend(&new);
-        checks.retain(&new);
-        assert_eq!(checks.down(&new), both);
-        assert_eq!(checks.of(&key(11)).expect("checked").why(), "refused");
-        let (about, text) = checks.report((key(12), Ok(()), TOOK)).expect("a change");
-        assert_eq!(
-            (about, text.as_str()),
-            (key(12), "checking -> up: answered")
-        );
-        assert_eq!(checks.down(&new), BTreeSet::from([key(11)]));
-
-        checks.retain(&model(ONE, "30m"));
-        assert!(checks.of(&key(12)).is_none());
-        assert!(
-            checks.report((key(12), Ok(()), TOOK)).is_none(),
-            "a late result"
-        );
-    }
+/// Every backend that is to be checked, how, and where.
+fn questions(model: &Model) -> impl Iterator<Item = (BackendKey, &HealthCheck, Target)> {
+    let checks = model.health_checks.iter();
+    let checks: BTreeMap<_, _> = checks.map(|check| (check.name.as_str(), check)).collect();
+    members(model).filter_map(move |(key, _, backend)| {
+        let own = backend.check.as_ref()?;
+        let to = Target {
+            address: own.address,
+            port: own.port,
+        };
+        Some((key, *checks.get(own.health_check.as_str())?, to))
+    })
 }

@@ -51,12 +51,11 @@ fn checks(node: &Node) -> Vec<Checks> {
     let pools = node.model.pools.iter();
     let backends = pools.flat_map(|pool| pool.backends.iter().map(move |each| (pool, each)));
     let checked = backends.filter_map(|(pool, backend)| {
-        let results = node.checks.results(&BackendKey::new(&pool.name, backend))?;
+        let health = node.checks.of(&BackendKey::new(&pool.name, backend))?;
         Some(Checks {
             pool: pool.name.clone(),
             backend: backend.name.clone(),
-            good: results.good,
-            bad: results.bad,
+            counts: health.counts(),
         })
     });
     checked.collect()

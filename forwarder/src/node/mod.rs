@@ -132,6 +132,7 @@ impl Node {
             model,
             facts,
             down: &self.checks.down(model),
+            ramps: &self.checks.ramps(model),
             now: clock::monotonic(),
         };
         compile(input, &self.state)
@@ -142,14 +143,17 @@ impl Node {
         self.history.push(clock::wall(), kind, subject, text);
     }
 
-    /// Takes in the outcome of a health check; whether it matters.
-    fn checked(&mut self, result: checks::Result) -> bool {
-        let Some((key, text)) = self.checks.report(result) else {
-            return false;
-        };
-        let subject = format!("{}/{}", key.pool, key.end());
-        self.remember(Kind::Health, subject, &text);
-        true
+    /// Takes in outcomes of health checks; whether they matter.
+    fn checked(&mut self, results: Vec<checks::Result>) -> bool {
+        let mut any = false;
+        for result in results {
+            if let Some((key, text)) = self.checks.report(result) {
+                let subject = format!("{}/{}", key.pool, key.end());
+                self.remember(Kind::Health, subject, &text);
+                any = true;
+            }
+        }
+        any
     }
 
     /// Lets interfaces receive what is asked about the IPv6 VIPs that they answer for.

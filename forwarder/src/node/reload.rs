@@ -6,6 +6,7 @@ use log::{info, warn};
 
 use super::Node;
 use super::change::Step;
+use super::checks;
 use super::running::Running;
 use crate::admin::api::{Change, Difference, Op, OverrideRequest};
 use crate::config::Config;
@@ -76,6 +77,7 @@ impl Node {
                 "{needs}: cannot change while the daemon runs; restart it for that"
             ));
         }
+        checks::ready(&new.model).map_err(|error| error.to_string())?;
         let added = devices_only_in(&new.model, &self.running.model);
         let interfaces = new.model.interfaces.iter();
         let targets: Vec<Target> = interfaces

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::change::{self, Request};
-use super::checks::Checks;
+use super::checks::{self, Checks};
 use super::host::Host;
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
@@ -37,6 +37,7 @@ use crate::dataplane::bpf::{Bpf, StartError};
 use crate::dataplane::pin::PinError;
 use crate::dataplane::pin::record::Record;
 use crate::io::clock;
+use crate::io::health::TlsError;
 use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
 use crate::io::notify::Manager;
@@ -81,6 +82,9 @@ pub enum RunError {
     /// Nothing can be pinned.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// A health check cannot be made.
+    #[error(transparent)]
+    HealthCheck(#[from] TlsError),
     /// The first pass failed.
     #[error("the maps cannot be filled: {0}")]
     Fill(String),
@@ -127,6 +131,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     }
     let mut running = Running::new(config, options.node.clone())?;
     running.file = std::path::absolute(&options.config)?;
+    checks::ready(&running.model)?;
     requirements::check()?;
     let _lock = lock(&options)?;
 
@@ -193,7 +198,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 wanted?.into_iter().for_each(|(ifindex, address)| node.host.resolve(ifindex, address));
                 false
             }
-            result = node.checks.next() => node.checked(result),
+            results = node.checks.next() => node.checked(results),
             command = commands.recv() => { node.answer(command); false }
             _ = tick.tick() => {
                 manager.alive();
@@ -314,7 +319,7 @@ fn start(
             keep.finish()?;
         }
     }
-    let mut checks = Checks::start(&model);
+    let mut checks = Checks::start(&model)?;
     checks.assume_down(&down(&model, &state, &actual));
     let mut node = Node {
         checks,

@@ -6,7 +6,7 @@ use forwarder_common::Counter;
 
 use super::Node;
 use crate::admin::api::{
-    Backend, Count, Interface, NextHop, Pool, ReasonCount, Status, VirtualServer,
+    Backend, Count, Health, Interface, NextHop, Pool, ReasonCount, Status, VirtualServer,
 };
 use crate::config::model;
 use crate::core::compile::BackendKey;
@@ -53,6 +53,9 @@ pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
     problems.extend(node.failure.clone());
     let not_attached = node.not_attached.iter();
     problems.extend(not_attached.map(|(device, why)| format!("{device}: not attached: {why}")));
+    problems.extend(node.checks.late().map(|late| {
+        format!("health checks are late, by up to {late:.1?}: raise interval, or the limit of open files")
+    }));
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: model.node.as_ref().map(|node| node.name.clone()),
@@ -149,6 +152,7 @@ fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backen
         health_error: known
             .filter(|health| health.status() == health::Status::Down)
             .map(|health| health.why().to_owned()),
+        health_check: known.and_then(|known| health_check(node, pool, backend, known)),
         next_hop: entry
             .filter(|entry| entry.ifindex != 0)
             .map(|entry| NextHop {
@@ -158,6 +162,39 @@ fn backend(node: &Node, counters: &Counters, pool: &str, backend: &model::Backen
         r#in,
         out,
     }
+}
+
+fn health_check(
+    node: &Node,
+    pool: &str,
+    backend: &model::Backend,
+    known: &health::Health,
+) -> Option<Health> {
+    let now = clock::monotonic();
+    let check = backend.check.as_ref()?;
+    let slow_start = node.model.pool(pool).and_then(|pool| pool.slow_start);
+    let share = known.share(slow_start.unwrap_or_default(), now);
+    let held = known.held_until(now);
+    let last = known.last();
+    let counts = known.counts();
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    Some(Health {
+        name: check.health_check.clone(),
+        address: check.address,
+        port: check.port.map(u16::from),
+        reason: known.why().to_owned(),
+        since_seconds: now.saturating_sub(known.since()).as_secs(),
+        changes: known.changes(),
+        flaps: known.flaps(),
+        held_seconds: held.map(|until| until.saturating_sub(now).as_secs()),
+        share_percent: (u16::from(share) * 100 / u16::from(health::FULL)) as u8,
+        last_result: last.map(|last| last.kind().word().to_owned()),
+        last_duration_microseconds: last
+            .map(|last| u64::try_from(last.took.as_micros()).unwrap_or(u64::MAX)),
+        results: counts
+            .map(|(result, count)| (result.word().to_owned(), count))
+            .collect(),
+    })
 }
 
 /// What is not as the file has it, with the file's value.

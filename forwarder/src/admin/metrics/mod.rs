@@ -11,6 +11,7 @@ pub use scrape::{Listener, answer, ask};
 use std::time::Duration;
 
 use super::api::{Count, Status};
+use crate::core::health::Counts;
 use crate::core::histogram::Histogram;
 
 /// What the metrics are made from, at one moment.
@@ -61,10 +62,8 @@ pub struct Checks {
     pub pool: String,
     /// The backend's name.
     pub backend: String,
-    /// Checks that it answered.
-    pub good: u64,
-    /// Checks that failed.
-    pub bad: u64,
+    /// How they ended.
+    pub counts: Counts,
 }
 
 /// A flow map.

@@ -8,6 +8,7 @@ use super::catalogue as metric;
 use super::exposition::Page;
 use super::{ROLES, Sample};
 use crate::admin::api::{Backend, Count};
+use crate::core::health::CheckResult;
 
 const STATES: [&str; 3] = ["enabled", "drained", "disabled"];
 const HEALTH: [&str; 4] = ["up", "down", "checking", "unchecked"];
@@ -141,8 +142,11 @@ fn backends(page: &mut Page, sample: &Sample) {
 fn health_checks(page: &mut Page, sample: &Sample) {
     let mut family = page.family(&metric::HEALTH_CHECKS);
     for checks in &sample.checks {
-        family.sample([&checks.pool, &checks.backend, "good"], checks.good);
-        family.sample([&checks.pool, &checks.backend, "bad"], checks.bad);
+        for (result, count) in checks.counts.iter() {
+            if count > 0 || result == CheckResult::Passed {
+                family.sample([&checks.pool, &checks.backend, result.word()], count);
+            }
+        }
     }
     let mut family = page.family(&metric::HEALTH_CHECK_DURATION);
     for (pool, durations) in &sample.check_durations {

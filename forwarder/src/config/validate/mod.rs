@@ -3,6 +3,7 @@
 //! A file is checked once for each node that it describes, because values may differ by node.
 
 mod action;
+mod backend_check;
 mod egress;
 mod health_check;
 mod interface;

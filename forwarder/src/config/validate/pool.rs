@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
-use super::super::model::{self, BackendState};
+use super::super::model::{self, BackendCheck, BackendState};
 use super::super::schema;
 use super::interface::Route;
 use super::view::{View, entries};
@@ -21,8 +21,6 @@ pub(super) struct Pool<'d> {
     pub(super) ipv6: Option<&'d Spanned<IpAddr>>,
     /// First backend port, and the first that differs from it.
     pub(super) ports: Vec<&'d Spanned<NonZeroU16>>,
-    /// Whether some backend keeps the packet's port.
-    pub(super) keeps_port: bool,
     /// A backend that is in no subnet of its interface.
     pub(super) off_link: Option<&'d Spanned<IpAddr>>,
     /// A backend whose interface has no own address of the backend's family.
@@ -44,30 +42,21 @@ impl<'d> Pools<'d> {
         self.list.iter()
     }
 
-    /// The models, complete with the ports that health checks ask where the backend has none.
+    /// The models, complete with how each backend is checked.
     pub(super) fn into_models(
         self,
-        check_ports: &BTreeMap<&str, CheckPort>,
+        mut checks: BTreeMap<&str, Vec<Option<BackendCheck>>>,
     ) -> Option<Vec<model::Pool>> {
         let complete = |pool: Pool<'_>| {
             let mut model = pool.model?;
-            if let Some(port) = check_ports.get(model.name.as_str()) {
-                for backend in &mut model.backends {
-                    backend.check_port = port.forced.or(backend.port).or(port.otherwise);
-                }
+            let checks = checks.remove(model.name.as_str()).unwrap_or_default();
+            for (backend, check) in model.backends.iter_mut().zip(checks) {
+                backend.check = check;
             }
             Some(model)
         };
         self.list.into_iter().map(complete).collect()
     }
-}
-
-/// Which port of a pool's backends is checked.
-pub(super) struct CheckPort {
-    /// The health check's own.
-    pub(super) forced: Option<NonZeroU16>,
-    /// The virtual servers', for backends without a port.
-    pub(super) otherwise: Option<NonZeroU16>,
 }
 
 impl<'d> View<'d, '_> {
@@ -92,19 +81,11 @@ impl<'d> View<'d, '_> {
             ipv4: None,
             ipv6: None,
             ports: Vec::new(),
-            keeps_port: false,
             off_link: None,
             no_source: None,
         };
         if let Some(check) = &section.health_check {
-            let names = &self.health_check_names;
-            View::known(
-                names,
-                check,
-                Code::UnknownHealthCheck,
-                "health check",
-                self.out,
-            );
+            self.known_check(check);
         }
         let sections = entries(&section.backend);
         if let Some(list) = &section.backend
@@ -129,6 +110,7 @@ impl<'d> View<'d, '_> {
             pool.model = Some(model::Pool {
                 name: name.0.clone(),
                 health_check: section.health_check.as_ref().map(|check| check.0.clone()),
+                slow_start: section.slow_start.as_ref().map(|key| key.value),
                 backends,
             });
         }
@@ -147,8 +129,13 @@ impl<'d> View<'d, '_> {
         match &section.port {
             Some(port) if pool.ports.iter().any(|known| known.value == port.value) => {}
             Some(port) if pool.ports.len() < 2 => pool.ports.push(port),
-            Some(_) => {}
-            None => pool.keeps_port = true,
+            Some(_) | None => {}
+        }
+        if let Some(check) = &section.health_check {
+            self.known_check(check);
+        }
+        if let Some(address) = &section.check_address {
+            self.check_address("where a backend is checked", address.value, address.span);
         }
         let spanned = section.address.as_ref()?;
         let address = spanned.value;
@@ -187,7 +174,7 @@ impl<'d> View<'d, '_> {
             weight: u8::try_from(section.weight.as_ref()?.0).ok()?,
             state: section.state.as_ref()?.value,
             interface,
-            check_port: None,
+            check: None,
         })
     }
 

@@ -7,7 +7,7 @@ use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
 use super::super::model::{Protocol, ServicePort};
 use super::super::value::Name;
-use super::pool::{CheckPort, Pools};
+use super::pool::Pools;
 use super::view::{View, entries};
 
 impl<'d> View<'d, '_> {
@@ -60,59 +60,6 @@ impl<'d> View<'d, '_> {
         }
     }
 
-    /// The port that each pool's health check asks.
-    pub(super) fn check_ports(&mut self, pools: &Pools<'d>) -> BTreeMap<&'d str, CheckPort> {
-        let mut used: BTreeMap<&str, Vec<&Spanned<ServicePort>>> = BTreeMap::new();
-        for section in entries(&self.document.virtual_server) {
-            if let (Some(pool), Some(port)) = (&section.pool, &section.port) {
-                let ports = used.entry(&pool.0).or_default();
-                if ports.len() < 2 && !ports.iter().any(|known| known.value == port.value) {
-                    ports.push(port);
-                }
-            }
-        }
-        let mut found = BTreeMap::new();
-        for pool in pools.iter() {
-            let (Some(name), Some(check_name)) = (&pool.section.name, &pool.section.health_check)
-            else {
-                continue;
-            };
-            let Some(check) = self.health_check_names.get(check_name.0.as_str()) else {
-                continue;
-            };
-            let forced = check.port.as_ref().map(|port| port.value);
-            let ports = used
-                .get(name.0.as_str())
-                .map_or([].as_slice(), Vec::as_slice);
-            let otherwise = match ports {
-                [
-                    Spanned {
-                        value: ServicePort::One(port),
-                        ..
-                    },
-                ] => Some(*port),
-                _ => None,
-            };
-            if forced.is_none()
-                && otherwise.is_none()
-                && pool.keeps_port
-                && let Some(first) = ports.first()
-            {
-                let message = "the health check has no port, and neither have all backends";
-                let mut diagnostic =
-                    Diagnostic::new(Code::HealthCheckPort, check_name.span, message)
-                        .note(first.span, "a virtual server of this pool has this port");
-                if let Some(second) = ports.get(1) {
-                    diagnostic = diagnostic.note(second.span, "another has this one");
-                }
-                self.out
-                    .push(diagnostic.help("give the health check a port"));
-            }
-            found.insert(name.0.as_str(), CheckPort { forced, otherwise });
-        }
-        found
-    }
-
     pub(super) fn check_unused(&mut self) {
         let document = self.document;
         let names = |list: Vec<Option<&'d Spanned<Name>>>| -> BTreeSet<&'d str> {
@@ -144,14 +91,17 @@ impl<'d> View<'d, '_> {
             let what = "virtual server or egress rule uses the SNAT pool";
             self.unused(Code::UnusedSnatPool, what, &pool.name, &used);
         }
+        let backends = pools.iter().flat_map(|pool| entries(&pool.backend));
+        let own = backends.map(|backend| backend.health_check.as_ref());
         let used = names(
             pools
                 .iter()
                 .map(|pool| pool.health_check.as_ref())
+                .chain(own)
                 .collect(),
         );
         for check in entries(&document.health_check) {
-            let what = "pool uses the health check";
+            let what = "pool or backend uses the health check";
             self.unused(Code::UnusedHealthCheck, what, &check.name, &used);
         }
     }

@@ -85,7 +85,7 @@ impl<'d, 'o> View<'d, 'o> {
             .collect();
         let egress = self.build_egress();
         self.check_vips(&pools);
-        let check_ports = self.check_ports(&pools);
+        let checks = self.backend_checks(&pools);
         self.check_snat_overlap();
         self.check_unused();
         let automap_ports = self.automap_ports();
@@ -96,7 +96,7 @@ impl<'d, 'o> View<'d, 'o> {
             limits: self.limits()?,
             interfaces: interfaces?,
             virtual_servers: virtual_servers.into_iter().collect::<Option<_>>()?,
-            pools: pools.into_models(&check_ports)?,
+            pools: pools.into_models(checks)?,
             snat_pools: snat_pools?,
             egress: egress?,
             health_checks: health_checks?,

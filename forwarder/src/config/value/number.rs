@@ -83,7 +83,7 @@ fn port(node: &Node<'_>, shape: &Shape, out: &mut Diagnostics) -> Option<NonZero
     value
 }
 
-fn integer(node: &Node<'_>, shape: &Shape, out: &mut Diagnostics) -> Option<i64> {
+pub(super) fn integer(node: &Node<'_>, shape: &Shape, out: &mut Diagnostics) -> Option<i64> {
     let Some(digits) = node.get_ref().as_integer() else {
         out.push(wrong_type(node, shape));
         return None;

@@ -9,7 +9,7 @@ mod snat;
 mod state;
 mod virtual_servers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use note::Note;
@@ -51,6 +51,10 @@ pub struct Input<'a> {
     /// Backends that health checks have found to be down. All others count as up: traffic flows
     /// at once after a start, and a dead backend is out after its first failed checks.
     pub down: &'a BTreeSet<BackendKey>,
+    /// Backends in slow start: the part of their weight that they have, of [`FULL`].
+    ///
+    /// [`FULL`]: crate::core::health::FULL
+    pub ramps: &'a BTreeMap<BackendKey, u8>,
     /// The time, from any fixed point.
     pub now: Duration,
 }

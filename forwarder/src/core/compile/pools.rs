@@ -8,6 +8,7 @@ use super::state::PoolTable;
 use super::{BackendKey, Compilation, Note};
 use crate::config::model::Pool;
 use crate::core::allocate::Regions;
+use crate::core::health::FULL;
 use crate::core::slots::{forget, forgettable, transition};
 use crate::core::table::{self, Member};
 
@@ -59,13 +60,23 @@ impl Compilation<'_> {
                 self.takes_flows(&key, backend).then_some(Member {
                     address: key.address,
                     port: key.port,
-                    weight: backend.weight,
+                    weight: self.weight(pool, &key, backend.weight),
                     backend: index,
                 })
             })
             .collect();
         members.sort_unstable();
         members
+    }
+
+    /// In a pool with slow start weights are counted in parts, in slow start or not: so nothing moves
+    /// when the last backend is through.
+    fn weight(&self, pool: &Pool, key: &BackendKey, weight: u8) -> u16 {
+        let part = match pool.slow_start {
+            None => 1,
+            Some(_) => self.input.ramps.get(key).copied().unwrap_or(FULL),
+        };
+        u16::from(weight) * u16::from(part)
     }
 
     /// The pool's table, without slots if no backend takes or keeps flows; `None`: there is no room

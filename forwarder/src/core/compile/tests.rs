@@ -16,6 +16,7 @@ use crate::core::facts::{Device, Route};
 use crate::core::key::{Network, Source, Vip, mac_words, wide};
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 
+const NO_RAMPS: &BTreeMap<BackendKey, u8> = &BTreeMap::new();
 const FILE: &str = include_str!("tests/everything.toml");
 
 pub(in crate::core) fn model() -> Model {
@@ -83,6 +84,7 @@ fn compiled(model: &Model, facts: &Facts, down: &[BackendKey]) -> Compiled {
         model,
         facts,
         down: &down,
+        ramps: NO_RAMPS,
         now: Duration::ZERO,
     };
     compile(input, &State::new(&model.limits))
@@ -273,6 +275,7 @@ fn the_dead_are_lost_and_the_removed_are_gone() {
                 model,
                 facts,
                 down: &down,
+                ramps: NO_RAMPS,
                 now,
             },
             previous,
@@ -349,6 +352,7 @@ fn both_nodes_choose_alike_whatever_happened_before() {
             model: &model,
             facts: &facts,
             down,
+            ramps: NO_RAMPS,
             now: Duration::ZERO,
         };
         state = compile(input, &state).state;
@@ -466,6 +470,7 @@ fn backends_that_come_and_go_leave_no_index_behind() {
             model: &model,
             facts: &facts,
             down: &down,
+            ramps: NO_RAMPS,
             now: Duration::from_secs(round),
         };
         let compiled = compile(input, &state);
@@ -494,6 +499,7 @@ fn a_device_keeps_its_slot_whatever_comes_or_goes_before_it() {
         model,
         facts: &facts,
         down: &down,
+        ramps: NO_RAMPS,
         now,
     };
     let first = compile(input(&fewer), &State::new(&full.limits));

@@ -177,7 +177,7 @@ proptest! {
         for (step, change) in (0u32..).zip(&changes) {
             let (model, facts, down) = inputs(change);
             let now = Duration::from_secs(60) * step;
-            let input = Input { model: &model, facts: &facts, down: &down, now };
+            let input = Input { model: &model, facts: &facts, down: &down, ramps: NO_RAMPS, now };
             let outcome = compile(input, &state);
             for op in plan(&fake.tables, &outcome.tables) {
                 fake.apply(&op).expect("the fake takes it");
