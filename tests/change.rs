@@ -1,11 +1,6 @@
 //! Changing a running forwarder: what changes changes, everything else goes on as if nothing had
 //! happened.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "real time, real threads: the rules are for the daemon"
-)]
-
 mod change {
     mod day;
     mod exposition;

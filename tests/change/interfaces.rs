@@ -32,7 +32,7 @@ fn only_what_comes_or_goes_is_touched() -> Result<()> {
     )?;
     let before = [program(&world, "eth0")?, program(&world, "eth1")?];
     let (web, echo) = ([DNAT, DIRECT].map(http), [DNAT, DIRECT].map(echo));
-    let tally = during(&site.client, &web, &echo, || {
+    let tally = during(&site.client, &web, &echo, |_| {
         for _ in 0..3 {
             // In front of the others: their slots stay what they are.
             let text = File::base().text();
@@ -59,7 +59,7 @@ fn only_what_comes_or_goes_is_touched() -> Result<()> {
         Ok(())
     })?;
     eprintln!("{tally:?}");
-    ensure!(tally.lost == 0 && tally.broken == 0, "{tally:?}");
+    ensure!(tally.is_clean(), "{tally:?}");
     ensure!(before == [program(&world, "eth0")?, program(&world, "eth1")?]);
     let history = world.run(&["history", "--kind", "interface"])?;
     for part in ["eth0", "attached, native", "eth2", "detached"] {
@@ -77,7 +77,7 @@ fn an_interface_that_cannot_be_taken_in_leaves_everything_as_it_was() -> Result<
     site.forwarder.ip(far)?;
     let before = world.forwarder.status()?;
     let (web, echo) = ([DNAT, DIRECT].map(http), [DNAT, DIRECT].map(echo));
-    let tally = during(&site.client, &web, &echo, || {
+    let tally = during(&site.client, &web, &echo, |_| {
         let more = MORE.replace("eth2", "eth9");
         let path = world.write("far.toml", &(File::base().third().text() + &more))?;
         let said = world.refused(&["reload", path.to_str().unwrap_or_default()])?;
@@ -85,7 +85,7 @@ fn an_interface_that_cannot_be_taken_in_leaves_everything_as_it_was() -> Result<
         ensure!(!has_xdp(&site.forwarder, "eth9"), "it is still attached");
         Ok(())
     })?;
-    ensure!(tally.lost == 0 && tally.broken == 0, "{tally:?}");
+    ensure!(tally.is_clean(), "{tally:?}");
     let after = world.forwarder.status()?;
     for key in ["config", "config_hash", "config_generation"] {
         ensure!(before[key] == after[key], "{after:#}");

@@ -1,112 +1,100 @@
 //! Changes under traffic: nothing is lost, nothing breaks.
 
-use std::thread;
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use forwarder_lab::client;
+use forwarder_lab::{Tally, Traffic, client};
 
-use super::traffic::{Tally, during};
+use super::traffic::during;
 use super::world::{DIRECT, DNAT, EXTRA, File, LIMIT, World, backend, echo, http, ready};
 
 const ROUNDS: usize = 4;
 
 /// Traffic through both modes while `work` goes on.
-fn traffic(world: &World, work: impl FnOnce() -> Result<()> + Send) -> Result<Tally> {
+fn traffic(world: &World, work: impl FnOnce(&Traffic) -> Result<()>) -> Result<Tally> {
     let web = [DNAT, DIRECT].map(http);
     let echo = [DNAT, DIRECT].map(echo);
     during(&world.site.client, &web, &echo, work)
 }
 
-fn nothing_lost(world: &World, tally: Tally) -> Result<()> {
+fn nothing_lost(world: &World, tally: &Tally) -> Result<()> {
     eprintln!("{tally:?}");
-    ensure!(
-        tally.lost == 0 && tally.broken == 0,
-        "{tally:?}\n{}",
-        world.forwarder.log()
-    );
+    ensure!(tally.is_clean(), "{tally:?}\n{}", world.forwarder.log());
     Ok(())
 }
 
-/// Time for traffic to meet what has changed.
-fn pause() {
-    thread::sleep(Duration::from_millis(150));
-}
-
-fn change(world: &World, file: &File) -> Result<()> {
+/// Changes the file, and lets traffic meet what has changed.
+fn change(world: &World, traffic: &Traffic, file: &File) -> Result<()> {
     world.reload(file)?;
     world.wait("every backend is up and resolved", ready)?;
-    pause();
-    Ok(())
+    traffic.turn_over()
 }
 
 #[test]
 fn virtual_servers_come_and_go() -> Result<()> {
     let world = World::start(&File::base())?;
-    let tally = traffic(&world, || {
+    let tally = traffic(&world, |traffic| {
         for _ in 0..ROUNDS {
-            change(&world, &File::base().extra())?;
+            change(&world, traffic, &File::base().extra())?;
             let get = || client::http::get(http(EXTRA), "/", LIMIT);
             world.site.client.run(get)?;
-            change(&world, &File::base())?;
+            change(&world, traffic, &File::base())?;
         }
         Ok(())
     })?;
-    nothing_lost(&world, tally)
+    nothing_lost(&world, &tally)
 }
 
 #[test]
 fn backends_are_added_drained_and_removed() -> Result<()> {
     let world = World::start(&File::base())?;
     let pools = ["web", "echo", "direct"];
-    let tally = traffic(&world, || {
+    let tally = traffic(&world, |traffic| {
         for _ in 0..ROUNDS {
-            change(&world, &File::base().third())?;
+            change(&world, traffic, &File::base().third())?;
             for pool in pools {
                 world.run(&["pool", "drain", pool, "b3"])?;
             }
             // Requests that began before are over: nothing is at the backend that goes.
-            pause();
+            traffic.turn_over()?;
             let status = world.forwarder.status()?;
             ensure!(backend(&status, "web", "b3")["state"] == "drained");
-            change(&world, &File::base())?;
+            change(&world, traffic, &File::base())?;
         }
         Ok(())
     })?;
-    nothing_lost(&world, tally)
+    nothing_lost(&world, &tally)
 }
 
 #[test]
 fn weights_change_and_backends_are_drained_and_enabled() -> Result<()> {
     let world = World::start(&File::base().third())?;
-    let tally = traffic(&world, || {
+    let tally = traffic(&world, |traffic| {
         for round in 0..ROUNDS {
             for pool in ["web", "echo", "direct"] {
                 world.run(&["pool", "weight", pool, "b1", "7"])?;
                 world.run(&["pool", "drain", pool, ["b1", "b2", "b3"][round % 3]])?;
             }
-            pause();
+            traffic.turn_over()?;
             for pool in ["web", "echo", "direct"] {
                 world.run(&["pool", "weight", pool, "b1", "1"])?;
                 world.run(&["pool", "enable", pool, ["b1", "b2", "b3"][round % 3]])?;
             }
-            pause();
+            traffic.turn_over()?;
             let mut file = File::base().third();
             file.backends[1].1 = "weight = 5";
-            change(&world, &file)?;
+            change(&world, traffic, &file)?;
             file.backends[1].1 = "state = \"drained\"";
-            change(&world, &file)?;
-            change(&world, &File::base().third())?;
+            change(&world, traffic, &file)?;
+            change(&world, traffic, &File::base().third())?;
         }
         Ok(())
     })?;
-    nothing_lost(&world, tally)
+    nothing_lost(&world, &tally)
 }
 
 #[test]
 fn a_storm_of_signals_ends_with_the_last_file() -> Result<()> {
     let world = World::start(&File::base())?;
-    let tally = traffic(&world, || {
+    let tally = traffic(&world, |_| {
         for number in 0..150 {
             let file = match number % 3 {
                 0 => File::base().extra(),
@@ -129,14 +117,14 @@ fn a_storm_of_signals_ends_with_the_last_file() -> Result<()> {
         ensure!(world.forwarder.status()?["config_hash"] == *hash);
         Ok(())
     })?;
-    nothing_lost(&world, tally)
+    nothing_lost(&world, &tally)
 }
 
 #[test]
 fn a_newcomer_that_does_not_answer_gets_nothing() -> Result<()> {
     let mut world = World::start(&File::base())?;
     world.site.stop_server(2);
-    let tally = traffic(&world, || {
+    let tally = traffic(&world, |_| {
         for _ in 0..ROUNDS {
             world.reload(&File::base().third())?;
             world.wait("it is known to be down", |status| {
@@ -146,7 +134,7 @@ fn a_newcomer_that_does_not_answer_gets_nothing() -> Result<()> {
         }
         Ok(())
     })?;
-    nothing_lost(&world, tally)
+    nothing_lost(&world, &tally)
 }
 
 /// Descriptors of the daemon, and the ids of its maps.
@@ -193,22 +181,22 @@ fn the_way_to_a_newcomer_is_found_before_it_gets_anything() -> Result<()> {
     let unchecked = |file: File| file.text().replace("health_check = \"alive\"\n", "");
     let world = World::start_text(&unchecked(File::base()))?;
     // Whoever is asked must not have been heard of: the servers are asked by nobody else.
-    let tally = traffic(&world, || {
+    let tally = traffic(&world, |traffic| {
         for _ in 0..ROUNDS {
             world.site.forwarder.ip("neigh flush to 192.0.2.13")?;
             world.replace(&unchecked(File::base().third()))?;
             world.run(&["reload"])?;
             let status = world.forwarder.status()?;
             ensure!(backend(&status, "web", "b3")["next_hop"].is_object());
-            pause();
+            traffic.turn_over()?;
             for pool in ["web", "echo", "direct"] {
                 world.run(&["pool", "drain", pool, "b3"])?;
             }
-            pause();
+            traffic.turn_over()?;
             world.replace(&unchecked(File::base()))?;
             world.run(&["reload"])?;
         }
         Ok(())
     })?;
-    nothing_lost(&world, tally)
+    nothing_lost(&world, &tally)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use crate::workspace;
 
@@ -65,18 +66,45 @@ pub fn tee(command: &mut Command, mut line: impl FnMut(&str)) -> Result<bool> {
 
 /// Runs a cargo command that builds, in view, and tells where the executable of the target `name` is.
 pub fn executable(build: &mut Command, name: &str) -> Result<PathBuf> {
+    executable_in(&messages(build)?, name)
+}
+
+/// Runs a cargo command that builds the forwarder, in view: where its executable is, and the eBPF object that
+/// is built into it.
+pub fn executable_and_object(build: &mut Command) -> Result<(PathBuf, PathBuf)> {
+    let messages = messages(build)?;
+    let environment = messages
+        .iter()
+        .filter_map(|message| message["env"].as_array())
+        .flatten();
+    let object = environment
+        .filter(|pair| pair[0] == "FORWARDER_OBJECT")
+        .find_map(|pair| pair[1].as_str().map(PathBuf::from))
+        .context("cargo says of no eBPF object")?;
+    Ok((executable_in(&messages, "forwarder")?, object))
+}
+
+fn executable_in(messages: &[Value], name: &str) -> Result<PathBuf> {
+    messages
+        .iter()
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo says of no executable {name}"))
+}
+
+/// What cargo says of a build.
+fn messages(build: &mut Command) -> Result<Vec<Value>> {
     println!("$ {}", shown(build));
     let build = build.arg("--message-format=json-render-diagnostics");
     let output = build.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        bail!("{name} does not build");
+        bail!("`{}` failed", shown(build));
     }
-    String::from_utf8(output.stdout)?
+    let lines = String::from_utf8(output.stdout)?;
+    Ok(lines
         .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo says of no executable {name}"))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
 }
 
 /// The command as one would type it.

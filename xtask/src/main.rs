@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask TASK`. One file per task; a new one is a `mod`, a variant and an arm.
 
 mod archive;
+mod bench;
 mod command;
 mod demo;
 #[path = "../../forwarder/build/ebpf.rs"]
@@ -31,6 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Options),
     Demo(demo::Options),
     Mutants(mutants::Options),
     Setup(setup::Options),
@@ -42,6 +44,7 @@ enum Task {
 
 fn run(task: &Task) -> Result<ExitCode> {
     match task {
+        Task::Bench(options) => bench::run(options),
         Task::Demo(options) => demo::run(options),
         Task::Mutants(options) => mutants::run(options),
         Task::Setup(options) => setup::run(options),

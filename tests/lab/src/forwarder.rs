@@ -121,7 +121,12 @@ impl Forwarder {
 
     /// Sends SIGINT and waits for its end.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
-        self.process.interrupt()
+        self.process.end_with(libc::SIGINT)
+    }
+
+    /// Sends SIGTERM and waits for its end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.process.end_with(libc::SIGTERM)
     }
 
     fn ask(&self, words: &[&str]) -> Result<String> {

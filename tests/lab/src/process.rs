@@ -57,15 +57,20 @@ impl Process {
 
     /// Sends SIGINT and waits until it has ended.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
-        self.signal(libc::SIGINT);
+        self.end_with(libc::SIGINT)
+    }
+
+    /// Sends a signal and waits until it has ended.
+    pub fn end_with(&mut self, signal: libc::c_int) -> Result<ExitStatus> {
+        self.signal(signal);
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            if start.elapsed() > Duration::from_secs(20) {
+            if start.elapsed() > Duration::from_secs(60) {
                 bail!(
-                    "still runs 20 s after SIGINT; its output:\n{}",
+                    "still runs a minute after signal {signal}; its output:\n{}",
                     self.output()
                 );
             }

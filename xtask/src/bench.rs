@@ -1,0 +1,54 @@
+//! `cargo xtask bench`: what the forwarder withstands and what it costs, measured with real traffic between
+//! network namespaces. A file each; a new one is a `mod`, a variant and an arm.
+
+mod change;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use forwarder_lab::is_interrupted;
+use serde::Serialize;
+
+use crate::kernel;
+use crate::setup::{self, Purpose};
+
+/// Measure the forwarder with real traffic between network namespaces (as root)
+#[derive(Args)]
+pub struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    Change(change::Options),
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    kernel::require()?;
+    setup::ensure(&[Purpose::Build, Purpose::Demo])?;
+    let result = match &options.bench {
+        Bench::Change(options) => change::run(options),
+    };
+    while is_interrupted() {
+        // What fails now failed because everything is being removed; the process ends by itself.
+        thread::park();
+    }
+    result
+}
+
+/// Writes the report where programs read it, if it is wanted.
+fn write(file: Option<&PathBuf>, report: &impl Serialize) -> Result<()> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    if file == Path::new("-") {
+        print!("{text}");
+        return Ok(());
+    }
+    std::fs::write(file, text).with_context(|| format!("{} can't be written", file.display()))
+}
