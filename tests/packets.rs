@@ -22,6 +22,8 @@ mod maps;
 mod namespace;
 #[path = "packets/parsers.rs"]
 mod parsers;
+#[path = "packets/properties.rs"]
+mod properties;
 #[path = "packets/random.rs"]
 mod random;
 #[path = "packets/scene.rs"]

@@ -73,7 +73,11 @@ fn interfaces(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
         .interfaces
         .iter()
         .try_for_each(|(ifindex, interface)| map.set(*ifindex, *interface, 0))?;
-    for name in ["DEVICES", "DEVICES_FRAGS"] {
+    // An object without the multi-buffer programs lacks their devmap.
+    let maps = ["DEVICES", "DEVICES_FRAGS"]
+        .into_iter()
+        .filter(|name| *name == "DEVICES" || ebpf.map(name).is_some());
+    for name in maps.collect::<Vec<_>>() {
         let mut devices: DevMap<_> = typed(ebpf, name)?;
         for ifindex in tables.interfaces.keys() {
             devices.set(*ifindex, *ifindex, None, 0)?;
