@@ -1,5 +1,7 @@
 //! ARP and neighbour discovery for VIPs: the address lives here, the host never owns it.
 
+use core::hint::black_box;
+
 use forwarder_common::{Interface, Link, Reason, V4, V6};
 
 use crate::checksum::fold;
@@ -9,6 +11,7 @@ use crate::header::{Arp, Ethernet, Icmp, Ipv6, Neighbour, Words, ethertype};
 use crate::link;
 use crate::lookup::FamilyTables;
 use crate::packet::Packet;
+use crate::parse::OFFSET_MASK;
 use crate::pipeline::SOLICITATION;
 use crate::verdict::Step;
 
@@ -22,8 +25,11 @@ const TARGET_MAC_OPTION: u16 = u16::from_ne_bytes([2, 1]);
 /// ff02::1 and its MAC.
 const ALL_NODES: V6 = [0xff02_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
 const ALL_NODES_MAC: [u16; 3] = [0x3333, 0, 1_u16.to_be()];
-/// A solicitation without options.
-const SOLICITATION_LENGTH: usize = 24;
+/// A solicitation without options, and one with more of them than there are.
+const SHORTEST: usize = 24;
+const LONGEST: usize = 256;
+/// What options are measured in.
+const UNIT: usize = 8;
 
 const ETHERNET_IPV4: u32 = u32::from_ne_bytes([0, 1, 8, 0]);
 const LENGTHS: u16 = u16::from_ne_bytes([6, 4]);
@@ -98,6 +104,27 @@ fn arp<P: Packet, T: FamilyTables<V4>>(
     Some(way)
 }
 
+/// What the checksum of an ICMPv6 message is over, itself included; `length` is a multiple of 8 up to [`LONGEST`].
+#[inline(always)]
+fn message_sum<P: Packet>(packet: &P, ip: &Ipv6, message: usize, length: usize) -> Option<u64> {
+    let mut sum = ip.payload_length as u64 + (FamilyV6::ICMP as u16).to_be() as u64;
+    let mut word = 0;
+    while word < 4 {
+        sum += ip.source[word] as u64 + ip.destination[word] as u64;
+        word += 1;
+    }
+    let mut at = 0;
+    while at < LONGEST && at < length {
+        // black_box: otherwise LLVM counts with the frame's end itself, which the verifier forbids.
+        let words = packet
+            .at::<Words<2>>(black_box(message + at) & OFFSET_MASK)?
+            .0;
+        sum += words[0] as u64 + words[1] as u64;
+        at += UNIT;
+    }
+    Some(sum)
+}
+
 /// Neighbour discovery (RFC 4861 section 7.2): turns a solicitation into the advertisement.
 #[inline(always)]
 fn solicitation<P: Packet, T: FamilyTables<V6>>(
@@ -112,14 +139,18 @@ fn solicitation<P: Packet, T: FamilyTables<V6>>(
     let icmp = packet.at::<Icmp>(MESSAGE)?;
     let length = u16::from_be(ip.payload_length) as usize;
     let asks = u32::from_be(ip.version_class_flow) >> 28 == 6
-        && core::hint::black_box(length) + MESSAGE <= packet.length() as usize
+        && black_box(length) + MESSAGE <= packet.length() as usize
         && ip.next_header == FamilyV6::ICMP
         && ip.hop_limit == HOP_LIMIT
         && icmp.kind == SOLICITATION
         && icmp.code == 0
-        && length >= SOLICITATION_LENGTH;
+        && (SHORTEST..=LONGEST).contains(&length)
+        && length.is_multiple_of(UNIT);
     let target = packet.at::<Words<4>>(MESSAGE + Icmp::LENGTH)?.0;
-    if !asks || !answers::<FamilyV6, T>(tables, interface, target) {
+    if !asks
+        || !answers::<FamilyV6, T>(tables, interface, target)
+        || fold(message_sum(packet, &ip, MESSAGE, length)?) != 0xffff
+    {
         return None;
     }
     let asker = ip.source;

@@ -256,9 +256,9 @@ fn way_out<F: Stages, T: FamilyTables<F::Address>>(
     (out.flags & interface::flags::ACTIVE != 0).then_some((flow.link, out.mtu as u32))
 }
 
-/// A flow that both ends have finished, or one has reset: a SYN begins a new one.
+/// A flow that both ends have finished, or one has reset: a SYN begins a new one. Either entry will do.
 #[inline(always)]
-fn is_closed<F: Stages, T: FamilyTables<F::Address>>(
+pub fn is_closed<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
     flow: &Flow<F::Address>,
     protocol: u32,

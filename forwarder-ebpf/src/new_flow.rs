@@ -11,7 +11,7 @@ use crate::choose::{self, Age};
 use crate::context::Context;
 use crate::link;
 use crate::lookup::{Draft, FamilyTables};
-use crate::nat::{MSS_SHIFT, other_key};
+use crate::nat::{MSS_SHIFT, is_closed, other_key};
 use crate::packet::Packet;
 use crate::parse::{destination_port, ports, source_port, swap};
 use crate::pipeline::{Stages, guard, remember};
@@ -182,7 +182,7 @@ fn claim<F: Stages, T: FamilyTables<F::Address>>(
     let claimed = match pool {
         None => match take::<F, T>(tables, draft) {
             Taken::ByUs => true,
-            Taken::HalfOpen => oust::<F, T>(tables, draft),
+            Taken::Yields => oust::<F, T>(tables, draft),
             Taken::Established => false,
         },
         Some(index) => match tables.snat_pool(index).filter(|pool| pool.count != 0) {
@@ -217,8 +217,8 @@ fn forget<F: Stages, T: FamilyTables<F::Address>>(
     }
 }
 
-/// Tries candidates until one is free. If none is, one whose flow is only half open changes hands, so that
-/// a flood of SYNs holds no port for longer than the next flow needs.
+/// Tries candidates until one is free. If none is, one whose flow is only half open, or closed, changes hands,
+/// so that a flood of SYNs holds no port for longer than the next flow needs.
 #[inline(always)]
 fn search<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
@@ -233,7 +233,8 @@ fn search<F: Stages, T: FamilyTables<F::Address>>(
         Affinity::FiveTuple,
         tables.hash_key(),
     );
-    let mut half_open = SNAT_ATTEMPTS;
+    // Forgotten, so that to the verifier all ways through an attempt are one.
+    let mut yields = tables.forget(SNAT_ATTEMPTS as u64) as u32;
     for attempt in 0..SNAT_ATTEMPTS {
         if !aim::<F, T>(tables, hash, attempt, pool, &mut draft.flow) {
             return false;
@@ -244,13 +245,12 @@ fn search<F: Stages, T: FamilyTables<F::Address>>(
                 tables.note(Stage::Snat, port as u32, attempt as u64 + 1);
                 return true;
             }
-            Taken::HalfOpen => half_open = attempt,
+            Taken::Yields => yields = tables.forget(attempt as u64) as u32,
             Taken::Established => {}
         }
     }
-    let attempt = tables.forget(half_open as u64) as u32;
-    attempt < SNAT_ATTEMPTS
-        && aim::<F, T>(tables, hash, attempt, pool, &mut draft.flow)
+    yields < SNAT_ATTEMPTS
+        && aim::<F, T>(tables, hash, yields, pool, &mut draft.flow)
         && oust::<F, T>(tables, draft)
 }
 
@@ -275,7 +275,8 @@ fn aim<F: Stages, T: FamilyTables<F::Address>>(
 /// Who has a reply key.
 enum Taken {
     ByUs,
-    HalfOpen,
+    /// A flow that is half open or closed.
+    Yields,
     Established,
 }
 
@@ -286,41 +287,48 @@ fn take<F: Stages, T: FamilyTables<F::Address>>(
     draft: &mut Draft<F::Address>,
 ) -> Taken {
     draft.other = other_key(&draft.flow, draft.key.protocol);
-    if !T::WRITE {
-        if tables.established(&draft.other).is_some() {
-            return Taken::Established;
+    let half_open = if T::WRITE {
+        !tables.claim_embryonic(&draft.other, &draft.reply)
+    } else {
+        tables.embryonic(&draft.other).is_some()
+    };
+    // A flow becomes established before its embryonic entry goes: asking in this order misses none.
+    if let Some(flow) = tables.established(&draft.other) {
+        if T::WRITE && !half_open {
+            tables.remove_embryonic(&draft.other);
         }
-        return if tables.embryonic(&draft.other).is_some() {
-            Taken::HalfOpen
+        return if is_closed::<F, T>(tables, &flow, draft.key.protocol) {
+            Taken::Yields
         } else {
-            Taken::ByUs
+            Taken::Established
         };
     }
-    if !tables.claim_embryonic(&draft.other, &draft.reply) {
-        return Taken::HalfOpen;
+    if half_open {
+        Taken::Yields
+    } else {
+        Taken::ByUs
     }
-    // A flow becomes established before its embryonic entry goes: asking in this order misses none.
-    if tables.established(&draft.other).is_some() {
-        tables.remove_embryonic(&draft.other);
-        return Taken::Established;
-    }
-    Taken::ByUs
 }
 
-/// Takes the reply key of a flow over from a half-open one.
+/// Takes the reply key of a flow over from one that is half open or closed.
 #[inline(always)]
 fn oust<F: Stages, T: FamilyTables<F::Address>>(tables: &T, draft: &mut Draft<F::Address>) -> bool {
     draft.other = other_key(&draft.flow, draft.key.protocol);
-    if tables.established(&draft.other).is_some() {
+    let established = tables.established(&draft.other);
+    if let Some(flow) = &established
+        && !is_closed::<F, T>(tables, flow, draft.key.protocol)
+    {
         return false;
     }
     if !T::WRITE {
         return true;
     }
-    if let Some(reply) = tables.embryonic(&draft.other) {
+    if let Some(reply) = established.or_else(|| tables.embryonic(&draft.other)) {
         draft.other = other_key(&reply, draft.key.protocol);
+        tables.remove_established(&draft.other);
         tables.remove_embryonic(&draft.other);
         draft.other = other_key(&draft.flow, draft.key.protocol);
+        tables.remove_established(&draft.other);
     }
     tables.add_embryonic(&draft.other, &draft.reply)
 }

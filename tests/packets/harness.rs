@@ -80,7 +80,7 @@ impl Harness {
             set,
             model: Model { tables },
             counted,
-            buffer: vec![0; 8_192],
+            buffer: vec![0; 16_384],
         })
     }
 

@@ -2,12 +2,12 @@
 //!
 //! The tests run against a lean object (see [`patch::LEAN`]), which is built without the bug first and must pass.
 
+mod linker;
 mod patch;
 mod table;
 mod verdict;
 mod workshop;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
@@ -16,9 +16,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use self::table::{MUTANTS, Mutant};
-use self::verdict::{Verdict, judge};
+use self::verdict::{Judge, Verdict};
 use self::workshop::{Object, Workshop};
-use crate::command::{self, cargo};
 use crate::ebpf::Builder;
 use crate::setup::{self, Purpose};
 use crate::test::{Outcome, timed};
@@ -33,6 +32,9 @@ pub struct Options {
     /// Only say which mutants there are
     #[arg(long)]
     list: bool,
+    /// Only the cases written by hand may catch them: no model, no random packets
+    #[arg(long)]
+    by_hand: bool,
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -55,7 +57,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     kernel::require()?;
     setup::ensure(&[Purpose::Build, Purpose::Test])?;
-    let outcome = hunt(&chosen)?;
+    let outcome = hunt(&chosen, options.by_hand)?;
     for failure in &outcome.failures {
         println!("  FAILED {failure}");
     }
@@ -63,20 +65,23 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(outcome.exit_code())
 }
 
-fn hunt(mutants: &[&Mutant]) -> Result<Outcome> {
-    let mut tests = cargo(["test", "--locked", "--workspace", "--test", "packets"]);
-    let tests = command::executable(tests.arg("--no-run"), "packets")?;
-    let builder = Builder::find(env!("CARGO_PKG_RUST_VERSION"))?;
+fn hunt(mutants: &[&Mutant], by_hand: bool) -> Result<Outcome> {
+    let directory = workspace::root().join("target/mutants");
+    let judge = Judge::new(&directory, by_hand)?;
+    let mut builder = Builder::find(env!("CARGO_PKG_RUST_VERSION"))?;
+    builder.linker = linker::lean(&directory, &builder.linker)?;
     let workers = thread::available_parallelism()
         .map_or(1, usize::from)
         .min(mutants.len());
     let mut workshops = Vec::new();
     for number in 0..workers {
-        let at = workspace::root().join(format!("target/mutants/{number}"));
-        workshops.push(Workshop::new(&at, &builder)?);
+        workshops.push(Workshop::new(
+            &directory.join(number.to_string()),
+            &builder,
+        )?);
     }
     let first = workshops.first().context("there is a mutant")?;
-    without_bug(first, &tests)?;
+    without_bug(first, &judge)?;
 
     let queue = Mutex::new(mutants.iter());
     let next = || queue.lock().ok()?.next();
@@ -84,7 +89,7 @@ fn hunt(mutants: &[&Mutant]) -> Result<Outcome> {
         let work = |workshop| {
             let mut outcome = Outcome::default();
             while let Some(mutant) = next() {
-                outcome.add(examine(workshop, mutant, &tests)?);
+                outcome.add(examine(workshop, mutant, &judge)?);
             }
             Ok(outcome)
         };
@@ -105,9 +110,9 @@ fn hunt(mutants: &[&Mutant]) -> Result<Outcome> {
 }
 
 /// What catches bugs must accept the program that has none.
-fn without_bug(workshop: &Workshop<'_>, tests: &Path) -> Result<()> {
+fn without_bug(workshop: &Workshop<'_>, judge: &Judge) -> Result<()> {
     let (result, time) = timed(|| match workshop.build(None)? {
-        Object::Built(object) => judge(tests, &object),
+        Object::Built(object) => judge.judge(&object),
         Object::Broken(messages) => bail!("without a bug, the object does not build:\n{messages}"),
     });
     match result? {
@@ -119,9 +124,9 @@ fn without_bug(workshop: &Workshop<'_>, tests: &Path) -> Result<()> {
     Ok(())
 }
 
-fn examine(workshop: &Workshop<'_>, mutant: &Mutant, tests: &Path) -> Result<Outcome> {
+fn examine(workshop: &Workshop<'_>, mutant: &Mutant, judge: &Judge) -> Result<Outcome> {
     let (result, time) = timed(|| match workshop.build(Some(mutant))? {
-        Object::Built(object) => judge(tests, &object),
+        Object::Built(object) => judge.judge(&object),
         Object::Broken(messages) => Ok(Verdict::DoesNotBuild(messages)),
     });
     let verdict = result.with_context(|| format!("mutant {}", mutant.name))?;

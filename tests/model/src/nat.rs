@@ -92,13 +92,15 @@ impl Model {
 
     /// A SYN of a client that reuses the ports of a closed flow.
     fn is_reopened(&self, packet: &Packet, hit: Option<&Flow>) -> bool {
-        let Some(flow) = hit.filter(|_| packet.is_syn()) else {
-            return false;
-        };
-        let Some(reply) = self.tables.flow(&flow.becomes.turned()) else {
+        packet.is_syn() && hit.is_some_and(|flow| self.is_closed(flow))
+    }
+
+    /// Whether both sides have finished the flow, or one has reset it; either entry will do.
+    fn is_closed(&self, flow: &Flow) -> bool {
+        let Some(other) = self.tables.flow(&flow.becomes.turned()) else {
             return flow.rst;
         };
-        flow.rst || reply.rst || (flow.fin && reply.fin)
+        flow.rst || other.rst || (flow.fin && other.fin)
     }
 
     /// Writes both entries of a new flow and tells what its packets become.
@@ -128,8 +130,8 @@ impl Model {
         Ok(becomes)
     }
 
-    /// The first candidate whose reply tuple no flow has; else the last that is only half open, whose
-    /// flow loses it.
+    /// The first candidate whose reply tuple no flow has; else the last whose flow is only half open, or
+    /// closed: that flow loses it.
     fn claim(&mut self, candidates: &[Tuple]) -> Option<Tuple> {
         let free = candidates
             .iter()
@@ -137,10 +139,15 @@ impl Model {
         if let Some(free) = free {
             return Some(*free);
         }
-        let half_open = |becomes: &&Tuple| self.tables.embryonic.contains_key(&becomes.turned());
-        let taken = *candidates.iter().rfind(half_open)?;
-        let ousted = self.tables.embryonic.get(&taken.turned())?.becomes.turned();
-        self.tables.embryonic.remove(&ousted);
+        let yields = |becomes: &&Tuple| {
+            let reply = becomes.turned();
+            let established = self.tables.flows.get(&reply);
+            established.is_none_or(|flow| self.is_closed(flow))
+        };
+        let taken = *candidates.iter().rfind(yields)?;
+        let ousted = self.tables.flow(&taken.turned())?.becomes.turned();
+        self.tables.remove_flow(&ousted);
+        self.tables.remove_flow(&taken.turned());
         Some(taken)
     }
 

@@ -46,6 +46,8 @@ impl Model {
         if ip.protocol != ICMPV6
             || ip.extended
             || body.len() < 24
+            || body.len() > 256
+            || !body.len().is_multiple_of(8)
             || body[1] != 0
             || ip.ttl() != 255
         {
@@ -55,6 +57,10 @@ impl Model {
         target.copy_from_slice(&body[8..24]);
         let target = IpAddr::from(target);
         if !self.tables.answers(interface, target) {
+            return Reason::PassNotOurs.into();
+        }
+        let sum = checksum::pseudo(ip.source, ip.destination, ICMPV6, body.len());
+        if checksum::fold(sum + checksum::sum(body)) != 0xffff {
             return Reason::PassNotOurs.into();
         }
         let own = wire::mac(interface.mac);

@@ -147,6 +147,26 @@ fn neighbour_discovery_for_vips() {
             CLIENT,
             solicitation(client(6), address("2001:db8:c::1"), group),
         )?;
+        // RFC 4861 section 7.1.1: the host, which does not own the VIP, discards them.
+        for transport_error in [1, 0x0100, 0xfffe] {
+            let wrong = Packet {
+                transport_error,
+                ..ask.clone()
+            };
+            pass(bench, "wrong checksum", CLIENT, wrong)?;
+        }
+        let with = |options: usize| Packet {
+            payload: [&ask.payload[..], &vec![0; options]].concat(),
+            ..ask.clone()
+        };
+        pass(bench, "half an option", CLIENT, with(4))?;
+        pass(bench, "too many options", CLIENT, with(232))?;
+        bench.check(
+            "many options",
+            CLIENT,
+            &with(224).frame(),
+            answers(advertisement(client(6), ASKER, 0x60)),
+        )?;
         pass(bench, "no answers here", SERVER, ask)
     });
 }

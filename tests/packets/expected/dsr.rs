@@ -70,7 +70,13 @@ fn l2_dsr_changes_macs_alone() {
 }
 
 /// The outer IPv4 or IPv6 packet around `inner` on its way to backend `number` of `family`.
-fn ipip(inner: &Packet, family: u8, number: u32, own: &str, flow_label: [u8; 2]) -> Vec<u8> {
+pub(super) fn ipip(
+    inner: &Packet,
+    family: u8,
+    number: u32,
+    own: &str,
+    flow_label: [u8; 2],
+) -> Vec<u8> {
     let protocol = if inner.source.is_ipv6() { IPV6 } else { IPV4 };
     let outer = Packet {
         class: inner.class,
@@ -181,7 +187,12 @@ fn tunnels_carry_the_packet() {
     });
 }
 
-fn carried(bench: &mut Bench, packet: &Packet, reason: Reason, outer_family: u8) -> Result<()> {
+pub(super) fn carried(
+    bench: &mut Bench,
+    packet: &Packet,
+    reason: Reason,
+    outer_family: u8,
+) -> Result<()> {
     let output = bench
         .harness
         .same("carried", CLIENT, &at(CLIENT, packet).frame())?;

@@ -12,7 +12,12 @@ use super::{Bench, FAMILIES, at, backend, client, towards};
 use crate::scene::{self, CLIENT, SERVER, THIRD, address, port, vip};
 
 /// `packet` between other ends, with another TTL.
-fn between(packet: &Packet, source: (IpAddr, u16), destination: (IpAddr, u16), ttl: u8) -> Packet {
+pub(super) fn between(
+    packet: &Packet,
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
+    ttl: u8,
+) -> Packet {
     let mut packet = Packet {
         source: source.0,
         destination: destination.0,
@@ -115,7 +120,7 @@ fn full_nat_both_ways() {
     });
 }
 
-fn snat_port(frame: &[u8], family: u8) -> u16 {
+pub(super) fn snat_port(frame: &[u8], family: u8) -> u16 {
     word(frame, 14 + if family == 6 { 40 } else { 20 }).expect("a port")
 }
 
@@ -201,6 +206,118 @@ fn snat_exhaustion() {
             }
         }
         Ok(())
+    });
+}
+
+/// A closed or reset flow gives its port up at once; one that is closed on one side does not.
+#[test]
+fn closed_flows_give_their_ports_up() {
+    Bench::run(|bench| {
+        for (family, second) in [(4, 2_000), (6, 3_000)] {
+            let to = (vip(Mode::FullNat, family), port::TINY_SNAT);
+            let syn = |source_port| Packet::tcp((client(family), source_port), to, SYN);
+            let mut made = Vec::new();
+            for source_port in 1_000..1_100 {
+                let from = (client(family), source_port);
+                let output = bench.send(CLIENT, &syn(source_port))?;
+                if output.reason == Some(Reason::FullNat) {
+                    let reply = turned(&output.frame, SYN | ACK);
+                    bench.send(SERVER, &reply)?;
+                    bench.send(CLIENT, &Packet::tcp(from, to, ACK))?;
+                    made.push((from, reply.source));
+                }
+            }
+            assert_eq!(made.len(), 12, "three backends, four ports each");
+            let (from, server) = made[5];
+            bench.send(CLIENT, &Packet::tcp(from, to, FIN | ACK))?;
+            let refused = |bench: &mut Bench, from: u16| {
+                let mut tries = (from..from + 60).map(|port| bench.send(CLIENT, &syn(port)));
+                tries.try_for_each(|output| {
+                    assert_eq!(output?.reason, Some(Reason::DropSnatExhausted));
+                    Ok::<_, anyhow::Error>(())
+                })
+            };
+            refused(bench, second)?;
+            let output = bench.send(CLIENT, &Packet::tcp(from, to, ACK))?;
+            bench.send(SERVER, &turned(&output.frame, FIN | ACK))?;
+            let taker = (second..).find_map(|source_port| {
+                let output = bench.send(CLIENT, &syn(source_port)).expect("a run");
+                (output.reason == Some(Reason::FullNat)).then_some((source_port, output))
+            });
+            let (source_port, output) = taker.expect("a flow took the port");
+            let reply = turned(&output.frame, SYN | ACK);
+            assert_eq!(reply.source, server, "the backend whose flow was closed");
+            let output = bench.send(SERVER, &reply)?;
+            let out = Frame::parse(&output.frame).expect("a frame");
+            let out = Ip::parse(&out.rest, family == 6).expect("an IP packet");
+            assert_eq!(out.ports(), Some((to.1, source_port)));
+            bench.kept(
+                "the old flow is gone",
+                CLIENT,
+                &Packet::tcp(from, to, ACK),
+                Reason::DropNoFlow,
+            )?;
+        }
+        crate::flow_maps::compare(&mut bench.harness)
+    });
+}
+
+/// `dnat`: a client's port goes to one backend once. A second VIP of the backend gets it when the flow to the
+/// first is closed, and not before.
+#[test]
+fn dnat_to_a_second_vip_of_a_backend() {
+    Bench::run(|bench| {
+        bench.harness.change(|tables| {
+            for family in FAMILIES {
+                let at = |port| (vip(Mode::Dnat, family), port, 6);
+                let same = tables.virtual_servers[&at(port::OTHER_PORT)];
+                let second = tables.virtual_servers.get_mut(&at(port::PLAIN));
+                let second = second.expect("a virtual server");
+                (second.table_base, second.table_size) = (same.table_base, same.table_size);
+            }
+        })?;
+        for family in FAMILIES {
+            let first = (vip(Mode::Dnat, family), port::OTHER_PORT);
+            let second = (vip(Mode::Dnat, family), port::PLAIN);
+            let server = (backend(family, 8), 8_080);
+            let closings: [&[(u32, u8)]; 3] = [
+                &[(CLIENT, FIN | ACK), (THIRD, FIN | ACK), (CLIENT, ACK)],
+                &[(CLIENT, RST)],
+                &[(THIRD, RST | ACK)],
+            ];
+            for (from, closing) in (4_000..).zip(closings) {
+                let from = (client(family), from);
+                let send = |bench: &mut Bench, (ifindex, flags)| {
+                    let packet = if ifindex == CLIENT {
+                        Packet::tcp(from, first, flags)
+                    } else {
+                        Packet::tcp(server, from, flags)
+                    };
+                    bench.send(ifindex, &packet)
+                };
+                for packet in [(CLIENT, SYN), (THIRD, SYN | ACK), (CLIENT, ACK)] {
+                    send(bench, packet)?;
+                }
+                let syn = Packet::tcp(from, second, SYN);
+                bench.kept("still open", CLIENT, &syn, Reason::DropSnatExhausted)?;
+                for packet in closing {
+                    send(bench, *packet)?;
+                }
+                let out = between(&syn, from, server, 63);
+                let out = towards(scene::backend(family, 8), THIRD, &out);
+                bench.sent("closed", CLIENT, &syn, Reason::Dnat, (THIRD, out))?;
+                let answer = Packet::tcp(server, from, SYN | ACK);
+                let out = Packet {
+                    destination_mac: [2, 0, 0, 0, 0, 2],
+                    source_mac: scene::mac(CLIENT),
+                    ..between(&answer, second, from, 63)
+                };
+                bench.sent("answer", THIRD, &answer, Reason::NatReply, (CLIENT, out))?;
+                let late = Packet::tcp(from, first, ACK);
+                bench.kept("the first is gone", CLIENT, &late, Reason::DropNoFlow)?;
+            }
+        }
+        crate::flow_maps::compare(&mut bench.harness)
     });
 }
 

@@ -4,13 +4,14 @@ mod answers;
 mod drops;
 mod dsr;
 mod flows;
+mod jumbo;
 mod passes;
 
 use anyhow::Result;
 use forwarder_common::programs::ProgramSet;
 use forwarder_common::{Outcome, Reason};
-use forwarder_model::Output;
 use forwarder_model::build::Packet;
+use forwarder_model::{Output, Tables};
 
 use crate::harness::{Harness, hex};
 use crate::namespace::in_namespace;
@@ -31,9 +32,14 @@ struct Bench {
 
 impl Bench {
     fn run(body: impl FnOnce(&mut Self) -> Result<()> + Send) {
+        Self::run_on(ProgramSet::Linear, scene::tables(), body);
+    }
+
+    /// As [`Self::run`], with other programs and another configuration.
+    fn run_on(set: ProgramSet, tables: Tables, body: impl FnOnce(&mut Self) -> Result<()> + Send) {
         in_namespace(|| {
             let mut bench = Self {
-                harness: Harness::new(scene::tables(), ProgramSet::Linear)?,
+                harness: Harness::new(tables, set)?,
             };
             body(&mut bench)?;
             bench.harness.settle()

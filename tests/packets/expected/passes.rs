@@ -178,6 +178,21 @@ fn extension_headers_that_cannot_be_walked() {
             &short,
             Expected::Kept(Reason::PassUnsupported),
         )?;
+        // All that is looked at of a header is its first eight bytes: what it leads to is missing.
+        let mut beyond = at(CLIENT, &with(vec![Extension::padding(60, 3)])).frame();
+        beyond.truncate(14 + 40 + 8);
+        beyond[14 + 5] = 8;
+        let expected = Expected::Kept(Reason::DropTruncated);
+        bench.check("a header beyond the frame", CLIENT, &beyond, expected)?;
+        let other = Packet {
+            destination: address("2001:db8:f::ee"),
+            ..with(vec![Extension::padding(60, 3)])
+        };
+        let mut beyond = at(CLIENT, &other).frame();
+        beyond.truncate(14 + 40 + 8);
+        beyond[14 + 5] = 8;
+        let expected = Expected::Kept(Reason::PassNotOurs);
+        bench.check("the same, not ours", CLIENT, &beyond, expected)?;
         let esp = Packet {
             payload: vec![0; 40],
             ..Packet::new(client(6), to, Transport::Raw(50))

@@ -1,15 +1,20 @@
 //! What the packet tests say about an object.
 
 use std::fmt;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context as _, Result};
 
+use crate::command::{self, cargo};
+
 /// Random packets of the differential test: enough to reach every reason.
 const PACKETS: &str = "30000";
+/// What the names of the cases written by hand begin with.
+const BY_HAND: &str = "expected::";
 /// What the packet tests say when the kernel refuses a program.
 const REFUSED: &str = "does not load";
 
@@ -48,9 +53,37 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Runs the packet tests on `object` until one fails.
-pub fn judge(tests: &Path, object: &Path) -> Result<Verdict> {
-    let mut child = Command::new(tests)
+/// The packet tests, built once: they load whatever object they are given.
+pub struct Judge {
+    tests: PathBuf,
+    by_hand: bool,
+}
+
+impl Judge {
+    /// Builds the tests and copies them into the directory `at`, so that the sources may change meanwhile.
+    /// `by_hand`: only the cases written by hand are run.
+    pub fn new(at: &Path, by_hand: bool) -> Result<Self> {
+        let mut build = cargo(["test", "--locked", "--workspace", "--test", "packets"]);
+        let built = command::executable(build.arg("--no-run"), "packets")?;
+        let tests = at.join("packets");
+        fs::create_dir_all(at)
+            .and_then(|()| fs::copy(&built, &tests))
+            .with_context(|| format!("{} can't be written", tests.display()))?;
+        Ok(Self { tests, by_hand })
+    }
+
+    /// Runs the tests on `object` until one fails.
+    pub fn judge(&self, object: &Path) -> Result<Verdict> {
+        let mut tests = Command::new(&self.tests);
+        if self.by_hand {
+            tests.arg(BY_HAND);
+        }
+        run(tests, object)
+    }
+}
+
+fn run(mut tests: Command, object: &Path) -> Result<Verdict> {
+    let mut child = tests
         // Uncaptured, a test's panic is known before its result; with two threads, results are lines.
         .args(["--nocapture", "--test-threads=2"])
         .args(["--skip", super::patch::NEEDS_ALL])
@@ -60,7 +93,7 @@ pub fn judge(tests: &Path, object: &Path) -> Result<Verdict> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("{} does not start", tests.display()))?;
+        .context("the packet tests do not start")?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut stderr = stderr.context("standard error is piped")?;
     let panics = thread::spawn(move || {
