@@ -145,3 +145,13 @@ fn packets_that_cannot_be_read_are_shown_how_to_write_them() {
         stderr(&twice)
     );
 }
+
+#[test]
+fn options_with_a_list_of_values_show_it() {
+    let help = stdout(&forwarder(&["run", "--help"]));
+    let words: Vec<_> = help.split_whitespace().collect();
+    let help = words.join(" ");
+    assert!(help.contains("error, warn, info, debug, trace"), "{help}");
+    let wrong = forwarder(&["run", "--log-dataplane", "loud", "forwarder.toml"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}

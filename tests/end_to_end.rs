@@ -6,11 +6,11 @@ mod end_to_end {
     mod admission;
     mod death;
     mod flood;
-    mod health;
     mod icmp;
     mod interfaces;
     mod modes;
     mod path_mtu;
+    mod situations;
     mod snat;
     mod virtual_servers;
     mod world;

@@ -13,8 +13,20 @@ pub enum Outcome {
     Drop,
 }
 
+impl Outcome {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Forward => "forward",
+            Self::Answer => "answer",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 macro_rules! reasons {
-    ($($(#[$meta:meta])* $variant:ident $name:literal $outcome:ident $meaning:literal;)*) => {
+    ($($(#[$meta:meta])* $variant:ident $name:literal $outcome:ident $meaning:literal $next:literal;)*) => {
         /// Why a packet went where it went.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u32)]
@@ -42,45 +54,84 @@ macro_rules! reasons {
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }
+
+            /// What to do next, in a sentence or two, mostly with a command to type.
+            pub const fn next(self) -> &'static str {
+                match self { $(Self::$variant => $next,)* }
+            }
         }
     };
 }
 
 reasons! {
-    PassNotOurs "pass-not-ours" Pass "No virtual server, NAT flow or SNAT rule has this packet.";
-    PassNotIp "pass-not-ip" Pass "Neither IPv4, IPv6 nor ARP, or more than two VLAN tags.";
-    PassOtherHost "pass-other-host" Pass "The destination MAC is not this interface's.";
-    PassUnsupported "pass-unsupported" Pass "An IPv6 extension header, or a chain of them, that cannot be walked.";
-    PassLocal "pass-local" Pass "A virtual server in mode local: this host serves it.";
-    L2Dsr "l2-dsr" Forward "Sent to a backend by MAC address alone.";
-    IpipDsr "ipip-dsr" Forward "Sent to a backend in an IP-in-IP tunnel.";
-    GueDsr "gue-dsr" Forward "Sent to a backend in a GUE tunnel.";
-    Dnat "dnat" Forward "Sent to a backend with the destination translated.";
-    FullNat "full-nat" Forward "Sent to a backend with destination and source translated.";
-    NatReply "nat-reply" Forward "A backend's reply, translated back, sent to the client.";
-    EgressSnat "egress-snat" Forward "An outbound packet of a host behind us, source translated.";
-    EgressReply "egress-reply" Forward "The reply to such a packet, translated back.";
-    IcmpError "icmp-error" Forward "An ICMP error about a flow, translated and sent to the flow's other end.";
-    AnswerArp "answer-arp" Answer "An ARP request for a VIP, answered.";
-    AnswerNd "answer-nd" Answer "A neighbour solicitation for a VIP, answered.";
-    AnswerEcho "answer-echo" Answer "An echo request (ping) to a VIP, answered.";
-    AnswerTooBig "answer-too-big" Answer "Too big for the way to the backend; the sender was told the size that fits.";
-    DropTruncated "drop-truncated" Drop "The packet ends before its headers do.";
-    DropMalformed "drop-malformed" Drop "A header contradicts itself or the packet's length.";
-    DropBadSource "drop-bad-source" Drop "The source address cannot be one: loopback, multicast, unspecified, or the VIP itself.";
-    DropFragment "drop-fragment" Drop "A later fragment whose first fragment was not seen.";
-    DropDenied "drop-denied" Drop "The source address is not admitted by the virtual server's allow and deny lists.";
-    DropRate "drop-rate" Drop "More new flows per second than the virtual server admits.";
-    DropNoBackend "drop-no-backend" Drop "The pool has no usable backend.";
-    DropNoNextHop "drop-no-next-hop" Drop "The next hop's MAC address is not known.";
-    DropNoFlow "drop-no-flow" Drop "A TCP packet in the middle of a connection that has no NAT flow.";
-    DropSnatNoFlow "drop-snat-no-flow" Drop "A packet to a port in the SNAT range that belongs to no flow.";
-    DropSnatExhausted "drop-snat-exhausted" Drop "No free SNAT port was found for a new flow.";
-    DropFlowTableFull "drop-flow-table-full" Drop "The NAT flow table takes no more entries.";
-    DropTtl "drop-ttl" Drop "The TTL or hop limit ran out here.";
-    DropTooBig "drop-too-big" Drop "Too big for the way to the backend, and the sender cannot be told.";
-    DropNoHeadroom "drop-no-headroom" Drop "The driver left no room for the outer header.";
-    DropInternal "drop-internal" Drop "A stage program or map entry was missing; please report it.";
+    PassNotOurs "pass-not-ours" Pass "No virtual server, NAT flow or SNAT rule has this packet."
+        "Is there a virtual server for this address, port, protocol and interface? `forwarder status`";
+    PassNotIp "pass-not-ip" Pass "Neither IPv4, IPv6 nor ARP, or more than two VLAN tags."
+        "Nothing, unless it should have been IP: how many VLAN tags? `tcpdump -e`";
+    PassOtherHost "pass-other-host" Pass "The destination MAC is not this interface's."
+        "Is the sender's neighbour entry for the VIP stale, or the interface promiscuous? On the sender: `ip neighbour`";
+    PassUnsupported "pass-unsupported" Pass "An IPv6 extension header, or a chain of them, that cannot be walked."
+        "Who sends such extension headers? `tcpdump -v ip6`";
+    PassLocal "pass-local" Pass "A virtual server in mode local: this host serves it."
+        "No answer? Does the service listen on this host? `ss -lntu`";
+    L2Dsr "l2-dsr" Forward "Sent to a backend by MAC address alone."
+        "No answer? On the backend, is the VIP on loopback? `ip address show dev lo`";
+    IpipDsr "ipip-dsr" Forward "Sent to a backend in an IP-in-IP tunnel."
+        "No answer? On the backend, is the tunnel taken off? `forwarder backend DEVICE`";
+    GueDsr "gue-dsr" Forward "Sent to a backend in a GUE tunnel."
+        "No answer? On the backend, is the tunnel taken off? `forwarder backend DEVICE`";
+    Dnat "dnat" Forward "Sent to a backend with the destination translated."
+        "No answer? On the backend, do replies to clients go by way of this host? `ip route get CLIENT`";
+    FullNat "full-nat" Forward "Sent to a backend with destination and source translated."
+        "No answer? Does the service listen on the backend? `ss -lntu`";
+    NatReply "nat-reply" Forward "A backend's reply, translated back, sent to the client."
+        "No answer at the client? Does it get packets at all? `tcpdump`";
+    EgressSnat "egress-snat" Forward "An outbound packet of a host behind us, source translated."
+        "No answer? Do replies to the SNAT address come to this host? `tcpdump`";
+    EgressReply "egress-reply" Forward "The reply to such a packet, translated back."
+        "No answer at the host behind? Does it get packets at all? `tcpdump`";
+    IcmpError "icmp-error" Forward "An ICMP error about a flow, translated and sent to the flow's other end."
+        "Nothing: it went to the flow's other end, which adapts or gives up.";
+    AnswerArp "answer-arp" Answer "An ARP request for a VIP, answered."
+        "Nothing: the asker now knows this host's MAC address for the VIP.";
+    AnswerNd "answer-nd" Answer "A neighbour solicitation for a VIP, answered."
+        "Nothing: the asker now knows this host's MAC address for the VIP.";
+    AnswerEcho "answer-echo" Answer "An echo request (ping) to a VIP, answered."
+        "Nothing. That a VIP answers pings says nothing of its backends: `forwarder status`";
+    AnswerTooBig "answer-too-big" Answer "Too big for the way to the backend; the sender was told the size that fits."
+        "Raise the MTU towards the backend, or set `mss_clamp`. If connections hang, the answer is lost on its way to the sender.";
+    DropTruncated "drop-truncated" Drop "The packet ends before its headers do."
+        "Who sends it, and what? `tcpdump -vvv -e`";
+    DropMalformed "drop-malformed" Drop "A header contradicts itself or the packet's length."
+        "Who sends it, and what? `tcpdump -vvv -e`";
+    DropBadSource "drop-bad-source" Drop "The source address cannot be one: loopback, multicast, unspecified, or the VIP itself."
+        "Who sends from such an address? `tcpdump -e`";
+    DropFragment "drop-fragment" Drop "A later fragment whose first fragment was not seen."
+        "Do first fragments take another way, or get lost? Better no fragments: a smaller MTU at the sender.";
+    DropDenied "drop-denied" Drop "The source address is not admitted by the virtual server's allow and deny lists."
+        "See `allow` and `deny` of the virtual server: `forwarder config show`";
+    DropRate "drop-rate" Drop "More new flows per second than the virtual server admits."
+        "See `new_flows_per_second` of the virtual server: `forwarder config show`";
+    DropNoBackend "drop-no-backend" Drop "The pool has no usable backend."
+        "Which backends are down, drained or disabled? `forwarder status`";
+    DropNoNextHop "drop-no-next-hop" Drop "The next hop's MAC address is not known."
+        "Does the next hop answer, and is the interface up? `ip neighbour`, `ip link`";
+    DropNoFlow "drop-no-flow" Drop "A TCP packet in the middle of a connection that has no NAT flow."
+        "A connection begins with a SYN. Was the flow idle for too long, or is it another node's? `forwarder status`";
+    DropSnatNoFlow "drop-snat-no-flow" Drop "A packet to a port in the SNAT range that belongs to no flow."
+        "The flow is over, or the packet was never asked for. Who sends it? `tcpdump`";
+    DropSnatExhausted "drop-snat-exhausted" Drop "No free SNAT port was found for a new flow."
+        "Give the SNAT pool more addresses or ports, or use more backends: `forwarder config show`";
+    DropFlowTableFull "drop-flow-table-full" Drop "The NAT flow table takes no more entries."
+        "Raise `limits.flows`, and restart.";
+    DropTtl "drop-ttl" Drop "The TTL or hop limit ran out here."
+        "Is there a routing loop? `traceroute`";
+    DropTooBig "drop-too-big" Drop "Too big for the way to the backend, and the sender cannot be told."
+        "Raise the MTU towards the backend, or set `mss_clamp`.";
+    DropNoHeadroom "drop-no-headroom" Drop "The driver left no room for the outer header."
+        "Use another driver, or generic XDP: `allow_generic = true`";
+    DropInternal "drop-internal" Drop "A stage program or map entry was missing; please report it."
+        "Report it, with `forwarder status -o json`";
 }
 
 #[cfg(test)]
@@ -104,15 +155,17 @@ mod tests {
         let rows: String = Reason::ALL
             .iter()
             .map(|reason| {
-                let outcome = format!("{:?}", reason.outcome()).to_lowercase();
+                let outcome = reason.outcome().name();
                 format!(
-                    "| `{}` | {outcome} | {} |\n",
+                    "| `{}` | {outcome} | {} | {} |\n",
                     reason.name(),
-                    reason.meaning()
+                    reason.meaning(),
+                    reason.next()
                 )
             })
             .collect();
-        let table = format!("| reason | outcome | meaning |\n|---|---|---|\n{rows}");
+        let table =
+            format!("| reason | outcome | meaning | what to do |\n|---|---|---|---|\n{rows}");
         let page = include_str!("../../docs/reasons.md");
         assert!(
             page.ends_with(&table),

@@ -7,3 +7,4 @@ pub mod core;
 pub mod dataplane;
 pub mod io;
 pub mod node;
+pub mod packet;

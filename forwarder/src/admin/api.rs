@@ -1,10 +1,12 @@
 //! What goes over the socket.
 
 mod change;
+mod trace;
 
 pub use change::{
     Change, ConfigRequest, Difference, Event, History, Op, OverrideRequest, RunningConfig,
 };
+pub use trace::{Stage, Step, Trace, TraceRequest};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -184,61 +186,6 @@ pub struct NextHop {
     pub device: String,
     /// MAC address.
     pub mac: String,
-}
-
-/// Body of `POST /v1/trace`: a packet in words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TraceRequest {
-    /// `tcp`, `udp` or `icmp` (an echo request).
-    pub protocol: String,
-    /// Source address.
-    pub source: IpAddr,
-    /// Source port.
-    #[serde(default)]
-    pub source_port: u16,
-    /// Destination address.
-    pub destination: IpAddr,
-    /// Destination port.
-    #[serde(default)]
-    pub destination_port: u16,
-    /// The interface it comes in by: its name in the file, or the kernel's.
-    pub interface: String,
-    /// TCP flags; empty: `syn`.
-    #[serde(default)]
-    pub flags: Vec<String>,
-    /// Length of the IP packet, bytes; `None`: headers only.
-    #[serde(default)]
-    pub size: Option<u16>,
-    /// TTL or hop limit.
-    #[serde(default)]
-    pub ttl: Option<u8>,
-}
-
-/// Answer to `POST /v1/trace`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trace {
-    /// The interface it came in by.
-    pub interface: String,
-    /// The stages in order.
-    pub stages: Vec<Stage>,
-    /// `pass`, `forward`, `answer` or `drop`.
-    pub outcome: String,
-    /// The reason's name.
-    pub reason: String,
-    /// What the reason means.
-    pub meaning: String,
-    /// What to look at next.
-    pub next: String,
-}
-
-/// A stage of a trace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stage {
-    /// Its name.
-    pub stage: String,
-    /// What it looked up and found.
-    pub found: String,
 }
 
 /// Body of every answer that is not a success.

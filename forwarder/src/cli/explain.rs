@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::table::{Table, bold};
 use super::{Output, print};
 use crate::config::Code;
-use crate::core::advice;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +41,7 @@ fn explanations() -> Vec<Explanation> {
         code: reason.name(),
         kind: format!("packet, {:?}", reason.outcome()).to_lowercase(),
         meaning: reason.meaning(),
-        next: advice::next(*reason),
+        next: reason.next(),
     });
     codes.chain(reasons).collect()
 }

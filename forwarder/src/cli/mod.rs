@@ -7,7 +7,6 @@ mod config;
 mod explain;
 mod history;
 mod metrics;
-mod packet;
 mod pool;
 mod run;
 mod status;
@@ -27,7 +26,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `check`: the file has no errors
   1  it did not work, and standard error says why
-  2  the command line is wrong";
+  2  the command line is wrong
+  3  `trace`: the packet would be dropped";
 
 /// VIP forwarder: XDP data plane and control plane for active/standby pairs.
 #[derive(Debug, Parser)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use env_logger::Env;
 use log::Level;
 
@@ -21,8 +22,8 @@ pub struct Run {
     node: Option<String>,
     #[command(flatten)]
     socket: SocketArgument,
-    /// Log what the data plane does with packets, down to this level: error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL")]
+    /// Log what the data plane does with packets: `debug` what it drops, `trace` every packet
+    #[arg(long, value_name = "LEVEL", value_parser = levels())]
     log_dataplane: Option<Level>,
     /// Keep programs, maps and flows pinned in a BPF filesystem: forwarding goes on while the daemon
     /// stops, crashes or is upgraded, until `forwarder uninstall`
@@ -31,6 +32,12 @@ pub struct Run {
     /// Load this eBPF object in place of the embedded one
     #[arg(long, value_name = "FILE", hide = true)]
     object: Option<PathBuf>,
+}
+
+/// The levels by name, so that `--help` lists them.
+fn levels() -> impl TypedValueParser<Value = Level> {
+    let names = ["error", "warn", "info", "debug", "trace"];
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Level>())
 }
 
 pub async fn run(arguments: Run) -> Result<ExitCode> {

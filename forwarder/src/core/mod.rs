@@ -1,9 +1,9 @@
 //! The pure part of the control plane: values in, values out. No clock, socket or map.
 
-pub mod advice;
 pub mod allocate;
 pub mod change;
 pub mod compile;
+pub mod diagnosis;
 pub mod difference;
 pub mod facts;
 pub mod health;

@@ -76,6 +76,19 @@ impl Host {
             .map(|link| link.name.as_str())
     }
 
+    /// Whether the host has a device of this name.
+    pub fn has(&self, device: &str) -> bool {
+        self.links.iter().any(|link| link.name == device)
+    }
+
+    /// What the kernel knows of a neighbour: its MAC address, and the kernel's word for how well.
+    pub fn known_neighbour(&self, ifindex: u32, address: IpAddr) -> (Option<Mac>, String) {
+        match self.neighbours.get(&(ifindex, address)) {
+            Some(known) => (known.mac, format!("{:?}", known.state).to_lowercase()),
+            None => (None, "not asked".to_owned()),
+        }
+    }
+
     /// Takes in a change; whether it may matter.
     pub fn note(&mut self, change: Change) -> io::Result<bool> {
         match change {

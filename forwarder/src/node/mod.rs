@@ -5,7 +5,6 @@ mod backend;
 mod change;
 mod checks;
 mod exceptions;
-mod frame;
 mod host;
 mod keep;
 mod metrics;

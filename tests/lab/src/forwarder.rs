@@ -83,7 +83,9 @@ impl Forwarder {
 
     /// `forwarder trace PACKET`, as people see it.
     pub fn trace(&self, packet: &str) -> Result<String> {
-        self.ask(&["trace", packet])
+        let output = self.run(&["trace", packet])?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The file it runs with.

@@ -11,7 +11,6 @@
 )]
 
 mod bpffs;
-pub mod certificate;
 pub mod client;
 mod device;
 mod forwarder;
@@ -26,7 +25,6 @@ mod received;
 pub mod server;
 pub mod site;
 mod switch;
-pub mod tls;
 mod traffic;
 mod wait;
 mod xdp_pass;
