@@ -45,6 +45,12 @@ fn enter() -> Result<()> {
 fn run(line: &str) -> Result<()> {
     let mut words = line.split_whitespace();
     let program = words.next().context("a command")?;
+    if program == "write" {
+        let (Some(path), Some(value)) = (words.next(), words.next()) else {
+            bail!("`{line}`: a file and a value");
+        };
+        return std::fs::write(path, value).with_context(|| format!("`{line}` failed"));
+    }
     let path = format!(
         "{}:/usr/sbin:/sbin",
         std::env::var("PATH").unwrap_or_default()

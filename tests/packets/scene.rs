@@ -26,7 +26,7 @@ pub const FOREIGN: u32 = 14;
 /// Interface slots that the tests use at most.
 pub const INTERFACE_SLOTS: u32 = 64;
 
-/// Commands that make the network: interfaces, addresses, routes, neighbours.
+/// Commands that make the network: interfaces, addresses, routes, neighbours; `write` is ours.
 pub const NETWORK: &str = "
     ip link set lo up
     ip link add c0 index 11 address 02:00:00:00:00:0b type veth peer name c1
@@ -47,7 +47,8 @@ pub const NETWORK: &str = "
     ip address add 2001:db8:c::1/64 dev c0 nodad
     ip address add 2001:db8:5::1/64 dev s0 nodad
     ip address add 2001:db8:7::1/64 dev t0 nodad
-    sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    write /proc/sys/net/ipv4/ip_forward 1
+    write /proc/sys/net/ipv6/conf/all/forwarding 1
     ip neighbour add 198.51.100.254 lladdr 02:00:00:00:0b:fe dev c0 nud permanent
     ip neighbour add 192.0.2.9 lladdr 02:00:00:00:0d:09 dev t0 nud permanent
     ip neighbour add 2001:db8:c::fe lladdr 02:00:00:00:0b:fe dev c0 nud permanent

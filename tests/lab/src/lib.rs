@@ -11,6 +11,7 @@
 )]
 
 mod bpffs;
+pub mod certificate;
 pub mod client;
 mod device;
 mod forwarder;
@@ -25,6 +26,7 @@ mod received;
 pub mod server;
 pub mod site;
 mod switch;
+pub mod tls;
 mod traffic;
 mod wait;
 mod xdp_pass;

@@ -15,7 +15,7 @@ use crate::command::{output, program};
 /// Kernel modules that the tests need.
 const MODULES: [&str; 1] = ["veth"];
 /// Programs that the tests run.
-const PROGRAMS: [&str; 2] = ["ip", "sysctl"];
+const PROGRAMS: [&str; 1] = ["ip"];
 /// Where programs of the host lie.
 const DIRECTORIES: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
 /// The device that `/dev/console` is.

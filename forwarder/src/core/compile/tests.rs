@@ -13,6 +13,7 @@ use super::*;
 use crate::config::model::{BackendState, InterfaceAddress, Snat, Transmit};
 use crate::config::{self, Prefix};
 use crate::core::facts::{Device, Route};
+use crate::core::health::FULL;
 use crate::core::key::{Network, Source, Vip, mac_words, wide};
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 
@@ -338,6 +339,61 @@ fn states_and_health_decide_who_takes_and_who_keeps_flows() {
     assert!(outcome.notes.contains(&Note::NoBackend {
         pool: "web".to_owned()
     }));
+}
+
+#[test]
+fn slow_start_moves_slots_to_one_backend_and_moves_no_flow() {
+    let mut model = model();
+    model.pools[0].slow_start = Some(Duration::from_secs(10));
+    let name = model.pools[0].name.clone();
+    let (facts, none) = (facts(&model), BTreeSet::new());
+    let slow = BackendKey::new(&name, &model.pools[0].backends[0]);
+    let down = BTreeSet::from([slow.clone()]);
+    let step = |down: &BTreeSet<BackendKey>, ramps: &BTreeMap<BackendKey, u8>, state: &State| {
+        let input = Input {
+            model: &model,
+            facts: &facts,
+            down,
+            ramps,
+            now: Duration::ZERO,
+        };
+        compile(input, state).state
+    };
+    let full = step(&none, NO_RAMPS, &State::new(&model.limits));
+    let backend = full.backend(&slow).expect("an index");
+    let current = |state: &State| -> Vec<u32> {
+        let slots = &state.pool(&name).expect("a table").slots;
+        slots.iter().map(|slot| slot.current()).collect()
+    };
+    let mut state = step(&down, NO_RAMPS, &full);
+    let mut before = current(&state);
+    let mut shares = Vec::new();
+    for share in 1..=FULL {
+        let ramps = BTreeMap::from([(slow.clone(), share)]);
+        state = step(&none, &ramps, &state);
+        let now = current(&state);
+        let moved = before.iter().zip(&now).filter(|(old, new)| old != new);
+        let (to, others): (Vec<_>, Vec<_>) = moved.partition(|(_, new)| **new == backend);
+        assert!(
+            others.len() * 20 <= to.len(),
+            "share {share}: {} to it, {} between others",
+            to.len(),
+            others.len()
+        );
+        // Whoever had a flow in a slot that moved is still known there.
+        let slots = &state.pool(&name).expect("a table").slots;
+        let known = slots.iter().zip(&before).all(|(slot, old)| {
+            slot.current() == *old || slot.is_changed() && state.keeps_flows(slot.previous())
+        });
+        assert!(known, "share {share}");
+        shares.push(now.iter().filter(|each| **each == backend).count());
+        before = now;
+    }
+    assert!(
+        shares.is_sorted() && shares[0] * 5 < shares[9],
+        "{shares:?}"
+    );
+    assert_eq!(before, current(&full), "as if it had never been down");
 }
 
 #[test]

@@ -56,13 +56,18 @@ fn change() -> impl Strategy<Value = Change> {
     )
 }
 
-fn inputs(change: &Change) -> (Model, Facts, BTreeSet<BackendKey>) {
+/// Backends in slow start.
+type Ramps = BTreeMap<BackendKey, u8>;
+
+fn inputs(change: &Change) -> (Model, Facts, BTreeSet<BackendKey>, Ramps) {
     let mut model = model();
+    let mut ramps = Ramps::new();
     model.limits.table_slots = 1 << 11;
     let mut down = BTreeSet::new();
     let mut at = 0;
     for pool in &mut model.pools {
         let first = at;
+        pool.slow_start = Some(Duration::from_secs(60));
         for backend in &mut pool.backends {
             let (state, weight, is_down, _) = change.backends[at];
             at += 1;
@@ -72,6 +77,9 @@ fn inputs(change: &Change) -> (Model, Facts, BTreeSet<BackendKey>) {
                 1 => BackendState::Disabled,
                 _ => BackendState::Enabled,
             };
+            if weight == 1 {
+                ramps.insert(BackendKey::new(&pool.name, backend), 1 + state);
+            }
             if is_down {
                 down.insert(BackendKey::new(&pool.name, backend));
             }
@@ -102,7 +110,7 @@ fn inputs(change: &Change) -> (Model, Facts, BTreeSet<BackendKey>) {
     if !change.resolved {
         facts.neighbours.clear();
     }
-    (model, facts, down)
+    (model, facts, down, ramps)
 }
 
 /// Nothing points at what is not there.
@@ -175,9 +183,9 @@ proptest! {
         let mut state = State::new(&first.limits);
         let mut fake = Fake::default();
         for (step, change) in (0u32..).zip(&changes) {
-            let (model, facts, down) = inputs(change);
+            let (model, facts, down, ramps) = inputs(change);
             let now = Duration::from_secs(60) * step;
-            let input = Input { model: &model, facts: &facts, down: &down, ramps: NO_RAMPS, now };
+            let input = Input { model: &model, facts: &facts, down: &down, ramps: &ramps, now };
             let outcome = compile(input, &state);
             for op in plan(&fake.tables, &outcome.tables) {
                 fake.apply(&op).expect("the fake takes it");
