@@ -10,5 +10,6 @@ mod change {
     mod refusals;
     mod rounds;
     mod traffic;
+    mod views;
     mod world;
 }

@@ -72,8 +72,23 @@ fn a_wrong_command_line_is_another_exit_code() {
 #[test]
 fn every_command_has_help_that_fits_a_terminal() {
     for command in [
-        "check", "run", "plan", "reload", "pool", "config", "explain", "history", "metrics",
-        "status", "trace", "backend",
+        "check",
+        "run",
+        "plan",
+        "reload",
+        "pool",
+        "config",
+        "explain",
+        "history",
+        "metrics",
+        "status",
+        "trace",
+        "backend",
+        "vip",
+        "interface",
+        "drops",
+        "snat",
+        "flow",
     ] {
         let help = forwarder(&[command, "--help"]);
         assert_eq!(help.status.code(), Some(0));

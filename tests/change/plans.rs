@@ -88,7 +88,7 @@ fn changes_at_run_time_hold_until_the_next_reload() -> Result<()> {
     ensure!(backend(&status, "web", "b2")["weight"] == 5, "{status:#}");
     let table = world.run(&["status"])?;
     ensure!(
-        table.contains("drained (file: enabled)") && table.contains("5 (file: 1)"),
+        table.contains("state in the file: enabled") && table.contains("weight in the file: 1"),
         "{table}"
     );
 

@@ -1,11 +1,13 @@
 //! What goes over the socket.
 
 mod change;
+mod flow;
 mod trace;
 
 pub use change::{
     Change, ConfigRequest, Difference, Event, History, Op, OverrideRequest, RunningConfig,
 };
+pub use flow::{Flow, FlowQuery, Flows, Snat, SnatPool};
 pub use trace::{Stage, Step, Trace, TraceRequest};
 
 use std::collections::BTreeMap;

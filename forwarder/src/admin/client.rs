@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::api::{
-    Change, ConfigRequest, Failure, History, OverrideRequest, RunningConfig, Status, Trace,
-    TraceRequest,
+    Change, ConfigRequest, Failure, FlowQuery, Flows, History, OverrideRequest, RunningConfig,
+    Snat, Status, Trace, TraceRequest,
 };
 
 /// How long the daemon has to answer.
@@ -78,6 +78,17 @@ pub async fn config(socket: &Path) -> Result<RunningConfig, ClientError> {
 /// `GET /v1/history`.
 pub async fn history(socket: &Path) -> Result<History, ClientError> {
     request(socket, Method::GET, "/v1/history", None::<&()>).await
+}
+
+/// `GET /v1/snat`.
+pub async fn snat(socket: &Path) -> Result<Snat, ClientError> {
+    request(socket, Method::GET, "/v1/snat", None::<&()>).await
+}
+
+/// `GET /v1/flows`.
+pub async fn flows(socket: &Path, query: &FlowQuery) -> Result<Flows, ClientError> {
+    let path = format!("/v1/flows?{}", query.text());
+    request(socket, Method::GET, &path, None::<&()>).await
 }
 
 /// `GET /metrics`: the page.

@@ -19,13 +19,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::api::{
-    Change, ConfigRequest, Failure, History, OverrideRequest, RunningConfig, Status, Trace,
-    TraceRequest,
+    Change, ConfigRequest, Failure, FlowQuery, History, OverrideRequest, RunningConfig, Snat,
+    Status, Trace, TraceRequest,
 };
 use super::metrics::{self, Sample};
+use crate::node::FlowView;
 
 /// Largest request body, bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -45,6 +47,10 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 pub enum Command {
     /// `GET /v1/status`.
     Status(Reply<Status>),
+    /// `GET /v1/flows`.
+    Flows(Reply<FlowView>),
+    /// `GET /v1/snat`.
+    Snat(Reply<Snat>),
     /// `GET /metrics`.
     Metrics(Reply<Sample>),
     /// `GET /v1/history`.
@@ -109,6 +115,7 @@ impl Socket {
         let desk = Desk {
             commands,
             configs: Arc::new(Semaphore::new(MAX_CONFIGS)),
+            walks: Arc::new(Semaphore::new(1)),
         };
         loop {
             let place = Arc::clone(&places)
@@ -147,6 +154,7 @@ impl Drop for Socket {
 struct Desk {
     commands: mpsc::Sender<Command>,
     configs: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
 }
 
 async fn connection(stream: UnixStream, desk: Desk) -> hyper::Result<()> {
@@ -168,15 +176,37 @@ impl Desk {
         match (request.uri().path(), request.method()) {
             ("/v1/status", &Method::GET) => self.ask(Command::Status).await,
             ("/metrics", &Method::GET) => self.metrics().await,
+            ("/v1/flows", &Method::GET) => self.flows(&request).await,
+            ("/v1/snat", &Method::GET) => self.ask(Command::Snat).await,
             ("/v1/history", &Method::GET) => self.ask(Command::History).await,
             ("/v1/config", &Method::GET) => self.ask(Command::Config).await,
             ("/v1/trace", &Method::POST) => self.pass_on(request, Command::Trace).await,
             ("/v1/override", &Method::POST) => self.pass_on(request, Command::Override).await,
             ("/v1/plan", &Method::POST) => self.config(request, Command::Plan).await,
             ("/v1/reload", &Method::POST) => self.config(request, Command::Reload).await,
-            ("/metrics" | "/v1/status" | "/v1/history" | "/v1/config", _) => not_allowed("GET"),
+            (
+                "/metrics" | "/v1/status" | "/v1/flows" | "/v1/snat" | "/v1/history" | "/v1/config",
+                _,
+            ) => not_allowed("GET"),
             ("/v1/trace" | "/v1/override" | "/v1/plan" | "/v1/reload", _) => not_allowed("POST"),
             (path, _) => failure(StatusCode::NOT_FOUND, format!("there is nothing at {path}")),
+        }
+    }
+
+    /// Looks through the flows in a thread of its own, one at a time.
+    async fn flows(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let query = match FlowQuery::read(request.uri().query().unwrap_or_default()) {
+            Ok(query) => query,
+            Err(error) => return failure(StatusCode::BAD_REQUEST, error),
+        };
+        let _place = self.walks.acquire().await;
+        match self.value(PATIENCE, Command::Flows).await {
+            Ok(view) => match spawn_blocking(move || view.look(&query)).await {
+                Ok(Ok(flows)) => json(StatusCode::OK, &flows),
+                Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error),
+                Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            },
+            Err((status, error)) => failure(status, error),
         }
     }
 
@@ -228,19 +258,31 @@ impl Desk {
         patience: Duration,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Response<Full<Bytes>> {
+        match self.value(patience, command).await {
+            Ok(value) => json(StatusCode::OK, &value),
+            Err((status, error)) => failure(status, error),
+        }
+    }
+
+    /// What the node answers, or why it does not.
+    async fn value<T>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, (StatusCode, String)> {
         let (reply, answer) = oneshot::channel();
         let answered = async {
             self.commands.send(command(reply)).await.ok()?;
             answer.await.ok()
         };
         match timeout(patience, answered).await {
-            Ok(Some(Ok(value))) => json(StatusCode::OK, &value),
-            Ok(Some(Err(error))) => failure(StatusCode::UNPROCESSABLE_ENTITY, error),
-            Ok(None) => failure(
+            Ok(Some(Ok(value))) => Ok(value),
+            Ok(Some(Err(error))) => Err((StatusCode::UNPROCESSABLE_ENTITY, error)),
+            Ok(None) => Err((
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the daemon is stopping".into(),
-            ),
-            Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy".into()),
+            )),
+            Err(_) => Err((StatusCode::SERVICE_UNAVAILABLE, "the daemon is busy".into())),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Output, SocketArgument, print};
+use super::{Output, SocketArgument, emit};
 use crate::admin::api::{Change, ConfigRequest};
 use crate::admin::client;
 use crate::config::MAX_FILE_SIZE;
@@ -75,15 +75,12 @@ fn request(file: Option<&Path>, common: &Common) -> Result<ConfigRequest> {
 
 /// Prints a change.
 pub fn show(change: &Change, output: Output, verb: &str) -> Result<ExitCode> {
-    match output {
-        Output::Json => print(&serde_json::to_string_pretty(change)?)?,
-        Output::Table => {
-            for warning in &change.warnings {
-                eprintln!("warning: {warning}");
-            }
-            print(text(change, verb).trim_end())?;
+    emit(output, change, || {
+        for warning in &change.warnings {
+            eprintln!("warning: {warning}");
         }
-    }
+        text(change, verb)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use forwarder_common::Reason;
 use serde::Serialize;
 
-use super::table::{Table, bold};
-use super::{Output, print};
+use super::table::{Look, Table};
+use super::{Output, emit};
 use crate::config::Code;
 
 /// Arguments of `explain`.
@@ -54,21 +54,19 @@ pub fn explain(arguments: &Explain) -> Result<ExitCode> {
             bail!("there is no code {code}{}", like(code));
         }
     }
-    let text = match (arguments.output, all.as_slice()) {
-        (Output::Json, _) => serde_json::to_string_pretty(&all)?,
-        (Output::Table, [one]) => format!(
+    emit(arguments.output, &all, || match all.as_slice() {
+        [one] => format!(
             "{} ({})\n  {}\n  next: {}",
             one.code, one.kind, one.meaning, one.next
         ),
-        (Output::Table, all) => {
+        all => {
             let mut table = Table::new(&["CODE", "KIND", "MEANING"], &[]);
             for each in all {
                 table.row([each.code.into(), each.kind.clone(), each.meaning.into()]);
             }
-            table.render(bold())
+            table.render(Look::of_output())
         }
-    };
-    print(text.trim_end())?;
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::table::{Table, bold};
-use super::{Output, SocketArgument, print};
+use super::table::{Look, Table};
+use super::{Output, SocketArgument, emit};
 use crate::admin::api::History;
 use crate::admin::client;
 
@@ -34,11 +34,13 @@ pub async fn history(arguments: &HistoryArguments) -> Result<ExitCode> {
         let older = history.events.len().saturating_sub(latest);
         history.events.drain(..older);
     }
-    match arguments.output {
-        Output::Json => print(&serde_json::to_string_pretty(&history)?)?,
-        Output::Table if history.events.is_empty() => print("no such event")?,
-        Output::Table => print(table(&history).render(bold()).trim_end())?,
-    }
+    emit(arguments.output, &history, || {
+        if history.events.is_empty() {
+            "no such event".to_owned()
+        } else {
+            table(&history).render(Look::of_output())
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,29 +5,37 @@ mod change;
 mod check;
 mod config;
 mod explain;
+mod flow;
 mod history;
+mod judgement;
 mod metrics;
+mod output;
 mod pool;
 mod run;
 mod status;
 mod table;
+mod tables;
 mod trace;
 mod uninstall;
+mod views;
+mod yaml;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::admin::default_socket;
+use output::{Output, emit};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `check`: the file has no errors
   1  it did not work, and standard error says why
   2  the command line is wrong
-  3  `trace`: the packet would be dropped";
+  3  `trace`: the packet would be dropped
+`forwarder status --check` has codes of its own: 0 well, 1 warning, 2 critical, 3 unknown";
 
 /// VIP forwarder: XDP data plane and control plane for active/standby pairs.
 #[derive(Debug, Parser)]
@@ -47,7 +55,7 @@ enum Command {
     Plan(change::Plan),
     /// Put a config file to work in a running daemon; a bad one changes nothing
     Reload(change::Reload),
-    /// Drain, enable or disable a backend, or change its weight, until the next reload
+    /// Show pools and their backends; drain, enable or disable a backend, or change its weight
     Pool(pool::Pool),
     /// The config file: its schema, examples, and the one that is at work
     Config(config::ConfigArguments),
@@ -59,6 +67,16 @@ enum Command {
     Status(status::StatusArguments),
     /// Print the metrics of a running daemon, as Prometheus takes them
     Metrics(metrics::MetricsArguments),
+    /// Show virtual servers: what they forward, and whether somebody serves them
+    Vip(views::ViewArguments),
+    /// Show interfaces: how the data plane is attached, and what became of packets
+    Interface(views::ViewArguments),
+    /// Show which packets were dropped, and why
+    Drops(views::ViewArguments),
+    /// Show SNAT pools: ports that there are, and that flows have
+    Snat(views::ViewArguments),
+    /// Show NAT flows, or count them
+    Flow(flow::FlowArguments),
     /// Show what would become of a packet; sends and changes nothing
     Trace(trace::TraceArguments),
     /// Stop forwarding: detach and remove everything that `run --pin` left, and nothing else
@@ -73,13 +91,6 @@ struct SocketArgument {
     /// The daemon's admin socket
     #[arg(long, value_name = "PATH", default_value_os_t = default_socket())]
     socket: PathBuf,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// Parses the arguments, does what they say, and reports what went wrong.
@@ -106,6 +117,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::History(arguments) => runtime()?.block_on(history::history(&arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(&arguments)),
         Command::Metrics(arguments) => runtime()?.block_on(metrics::metrics(&arguments)),
+        Command::Vip(arguments) => runtime()?.block_on(views::vip(&arguments)),
+        Command::Interface(arguments) => runtime()?.block_on(views::interface(&arguments)),
+        Command::Drops(arguments) => runtime()?.block_on(views::drops(&arguments)),
+        Command::Snat(arguments) => runtime()?.block_on(views::snat(&arguments)),
+        Command::Flow(arguments) => runtime()?.block_on(flow::flow(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
         Command::Uninstall(arguments) => uninstall::uninstall(&arguments),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),

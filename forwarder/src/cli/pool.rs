@@ -1,4 +1,4 @@
-//! `forwarder pool`: changes of one backend that hold until the next reload.
+//! `forwarder pool`: pools and their backends, and changes of one that hold until the next reload.
 
 use std::process::ExitCode;
 
@@ -6,15 +6,19 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::change::show;
+use super::views::{self, ViewArguments};
 use super::{Output, SocketArgument};
 use crate::admin::api::OverrideRequest;
 use crate::admin::client;
 
 /// Arguments of `pool`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Pool {
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
+    #[command(flatten)]
+    view: ViewArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -49,7 +53,10 @@ struct Member {
 }
 
 pub async fn pool(arguments: &Pool) -> Result<ExitCode> {
-    let (member, state, weight) = match &arguments.action {
+    let Some(action) = &arguments.action else {
+        return views::pool(&arguments.view).await;
+    };
+    let (member, state, weight) = match action {
         Action::Drain(member) => (member, Some("drained"), None),
         Action::Enable(member) => (member, Some("enabled"), None),
         Action::Disable(member) => (member, Some("disabled"), None),

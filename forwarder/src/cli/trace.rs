@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use super::{Output, SocketArgument, print};
+use super::{Output, SocketArgument, emit};
 use crate::admin::api::{Trace, TraceRequest};
 use crate::admin::client;
 use crate::packet;
@@ -68,10 +68,7 @@ pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         ..TraceRequest::default()
     };
     let trace = client::trace(&arguments.socket.socket, &request).await?;
-    match arguments.output {
-        Output::Json => print(&serde_json::to_string_pretty(&trace)?)?,
-        Output::Table => print(text(&trace).trim_end())?,
-    }
+    emit(arguments.output, &trace, || text(&trace))?;
     Ok(if trace.outcome == "drop" {
         ExitCode::from(DROPPED)
     } else {

@@ -1,8 +1,8 @@
 //! What the metrics are made from.
 
-use super::{Node, status};
-use crate::admin::metrics::{Checks, Egress, FlowMap, Ports, Process, Sample};
-use crate::core::compile::{BackendKey, SnatKey, egress_name};
+use super::{Node, flows, status};
+use crate::admin::metrics::{Checks, Egress, FlowMap, Process, Sample};
+use crate::core::compile::{BackendKey, egress_name};
 use crate::dataplane::bpf::expiry::MAPS;
 use crate::dataplane::{Counters, DataPlane as _};
 use crate::io::process;
@@ -21,8 +21,8 @@ pub fn sample(node: &mut Node) -> Result<Sample, String> {
         egress: egress(node, &counters),
         checks: checks(node),
         check_durations,
-        flows: flows(node),
-        snat: snat(node),
+        flows: flow_maps(node),
+        snat: flows::pools(node),
         process: Process {
             cpu: process::cpu(),
             memory: process::memory(),
@@ -61,7 +61,7 @@ fn checks(node: &Node) -> Vec<Checks> {
     checked.collect()
 }
 
-fn flows(node: &Node) -> Vec<FlowMap> {
+fn flow_maps(node: &Node) -> Vec<FlowMap> {
     let census = node.bpf.census();
     let limits = &node.model.limits;
     let maps = MAPS.into_iter().zip(&census.maps);
@@ -76,29 +76,4 @@ fn flows(node: &Node) -> Vec<FlowMap> {
         expired: map.expired,
     });
     maps.collect()
-}
-
-fn snat(node: &Node) -> Vec<Ports> {
-    let census = node.bpf.census();
-    let pools = node.state.snat_pools();
-    let pools = pools.filter_map(|(key, index, addresses)| {
-        let entry = node.actual.snat_pools.get(&index)?;
-        let range = entry.port_low..=entry.port_high;
-        let mut in_use = [0; 2];
-        for address in addresses {
-            let [tcp, udp] = census.ports_in_use(address, range.clone());
-            in_use = [in_use[0] + tcp, in_use[1] + udp];
-        }
-        let (pool, ipv6) = match key {
-            SnatKey::Pool { name, ipv6 } => (name.clone(), *ipv6),
-            SnatKey::Automap { interface, ipv6 } => (format!("automap {interface}"), *ipv6),
-        };
-        Some(Ports {
-            pool,
-            family: if ipv6 { "ipv6" } else { "ipv4" },
-            ports: range.len() as u64 * addresses.len() as u64,
-            in_use,
-        })
-    });
-    pools.collect()
 }

@@ -5,6 +5,7 @@ mod backend;
 mod change;
 mod checks;
 mod exceptions;
+mod flows;
 mod host;
 mod keep;
 mod metrics;
@@ -16,6 +17,7 @@ mod status;
 mod trace;
 
 pub use backend::{BackendOptions, backend};
+pub use flows::FlowView;
 pub use run::{Options, RunError, run};
 
 use std::cell::RefCell;

@@ -20,7 +20,7 @@ use super::host::Host;
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
 use super::running::Running;
-use super::{Node, metrics, status, trace};
+use super::{FlowView, Node, flows, metrics, status, trace};
 use crate::admin::api::{History, RunningConfig};
 use crate::admin::metrics::Listener;
 use crate::admin::server::{self, Command, Socket};
@@ -413,6 +413,8 @@ impl Node {
         // An asker that went away needs no answer.
         match command {
             Some(Command::Status(reply)) => drop(reply.send(status::status(self))),
+            Some(Command::Flows(reply)) => drop(reply.send(Ok(FlowView::of(self)))),
+            Some(Command::Snat(reply)) => drop(reply.send(flows::snat(self))),
             Some(Command::Metrics(reply)) => drop(reply.send(metrics::sample(self))),
             Some(Command::History(reply)) => {
                 let events = self.history.events().map(Into::into).collect();

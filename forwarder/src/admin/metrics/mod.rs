@@ -10,7 +10,7 @@ pub use scrape::{Listener, answer, ask};
 
 use std::time::Duration;
 
-use super::api::{Count, Status};
+use super::api::{Count, SnatPool, Status};
 use crate::core::health::Counts;
 use crate::core::histogram::Histogram;
 
@@ -34,7 +34,7 @@ pub struct Sample {
     /// Flow maps.
     pub flows: Vec<FlowMap>,
     /// SNAT pools.
-    pub snat: Vec<Ports>,
+    pub snat: Vec<SnatPool>,
     /// The daemon itself.
     pub process: Process,
 }
@@ -79,19 +79,6 @@ pub struct FlowMap {
     pub limit: u64,
     /// Entries that were idle and removed.
     pub expired: u64,
-}
-
-/// Ports of a SNAT pool.
-#[derive(Clone, Debug)]
-pub struct Ports {
-    /// The pool's name; automap's: `automap` and the interface.
-    pub pool: String,
-    /// `ipv4` or `ipv6`.
-    pub family: &'static str,
-    /// Ports of all addresses, for each protocol.
-    pub ports: u64,
-    /// Those that flows have: TCP, UDP.
-    pub in_use: [u64; 2],
 }
 
 /// What the daemon takes of the host.

@@ -170,14 +170,13 @@ fn flows(page: &mut Page, sample: &Sample) {
     let mut family = page.family(&metric::SNAT_PORTS);
     for pool in &sample.snat {
         for protocol in ["tcp", "udp"] {
-            family.sample([&pool.pool, pool.family, protocol], pool.ports);
+            family.sample([&pool.name, &pool.family, protocol], pool.ports);
         }
     }
     let mut family = page.family(&metric::SNAT_PORTS_IN_USE);
     for pool in &sample.snat {
-        for (protocol, in_use) in ["tcp", "udp"].into_iter().zip(pool.in_use) {
-            family.sample([&pool.pool, pool.family, protocol], in_use);
-        }
+        family.sample([&pool.name, &pool.family, "tcp"], pool.tcp_in_use);
+        family.sample([&pool.name, &pool.family, "udp"], pool.udp_in_use);
     }
     let exhausted = sample.status.interfaces.iter();
     let exhausted = exhausted.flat_map(|interface| &interface.reasons);

@@ -167,6 +167,12 @@ impl State {
         self.virtual_servers.get(&name.to_owned())
     }
 
+    /// Every virtual server and egress rule, and its id.
+    pub fn virtual_servers(&self) -> impl Iterator<Item = (&str, u32)> {
+        let given = self.virtual_servers.iter();
+        given.map(|(name, id)| (name.as_str(), id))
+    }
+
     /// The lookup table of a pool.
     pub fn pool(&self, name: &str) -> Option<&PoolTable> {
         self.pools.get(name)

@@ -1,6 +1,7 @@
 //! `BPF_MAP_LOOKUP_BATCH`: reads a map thousands of entries at a time.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use aya::Pod;
@@ -33,6 +34,18 @@ pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
     map: BorrowedFd<'_>,
     mut each: impl FnMut(&[K], &[V]),
 ) -> io::Result<()> {
+    let walked = try_for_each_chunk(map, |keys: &[K], values: &[V]| {
+        each(keys, values);
+        ControlFlow::Continue(())
+    });
+    walked.map(|_| ())
+}
+
+/// The same, until `each` breaks.
+pub fn try_for_each_chunk<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(&[K], &[V]) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
     let mut keys = vec![K::default(); CHUNK];
     let mut values = vec![V::default(); CHUNK];
     if size_of::<K>() > size_of::<Cursor>() {
@@ -50,10 +63,12 @@ pub fn for_each_chunk<K: Pod + Default, V: Pod + Default>(
             }
             other => other?,
         };
-        each(&keys[..count], &values[..count]);
+        if each(&keys[..count], &values[..count]).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         match next {
             Some(_) => cursor = next,
-            None => return Ok(()),
+            None => return Ok(ControlFlow::Continue(())),
         }
     }
 }
@@ -132,7 +147,7 @@ fn lookup<K: Pod, V: Pod>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 
@@ -143,9 +158,9 @@ mod tests {
     const BPF_MAP_CREATE: libc::c_int = 0;
     const BPF_MAP_TYPE_HASH: u32 = 1;
 
-    fn hash_map(entries: u32) -> OwnedFd {
+    pub fn hash_map(key: usize, value: usize, entries: u32) -> OwnedFd {
         // Type, key size, value size, entries, flags.
-        let attr = [BPF_MAP_TYPE_HASH, 4, 8, entries, 0];
+        let attr = [BPF_MAP_TYPE_HASH, key as u32, value as u32, entries, 0];
         // SAFETY: the attribute is the beginning of `union bpf_attr`, and its size is given.
         let fd = unsafe {
             let size = size_of_val(&attr);
@@ -160,7 +175,7 @@ mod tests {
     #[test]
     fn every_entry_is_seen_once() {
         for entries in [0_u32, 1, 100, 20_000] {
-            let fd = hash_map(20_000);
+            let fd = hash_map(4, 8, 20_000);
             let data = MapData::from_fd(fd.try_clone().expect("a copy")).expect("a map");
             let map = Map::from_map_data(data).expect("a map");
             let mut map: HashMap<_, u32, u64> = map.try_into().expect("a hash map");

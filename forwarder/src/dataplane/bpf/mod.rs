@@ -4,6 +4,7 @@ pub mod batch;
 mod copy;
 pub mod decapsulate;
 pub mod expiry;
+pub mod flows;
 mod forget;
 pub mod load;
 mod read;
@@ -217,6 +218,11 @@ impl Bpf {
             self.attachments.push(attachment.pin_again()?);
         }
         Ok(())
+    }
+
+    /// The flow maps, for a thread that looks through them.
+    pub fn flow_maps(&self) -> Arc<FlowMaps> {
+        self.expiry.maps()
     }
 
     /// What the flow maps held a few seconds ago.

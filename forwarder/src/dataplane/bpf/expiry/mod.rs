@@ -20,8 +20,8 @@ use super::batch::for_each_chunk;
 use crate::io::clock;
 use census::MapCensus;
 pub use census::{Address, Census, ports};
-pub use decision::Timeouts;
-use decision::{Stage, is_idle, partner_key};
+use decision::{Stage, is_idle};
+pub use decision::{Timeouts, partner_key};
 
 /// Pause between two walks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub struct Expiry {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
     census: Arc<Mutex<Arc<Census>>>,
+    maps: Arc<FlowMaps>,
 }
 
 impl Expiry {
@@ -48,12 +49,14 @@ impl Expiry {
         let (stop, stopped) = mpsc::channel();
         let census: Arc<Mutex<Arc<Census>>> = Arc::default();
         let taken = Arc::clone(&census);
+        let maps = Arc::new(maps);
+        let walked = Arc::clone(&maps);
         let thread = thread::Builder::new()
             .name("flow-expiry".into())
             .spawn(move || {
                 let mut expired = [0; 4];
                 while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    match maps.expire(&timeouts, clock::coarse_monotonic()) {
+                    match walked.expire(&timeouts, clock::coarse_monotonic()) {
                         Ok(mut census) => {
                             for (map, before) in census.maps.iter_mut().zip(&mut expired) {
                                 if map.expired > 0 {
@@ -73,7 +76,13 @@ impl Expiry {
             stop: Some(stop),
             thread: Some(thread),
             census,
+            maps,
         })
+    }
+
+    /// The maps that are walked.
+    pub fn maps(&self) -> Arc<FlowMaps> {
+        Arc::clone(&self.maps)
     }
 
     /// What the last walk has seen.
@@ -95,10 +104,10 @@ impl Drop for Expiry {
 /// Handles of the flow maps, apart from the loader's.
 #[derive(Debug)]
 pub struct FlowMaps {
-    established4: OwnedFd,
-    established6: OwnedFd,
-    embryonic4: OwnedFd,
-    embryonic6: OwnedFd,
+    pub(super) established4: OwnedFd,
+    pub(super) established6: OwnedFd,
+    pub(super) embryonic4: OwnedFd,
+    pub(super) embryonic6: OwnedFd,
 }
 
 impl FlowMaps {
