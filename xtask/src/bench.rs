@@ -2,6 +2,8 @@
 //! network namespaces. A file each; a new one is a `mod`, a variant and an arm.
 
 mod change;
+mod churn;
+mod scale;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ pub struct Options {
 #[derive(Subcommand)]
 enum Bench {
     Change(change::Options),
+    Churn(churn::Options),
+    Scale(scale::Options),
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -32,6 +36,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     setup::ensure(&[Purpose::Build, Purpose::Demo])?;
     let result = match &options.bench {
         Bench::Change(options) => change::run(options),
+        Bench::Churn(options) => churn::run(options),
+        Bench::Scale(options) => scale::run(options),
     };
     while is_interrupted() {
         // What fails now failed because everything is being removed; the process ends by itself.

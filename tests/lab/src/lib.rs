@@ -28,6 +28,7 @@ pub mod site;
 mod switch;
 pub mod tls;
 mod traffic;
+mod usage;
 mod wait;
 mod xdp_pass;
 
@@ -42,4 +43,5 @@ pub use received::Received;
 pub use site::{Family, Site};
 pub use switch::Segment;
 pub use traffic::{Tally, Traffic};
+pub use usage::Usage;
 pub use wait::wait_until;
