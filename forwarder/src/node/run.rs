@@ -12,7 +12,7 @@ use log::{Level, info, warn};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 
 use super::change::{self, Request};
 use super::checks::{self, Checks};
@@ -174,6 +174,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let serve = socket.serve(sender.clone());
     tokio::pin!(serve);
+    // A pass over thousands of backends takes a while: between two of them everything else has its turn, and
+    // what happens meanwhile shares the next one.
+    let (mut waits, mut next_pass) = (false, Instant::now());
     loop {
         let changed = tokio::select! {
             _ = interrupt.recv() => break,
@@ -207,13 +210,18 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 true
             }
             _ = audit.tick() => node.audit(),
+            () = sleep_until(next_pass), if waits => false,
             _ = log_tick.tick(), if log.is_some() => {
                 log.as_mut().into_iter().for_each(EbpfLogger::flush);
                 false
             }
         };
-        if changed {
+        waits |= changed;
+        let begin = Instant::now();
+        if waits && begin >= next_pass {
             node.pass();
+            waits = false;
+            next_pass = Instant::now() + begin.elapsed();
         }
     }
     manager.stopping();
