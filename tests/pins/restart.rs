@@ -175,3 +175,61 @@ fn what_was_down_stays_down() {
     world.site.connect(1, true).expect("plug the cable in");
     world.wait_until_ready();
 }
+
+#[test]
+fn changes_at_run_time_stay_until_another_file() {
+    let mut world = World::start();
+    let pool = |world: &World| {
+        let status = world.status();
+        let backends = status["pools"][0]["backends"].as_array();
+        let backends = backends.expect("backends").iter();
+        let shown = backends.map(|each| {
+            let overrides = each["overrides"].as_object().expect("overrides").len();
+            format!("{} {} {overrides}", each["state"], each["weight"])
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let name = world.status()["pools"][0]["name"].clone();
+    let change = |world: &World, words: &[&str]| {
+        let name = name.as_str().expect("a name");
+        let words = words.iter().map(|word| match *word {
+            "POOL" => name,
+            word => word,
+        });
+        let words: Vec<&str> = words.collect();
+        let output = world.forwarder().run(&words).expect("run");
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    let backend = |at: usize| world.status()["pools"][0]["backends"][at]["name"].clone();
+    let (first, second) = (backend(0), backend(1));
+    let (first, second) = (
+        first.as_str().expect("a name"),
+        second.as_str().expect("a name"),
+    );
+    let as_file = pool(&world);
+    change(&world, &["pool", "drain", "POOL", first]);
+    change(&world, &["pool", "weight", "POOL", second, "7"]);
+    let changed = pool(&world);
+    assert_ne!(changed, as_file);
+    for _ in 0..2 {
+        world.kill();
+        world.run(|_| ());
+        assert_eq!(pool(&world), changed);
+    }
+    let history = world.forwarder().run(&["history", "--kind", "override"]);
+    let history = text(&history.expect("history"));
+    assert!(history.contains("as before the start"), "{history}");
+
+    // What a reload ended stays ended.
+    change(&world, &["reload"]);
+    assert_eq!(pool(&world), as_file);
+    world.kill();
+    world.run(|_| ());
+    assert_eq!(pool(&world), as_file);
+
+    // So does another file.
+    change(&world, &["pool", "drain", "POOL", first]);
+    world.kill();
+    world.run_with(&(config("") + "# another\n"), |_| ());
+    assert_eq!(pool(&world), as_file);
+}

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Model;
 use crate::config::model::{Backend, BackendState};
 
@@ -15,7 +17,7 @@ pub enum Change {
 }
 
 /// What differs from the file for one backend; `None`: nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     /// State.
     pub state: Option<BackendState>,
@@ -24,7 +26,8 @@ pub struct Override {
 }
 
 /// Every backend that is not as the file has it, by pool and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Saved>", into = "Vec<Saved>")]
 pub struct Overrides(BTreeMap<(String, String), Override>);
 
 impl Overrides {
@@ -48,6 +51,11 @@ impl Overrides {
         self.0.get(&(pool.to_owned(), backend.to_owned())).copied()
     }
 
+    /// Whether everything is as the file has it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The file's model with the changes in it.
     pub fn apply(&self, file: &Model) -> Model {
         let mut model = file.clone();
@@ -61,6 +69,35 @@ impl Overrides {
             }
         }
         model
+    }
+}
+
+/// One of them as it is kept from one daemon to the next.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    pool: String,
+    backend: String,
+    #[serde(flatten)]
+    wanted: Override,
+}
+
+impl From<Overrides> for Vec<Saved> {
+    fn from(overrides: Overrides) -> Self {
+        let each = overrides.0.into_iter();
+        let saved = each.map(|((pool, backend), wanted)| Saved {
+            pool,
+            backend,
+            wanted,
+        });
+        saved.collect()
+    }
+}
+
+impl From<Vec<Saved>> for Overrides {
+    fn from(saved: Vec<Saved>) -> Self {
+        let each = saved.into_iter();
+        let overrides = each.map(|saved| ((saved.pool, saved.backend), saved.wanted));
+        Self(overrides.collect())
     }
 }
 
@@ -124,6 +161,9 @@ mod tests {
             (left.state, left.weight),
             (Some(BackendState::Drained), None)
         );
+        let text = serde_json::to_string(&overrides).expect("text");
+        let kept: Overrides = serde_json::from_str(&text).expect("overrides");
+        assert_eq!(kept, overrides, "{text}");
         overrides.set("p", one, Change::State(BackendState::Enabled));
         assert_eq!(overrides, Overrides::default());
         assert_eq!(overrides.apply(&file), file);

@@ -10,7 +10,8 @@ use log::{info, warn};
 
 use crate::config::Model;
 use crate::config::model::{BackendState, Limits};
-use crate::core::compile::{BackendKey, Snapshot, State};
+use crate::core::compile::{BackendKey, State};
+use crate::core::overrides::Overrides;
 use crate::core::tables::Tables;
 use crate::dataplane::bpf::load::{self, LoadError};
 use crate::dataplane::bpf::shape::{self, Adoption, Shape};
@@ -122,16 +123,21 @@ impl Keep {
         Ok(())
     }
 
-    /// Remembers ids and places.
-    pub fn save(&mut self, snapshot: Snapshot) -> Result<(), PinError> {
-        let Some(written) = &self.written else {
-            return Ok(());
-        };
-        let record = Record {
-            hash_key: written.hash_key,
-            snapshot,
-        };
-        self.write(record)
+    /// Changes at run time of the daemon before, if it had the file of this hash; another file is as good
+    /// as a reload.
+    pub fn overrides(&self, config_hash: &str) -> Overrides {
+        match &self.previous {
+            Some((_, record)) if record.config_hash == config_hash => record.overrides.clone(),
+            _ => Overrides::default(),
+        }
+    }
+
+    /// Remembers it for the next daemon, once there is a generation to put it in.
+    pub fn save(&mut self, record: Record) -> Result<(), PinError> {
+        match &self.written {
+            Some(_) => self.write(record),
+            None => Ok(()),
+        }
     }
 
     fn write(&mut self, record: Record) -> Result<(), PinError> {

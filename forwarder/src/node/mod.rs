@@ -38,6 +38,7 @@ use crate::core::plan::plan;
 use crate::core::tables::Tables;
 use crate::dataplane::DataPlane;
 use crate::dataplane::bpf::Bpf;
+use crate::dataplane::pin::record::Record;
 use crate::io::clock;
 use crate::io::multicast::Memberships;
 use checks::Checks;
@@ -235,9 +236,14 @@ impl Node {
         if self.keep.is_none() {
             return Ok(());
         }
-        let snapshot = snapshot(self);
+        let record = Record {
+            hash_key: self.hash_key,
+            snapshot: snapshot(self),
+            overrides: self.overrides.clone(),
+            config_hash: self.running.hash.clone(),
+        };
         match &mut self.keep {
-            Some(keep) => keep.save(snapshot).map_err(|error| error.to_string()),
+            Some(keep) => keep.save(record).map_err(|error| error.to_string()),
             None => Ok(()),
         }
     }

@@ -26,8 +26,8 @@ use crate::admin::metrics::Listener;
 use crate::admin::server::{self, Command, Socket};
 use crate::config::{self, ConfigErrors, Model};
 use crate::core::compile::{Snapshot, State, virtual_server_ids};
+use crate::core::difference::difference;
 use crate::core::history::{self, Kind};
-use crate::core::overrides::Overrides;
 use crate::core::tables::Tables;
 use crate::dataplane::attach::host::{self as requirements, HostError, Lock};
 use crate::dataplane::attach::{AttachError, Choice, Facts, Target, examine};
@@ -276,7 +276,9 @@ fn start(
     interfaces: &[(Facts, Choice)],
     mut keep: Option<Keep>,
 ) -> Result<Node, RunError> {
-    let model = running.model.clone();
+    let kept = keep.as_ref().map(|keep| keep.overrides(&running.hash));
+    let overrides = kept.unwrap_or_default();
+    let model = overrides.apply(&running.model);
     let limits = &model.limits;
     let kept_key = keep.as_ref().and_then(Keep::hash_key);
     let mut load = load::Options {
@@ -320,6 +322,8 @@ fn start(
         let record = Record {
             hash_key: load.hash_key,
             snapshot: Snapshot::of(&state),
+            overrides: overrides.clone(),
+            config_hash: running.hash.clone(),
         };
         keep.pin(&bpf, record)?;
         if adoption.control {
@@ -334,7 +338,7 @@ fn start(
         keep,
         not_attached: BTreeMap::new(),
         running,
-        overrides: Overrides::default(),
+        overrides,
         model,
         generation: 1,
         config_error: None,
@@ -377,6 +381,11 @@ fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunErro
     }
     let file = node.running.file.display().to_string();
     node.remember(Kind::Config, file, "started");
+    for each in difference(&node.running.model, &node.model) {
+        let text = format!("{}, as before the start", each.details.join(", "));
+        info!("{} {}: {text}", each.kind, each.name);
+        node.remember(Kind::Override, each.name, &text);
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PinError, unlink};
 use crate::core::compile::Snapshot;
+use crate::core::overrides::Overrides;
 
 const NAME: &str = "RECORD";
 const CHUNK: usize = 4096;
@@ -25,6 +26,12 @@ pub struct Record {
     pub hash_key: HashKey,
     /// Which id belongs to what.
     pub snapshot: Snapshot,
+    /// What was changed of pools at run time.
+    #[serde(default)]
+    pub overrides: Overrides,
+    /// SHA-256 of the file that they were made on top of.
+    #[serde(default)]
+    pub config_hash: String,
 }
 
 impl Record {
