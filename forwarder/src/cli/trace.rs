@@ -1,13 +1,17 @@
 //! `forwarder trace`.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Output, SocketArgument, emit};
+use super::{Output, SocketArgument, emit, print};
 use crate::admin::api::{Trace, TraceRequest};
 use crate::admin::client;
-use crate::packet;
+use crate::packet::{self, capture};
 
 /// What a packet in words looks like.
 const WORDS: &str = "\
@@ -38,8 +42,27 @@ Exit codes:
 #[command(after_help = WORDS)]
 pub struct TraceArguments {
     /// The packet, in quotes: "tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0"
-    #[arg(required = true, num_args = 1.., value_name = "PACKET")]
+    #[arg(required_unless_present = "pcap", num_args = 1.., value_name = "PACKET")]
     packet: Vec<String>,
+    /// Take the packet from a capture: pcap or pcapng
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "packet",
+        requires = "interface"
+    )]
+    pcap: Option<PathBuf>,
+    /// Which packet of the capture, from 1
+    #[arg(
+        long = "packet",
+        value_name = "N",
+        default_value = "1",
+        requires = "pcap"
+    )]
+    number: NonZeroUsize,
+    /// As if it had been addressed to the interface, whatever MAC address it was sent to
+    #[arg(long, requires = "pcap")]
+    to_us: bool,
     /// The interface it comes in by
     #[arg(long = "in", value_name = "INTERFACE")]
     interface: Option<String>,
@@ -54,18 +77,9 @@ pub struct TraceArguments {
 const DROPPED: u8 = 3;
 
 pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
-    let words = arguments.packet.join(" ");
-    // Wrong words are said without a daemon, too.
-    let (_, interface) = packet::parse(&words)?;
-    match (&interface, &arguments.interface) {
-        (Some(a), Some(b)) if a != b => bail!("--in is given twice: {a} and {b}"),
-        (None, None) => bail!("which interface does it come in by?  add --in INTERFACE"),
-        _ => (),
-    }
-    let request = TraceRequest {
-        interface: arguments.interface.clone(),
-        packet: Some(words),
-        ..TraceRequest::default()
+    let request = match &arguments.pcap {
+        Some(file) => captured(arguments, file)?,
+        None => described(arguments)?,
     };
     let trace = client::trace(&arguments.socket.socket, &request).await?;
     emit(arguments.output, &trace, || text(&trace))?;
@@ -73,6 +87,65 @@ pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         ExitCode::from(DROPPED)
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// A packet in words. Wrong ones are said without a daemon, too.
+fn described(arguments: &TraceArguments) -> Result<TraceRequest> {
+    let words = arguments.packet.join(" ");
+    let (_, interface) = packet::parse(&words)?;
+    match (&interface, &arguments.interface) {
+        (Some(a), Some(b)) if a != b => bail!("--in is given twice: {a} and {b}"),
+        (None, None) => bail!("which interface does it come in by?  add --in INTERFACE"),
+        _ => (),
+    }
+    Ok(TraceRequest {
+        interface: arguments.interface.clone(),
+        packet: Some(words),
+        ..TraceRequest::default()
+    })
+}
+
+/// A packet of a capture.
+fn captured(arguments: &TraceArguments, file: &Path) -> Result<TraceRequest> {
+    let context = || file.display().to_string();
+    let (number, limit) = (arguments.number.get(), capture::MAX_FILE_SIZE);
+    let mut bytes = Vec::new();
+    let open = File::open(file).with_context(context)?;
+    open.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(context)?;
+    ensure!(
+        bytes.len() <= limit,
+        "{}: larger than {} MiB",
+        context(),
+        limit >> 20
+    );
+    let mut found = capture::packet(&bytes, number).with_context(context)?;
+    if arguments.to_us
+        && let Some(to) = found.frame.first_chunk_mut::<6>()
+    {
+        *to = [0; 6];
+    }
+    if arguments.output == Output::Table {
+        let (there, length) = (found.frame.len(), found.length);
+        let cut = if there < length {
+            format!(", of which {there} of {length} bytes were captured")
+        } else {
+            String::new()
+        };
+        print(&format!(
+            "packet {number} of {} in {}{cut}:",
+            found.of,
+            context()
+        ))?;
+    }
+    let hex = found.frame.iter().map(|byte| format!("{byte:02x}"));
+    Ok(TraceRequest {
+        interface: arguments.interface.clone(),
+        frame: Some(hex.collect()),
+        length: u32::try_from(found.length).ok(),
+        ..TraceRequest::default()
     })
 }
 

@@ -1,8 +1,9 @@
-//! Packets for `forwarder trace`: from words to a frame, from a frame to words.
+//! Packets for `forwarder trace`: from words to a frame, from a frame to words, out of capture files.
 //!
 //! Both ways lead over [`Packet`], so what is read from a capture can be typed again and changed.
 
 mod build;
+pub mod capture;
 mod dissect;
 mod words;
 

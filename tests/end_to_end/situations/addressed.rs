@@ -67,7 +67,7 @@ fn packets_that_are_addressed_wrongly() {
                 "tcp 198.51.100.7:40112 -> 203.0.113.77:80 --in eth0",
                 "pass-not-ours",
                 &["no virtual server has 203.0.113.77", "203.0.113.10"],
-                "forwarder status",
+                "forwarder vip",
             ),
             // The host's own address.
             (
@@ -182,7 +182,7 @@ fn packets_that_are_addressed_wrongly() {
                 "arp 2001:db8:113::1 -> 2001:db8:113::99 --in eth0",
                 "pass-not-ours",
                 &["no virtual server has"],
-                "forwarder status",
+                "forwarder vip",
             ),
         ],
     );
@@ -218,4 +218,95 @@ fn packets_that_are_addressed_wrongly() {
     );
     assert_eq!(trace["virtual_server"], "web");
     assert_eq!(trace["pool"], "web");
+}
+
+/// A capture, as tcpdump writes it, of frames.
+fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for frame in frames {
+        for word in [0, 0, frame.len() as u32, frame.len() as u32] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+/// A SYN from the client to the first VIP, sent to a MAC address that is not ours, with a byte changed.
+fn syn(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv4([198, 51, 100, 7], [203, 0, 113, 10], 64)
+        .tcp(40112, 80, 1, 65_535)
+        .syn();
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[]).expect("a frame");
+    change(&mut frame);
+    frame
+}
+
+#[test]
+fn packets_of_a_capture() {
+    let site = site();
+    let forwarder = start(&site, &config());
+    let file = site.directory().join("capture.pcap");
+    let frames = [
+        syn(|_| ()),
+        syn(|frame| frame[17] = 200),
+        syn(|frame| frame[24] ^= 1),
+        syn(|frame| frame[50] ^= 1),
+        syn(|frame| frame.truncate(40)),
+    ];
+    std::fs::write(&file, capture(&frames)).expect("write");
+    let file = file.to_str().expect("a path");
+    let trace = |number: &str, more: &[&str]| {
+        let words = [
+            &["trace", "--pcap", file, "--packet", number, "--in", "eth0"],
+            more,
+        ]
+        .concat();
+        let output = forwarder.run(&words).expect("run");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    for (number, more, code, says) in [
+        ("1", &["--to-us"][..], 0, "packet 1 of 5"),
+        (
+            "1",
+            &["--to-us"],
+            0,
+            "tcp 198.51.100.7:40112 -> 203.0.113.10:80 syn",
+        ),
+        ("1", &["--to-us"], 0, "forward: l2-dsr"),
+        // As it was captured, at some other host.
+        ("1", &[], 0, "pass-other-host"),
+        // The IPv4 header lies about the length, or its checksum is wrong; or TCP's.
+        ("2", &["--to-us"], 3, "drop-malformed"),
+        (
+            "2",
+            &["--to-us"],
+            3,
+            "the IPv4 header says 200 bytes, but only 40",
+        ),
+        ("3", &["--to-us"], 0, "the IPv4 header checksum is wrong"),
+        ("4", &["--to-us"], 0, "the TCP checksum is wrong"),
+        // It ends in its header.
+        ("5", &["--to-us"], 3, "drop-"),
+        ("6", &[], 1, "there is no packet 6: the capture has 5"),
+    ] {
+        let (exit, text) = trace(number, more);
+        assert_eq!(exit, Some(code), "{number}: {text}");
+        assert!(text.contains(says), "{number}: no \"{says}\" in\n{text}");
+    }
+    let config = forwarder.config().to_str().expect("a path").to_owned();
+    let output = forwarder
+        .run(&["trace", "--pcap", &config, "--in", "eth0"])
+        .expect("run");
+    assert_eq!(output.status.code(), Some(NOT_TRACED));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("this is no capture"));
 }

@@ -15,6 +15,9 @@ pub struct TraceRequest {
     /// An Ethernet frame in hexadecimal. A destination MAC address of zeros stands for the interface's.
     #[serde(default)]
     pub frame: Option<String>,
+    /// Its length on the wire, bytes, where `frame` is only its beginning: the rest is taken as zeros.
+    #[serde(default)]
+    pub length: Option<u32>,
 }
 
 /// Answer to `POST /v1/trace`.

@@ -208,7 +208,13 @@ pub fn pool(members: &[Member<'_>]) -> String {
 pub fn steps(scene: &Scene<'_>) -> Vec<Step> {
     let mut steps = interface(scene);
     for problem in scene.problems {
-        let text = format!("{problem}: nobody will accept the packet");
+        // A sender's own card fills transport checksums in, after the capture.
+        let unless = if problem.ends_with("checksum is wrong") && !problem.contains("header") {
+            " (unless it was captured on its sender, which leaves that to the card)"
+        } else {
+            ""
+        };
+        let text = format!("{problem}, so nobody will accept the packet{unless}; who sends it?");
         steps.push(Step::run(text, scene.capture("", " -vvv")));
     }
     let particular = match scene.reason.outcome() {

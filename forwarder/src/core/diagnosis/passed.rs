@@ -74,7 +74,7 @@ fn not_ours(scene: &Scene<'_>, packet: &Packet) -> Vec<Step> {
         "no virtual server has {address}; VIPs of its family are {}",
         named(names)
     );
-    vec![Step::run(text, "forwarder status")]
+    vec![Step::run(text, "forwarder vip")]
 }
 
 /// The VIP is known, but not like this.

@@ -18,6 +18,9 @@ use crate::dataplane::bpf::trace::Traced;
 use crate::packet::{self, Dissected};
 use stages::Found;
 
+/// No frame is longer.
+const MAX_FRAME: u32 = 65_536 + 18;
+
 /// Answers a request.
 pub fn trace(node: &mut Node, request: &TraceRequest) -> Result<Trace, String> {
     let asked = Asked::read(request)?;
@@ -55,7 +58,8 @@ struct Asked {
 
 enum What {
     Packet(packet::Packet),
-    Frame(Vec<u8>),
+    /// Its beginning, and its length if that is more.
+    Frame(Vec<u8>, usize),
 }
 
 impl Asked {
@@ -66,7 +70,10 @@ impl Asked {
                     packet::parse(words).map_err(|error| error.to_string())?;
                 (What::Packet(packet), interface)
             }
-            (None, Some(hex)) => (What::Frame(bytes(hex)?), None),
+            (None, Some(hex)) => {
+                let length = request.length.unwrap_or(0).min(MAX_FRAME);
+                (What::Frame(bytes(hex)?, length as usize), None)
+            }
             _ => return Err("either a packet in words or a frame, please".into()),
         };
         let interface = match (said, request.interface.clone()) {
@@ -82,18 +89,26 @@ impl Asked {
 
     /// The frame, addressed to `mac` if nothing else is said, and what it is.
     fn frame(self, mac: [u8; 6]) -> Result<(Vec<u8>, Dissected), String> {
-        let mut frame = match self.what {
+        let (mut frame, length) = match self.what {
             What::Packet(packet) => {
                 let frame = packet::build(&packet, mac)?;
                 return Ok((frame, packet.into()));
             }
-            What::Frame(frame) => frame,
+            What::Frame(frame, length) => (frame, length),
         };
         match frame.first_chunk_mut::<6>() {
             Some(to) if *to == [0; 6] => *to = mac,
             _ => (),
         }
-        let dissected = packet::dissect(&frame, mac);
+        let cut = length > frame.len();
+        if cut {
+            frame.resize(length, 0);
+        }
+        let mut dissected = packet::dissect(&frame, mac);
+        if cut {
+            // Nobody knows the checksum of what was not captured.
+            dissected.problems.clear();
+        }
         Ok((frame, dissected))
     }
 }
