@@ -5,6 +5,7 @@ mod commands;
 mod length;
 mod licences;
 mod links;
+mod named;
 mod purity;
 mod words;
 
@@ -39,10 +40,11 @@ pub fn outcome() -> Result<Outcome> {
     );
 
     let mut known = commands::Known::new(help);
-    let rules: [(&str, Vec<String>); 6] = [
+    let rules: [(&str, Vec<String>); 7] = [
         ("file length", length::check(&files)),
         ("words", words::check(&files)),
         ("purity", purity::check(&files)),
+        ("tests in docs", named::check(&files)),
         (
             "links",
             links::check(&files, &|path| root.join(path).exists()),

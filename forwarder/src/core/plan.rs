@@ -193,6 +193,9 @@ fn differing(old: &[Slot], new: &[Slot]) -> usize {
 }
 
 #[cfg(test)]
+mod admission_tests;
+
+#[cfg(test)]
 mod tests {
     use forwarder_common::{Backend, VirtualServer};
 
