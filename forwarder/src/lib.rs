@@ -6,5 +6,6 @@ pub mod config;
 pub mod core;
 pub mod dataplane;
 pub mod io;
+pub mod logging;
 pub mod node;
 pub mod packet;

@@ -37,6 +37,10 @@ const MAX_CONFIG_BODY: usize = 2 * crate::config::MAX_FILE_SIZE + MAX_BODY;
 const MAX_CONFIGS: usize = 2;
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 64;
+/// Largest head of a request, bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// For a whole connection, also one that does not read its answer.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 /// For the request's head, and again for the rest.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For a change to be made.
@@ -133,7 +137,8 @@ impl Socket {
             };
             let desk = desk.clone();
             tokio::spawn(async move {
-                if let Err(error) = connection(stream, desk).await {
+                let served = timeout(CONNECTION_PATIENCE, connection(stream, desk)).await;
+                if let Ok(Err(error)) = served {
                     debug!("admin connection: {error}");
                 }
                 drop(place);
@@ -166,6 +171,7 @@ async fn connection(stream: UnixStream, desk: Desk) -> hyper::Result<()> {
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_headers(32)
+        .max_buf_size(MAX_HEAD)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .await

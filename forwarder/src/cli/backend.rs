@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use super::run::init_log;
 use crate::config::Prefix;
 use crate::dataplane::attach::Target;
+use crate::logging;
 use crate::node::{self, BackendOptions};
 
 /// Arguments of `backend`.
@@ -39,7 +39,7 @@ pub async fn backend(arguments: BackendArguments) -> Result<ExitCode> {
         .iter()
         .map(|text| prefix(text))
         .collect::<Result<_>>()?;
-    init_log(None);
+    logging::start(None);
     node::backend(BackendOptions {
         target: Target {
             device: arguments.device,

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use env_logger::Env;
 use log::Level;
 
-use super::SocketArgument;
+use super::{SocketArgument, chain};
 use crate::dataplane::pin;
+use crate::logging;
 use crate::node;
 
 /// Arguments of `run`.
@@ -41,8 +41,8 @@ fn levels() -> impl TypedValueParser<Value = Level> {
 }
 
 pub async fn run(arguments: Run) -> Result<ExitCode> {
-    init_log(arguments.log_dataplane);
-    node::run(node::Options {
+    logging::start(arguments.log_dataplane);
+    let ended = node::run(node::Options {
         config: arguments.config,
         node: arguments.node,
         socket: arguments.socket.socket,
@@ -50,16 +50,13 @@ pub async fn run(arguments: Run) -> Result<ExitCode> {
         pin: arguments.pin,
         object: arguments.object,
     })
-    .await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Logs to standard error. The level of our own messages is set by `RUST_LOG`, the data plane's by
-/// its option.
-pub fn init_log(dataplane: Option<Level>) {
-    let mut logger = env_logger::Builder::from_env(Env::default().default_filter_or("info"));
-    if let Some(level) = dataplane {
-        logger.filter_module("forwarder_xdp", level.to_level_filter());
+    .await;
+    match ended {
+        // As one message; the lines of standard error would be one each.
+        Err(error) if logging::is_journal() => {
+            log::error!("{}", chain(&error.into()));
+            Ok(ExitCode::FAILURE)
+        }
+        ended => ended.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     }
-    logger.init();
 }

@@ -17,3 +17,4 @@ pub mod plan;
 pub mod slots;
 pub mod table;
 pub mod tables;
+pub mod time;

@@ -46,11 +46,15 @@ impl Node {
             .collect();
         for (device, ifindex) in &wrong {
             match links.iter().find(|link| link.ifindex == *ifindex) {
-                None => warn!("{device} (interface {ifindex}) is gone"),
-                Some(link) if link.name != *device => {
-                    warn!("{device} is now called {}: detached from it", link.name);
+                None => {
+                    warn!(interface = device.as_str(); "{device} (interface {ifindex}) is gone")
                 }
-                Some(_) => warn!("{device}: our program was taken off behind our back"),
+                Some(link) if link.name != *device => {
+                    warn!(interface = device.as_str(); "{device} is now called {}: detached from it", link.name);
+                }
+                Some(_) => {
+                    warn!(interface = device.as_str(); "{device}: our program was taken off behind our back")
+                }
             }
             self.bpf
                 .detach_where(|attached| attached.ifindex == *ifindex);
@@ -97,7 +101,7 @@ impl Node {
             Err(why) => {
                 let said = self.not_attached.insert(target.device.clone(), why.clone());
                 if said.as_ref() != Some(&why) {
-                    warn!("{}: not attached: {why}", target.device);
+                    warn!(interface = target.device.as_str(); "{}: not attached: {why}", target.device);
                 }
                 false
             }

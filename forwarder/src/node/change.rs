@@ -78,7 +78,7 @@ impl Steps {
     async fn reload(&self, request: ConfigRequest) -> Result<Change, String> {
         let changed = self.try_reload(request).await;
         if let Err(why) = &changed {
-            error!("the configuration stays as it is: {why}");
+            error!(config = "refused"; "the configuration stays as it is: {why}");
             // A node that is gone needs not know.
             let _ = self.0.send(Step::Refused(why.clone())).await;
         }

@@ -190,7 +190,7 @@ impl Checks {
             let (held, flaps) = (until.saturating_sub(time), health.flaps());
             text += &format!("; went down {flaps} times, held down for {held:?}");
         }
-        info!("pool {}: backend {}: {text}", key.pool, key.end());
+        info!(pool = key.pool.as_str(), backend:% = key.end(); "pool {}: backend {}: {text}", key.pool, key.end());
         Some((key, text))
     }
 

@@ -252,11 +252,11 @@ impl Node {
     fn report(&mut self, notes: Vec<Note>) {
         let news = self.notes.update(notes, clock::monotonic());
         for note in news.begun {
-            warn!("{note}");
+            warn!(problem = "begins"; "{note}");
             self.remember(Kind::Problem, "node", &format!("begins: {note}"));
         }
         for note in news.over {
-            info!("over: {note}");
+            info!(problem = "over"; "over: {note}");
             self.remember(Kind::Problem, "node", &format!("over: {note}"));
         }
     }

@@ -200,7 +200,7 @@ impl Node {
             "reloaded, sha256 {short}: {things} things of the file, {elements} map elements"
         );
         let file = change.config.display().to_string();
-        info!("{file}: {text}");
+        info!(config = "reloaded", hash = change.config_hash.as_str(); "{file}: {text}");
         for warning in &change.warnings {
             warn!("{file}: {warning}");
         }
@@ -215,12 +215,12 @@ impl Node {
             .map(|each| (each.device.clone(), each.to_string()))
             .collect();
         for (device, text) in attached {
-            info!("{text}");
+            info!(interface = device.as_str(); "{text}");
             let text = text.strip_prefix(&format!("{device}: ")).unwrap_or(&text);
             self.remember(Kind::Interface, device, text);
         }
         for device in removed {
-            info!("{device}: detached");
+            info!(interface = device.as_str(); "{device}: detached");
             self.remember(Kind::Interface, device.clone(), "detached");
         }
     }

@@ -205,6 +205,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             command = commands.recv() => { node.answer(command); false }
             _ = tick.tick() => {
                 manager.alive();
+                log::logger().flush();
                 manager.status(&status::summary(&node));
                 node.host.keep_all_fresh();
                 true
@@ -375,7 +376,7 @@ fn attach(node: &mut Node, interfaces: &[(Facts, Choice)]) -> Result<(), RunErro
         .map(|each| (each.device.clone(), each.to_string()))
         .collect();
     for (device, line) in lines {
-        info!("{line}");
+        info!(interface = device.as_str(); "{line}");
         let text = line.strip_prefix(&format!("{device}: ")).unwrap_or(&line);
         node.remember(Kind::Interface, device, text);
     }

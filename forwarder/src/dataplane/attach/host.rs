@@ -1,25 +1,84 @@
 //! What the host must have before anything is touched.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use thiserror::Error;
 
+use crate::io::descriptors;
+
 /// The oldest kernel that the programs are tested on.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
+
+/// Descriptors that the daemon wants at least; without health checks it has about a hundred open.
+const DESCRIPTORS: u64 = 512;
+
+/// A capability that the daemon needs, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    name: &'static str,
+    bit: u32,
+    /// Whether CAP_SYS_ADMIN contains it.
+    in_sys_admin: bool,
+    why: &'static str,
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (to {})", self.name, self.why)
+    }
+}
+
+const SYS_ADMIN: u32 = 21;
+const CAPABILITIES: [Capability; 4] = [
+    Capability {
+        name: "CAP_BPF",
+        bit: 39,
+        in_sys_admin: true,
+        why: "load BPF programs and maps",
+    },
+    Capability {
+        name: "CAP_NET_ADMIN",
+        bit: 12,
+        in_sys_admin: false,
+        why: "attach them to interfaces",
+    },
+    Capability {
+        name: "CAP_PERFMON",
+        bit: 38,
+        in_sys_admin: true,
+        why: "load programs that follow pointers into packets",
+    },
+    Capability {
+        name: "CAP_NET_RAW",
+        bit: 13,
+        in_sys_admin: false,
+        why: "receive neighbour solicitations for IPv6 VIPs",
+    },
+];
 
 /// The host cannot run the data plane.
 #[derive(Debug, Error)]
 pub enum HostError {
     /// Capabilities are missing.
     #[error(
-        "missing {}: the daemon loads BPF programs and changes interfaces\n  \
+        "missing {}\n  \
          run it as root, or give it these capabilities (systemd: AmbientCapabilities=)",
-        .0.join(", ")
+        .0.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
     )]
-    Capabilities(Vec<&'static str>),
+    Capabilities(Vec<Capability>),
+    /// Too few descriptors.
+    #[error(
+        "{limit} files may be open at once, {} are needed: maps, programs, health checks, clients\n  \
+         raise the limit (systemd: LimitNOFILE=, shell: ulimit -n)",
+        DESCRIPTORS
+    )]
+    Descriptors {
+        /// The hard limit.
+        limit: u64,
+    },
     /// The kernel is too old.
     #[error("Linux {found} is too old: {}.{} or newer is needed", OLDEST_KERNEL.0, OLDEST_KERNEL.1)]
     Kernel {
@@ -52,11 +111,15 @@ pub enum HostError {
     },
 }
 
-/// Checks capabilities and kernel.
+/// Checks capabilities, limits and kernel.
 pub fn check() -> Result<(), HostError> {
     let missing = missing_capabilities(&read("/proc/self/status")?);
     if !missing.is_empty() {
         return Err(HostError::Capabilities(missing));
+    }
+    let limit = descriptors::raise_limit();
+    if limit < DESCRIPTORS {
+        return Err(HostError::Descriptors { limit });
     }
     let release = read("/proc/sys/kernel/osrelease")?;
     if kernel_version(&release).is_none_or(|version| version < OLDEST_KERNEL) {
@@ -75,27 +138,16 @@ fn read(path: &'static str) -> Result<String, HostError> {
 }
 
 /// Which needed capabilities `/proc/self/status` does not show as effective.
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    const NET_ADMIN: u32 = 12;
-    const SYS_ADMIN: u32 = 21;
-    const PERFMON: u32 = 38;
-    const BPF: u32 = 39;
+fn missing_capabilities(status: &str) -> Vec<Capability> {
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
         .unwrap_or(0);
     let has = |bit: u32| effective & 1 << bit != 0;
-    // CAP_SYS_ADMIN contains CAP_BPF and CAP_PERFMON.
-    [
-        ("CAP_BPF", BPF, true),
-        ("CAP_NET_ADMIN", NET_ADMIN, false),
-        ("CAP_PERFMON", PERFMON, true),
-    ]
-    .into_iter()
-    .filter(|(_, bit, in_sys_admin)| !(has(*bit) || *in_sys_admin && has(SYS_ADMIN)))
-    .map(|(name, _, _)| name)
-    .collect()
+    let mut missing = CAPABILITIES.to_vec();
+    missing.retain(|each| !(has(each.bit) || each.in_sys_admin && has(SYS_ADMIN)));
+    missing
 }
 
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
@@ -162,12 +214,17 @@ mod tests {
 
     #[test]
     fn capabilities_are_named() {
-        let missing =
-            |bits: u64| missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"));
-        assert_eq!(missing(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
-        assert_eq!(missing(1 << 12 | 1 << 21), [""; 0]);
-        assert_eq!(missing(1 << 12 | 1 << 39), ["CAP_PERFMON"]);
-        assert_eq!(missing_capabilities("").len(), 3);
+        let missing = |bits: u64| {
+            let missing = missing_capabilities(&format!("Name:\tx\nCapEff:\t{bits:016x}\n"));
+            missing.iter().map(|each| each.name).collect::<Vec<_>>()
+        };
+        let four = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
+        assert_eq!(missing(four), [""; 0]);
+        for each in CAPABILITIES {
+            assert_eq!(missing(four & !(1 << each.bit)), [each.name]);
+        }
+        assert_eq!(missing(1 << 12 | 1 << 13 | 1 << SYS_ADMIN), [""; 0]);
+        assert_eq!(missing_capabilities("").len(), 4);
     }
 
     #[test]
