@@ -9,6 +9,8 @@ use std::{env, fmt, fs};
 
 use anyhow::{Context as _, Result, ensure};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::ebpf::{BIN, Builder};
 
 #[path = "build/ebpf.rs"]
@@ -59,8 +61,13 @@ fn object() -> Result<()> {
         "{} is no ELF object",
         object.display()
     );
+    let hash: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     fs::write(&copy, bytes).with_context(|| format!("{} can't be written", copy.display()))?;
     println!("cargo::rustc-env=FORWARDER_OBJECT={}", copy.display());
+    println!("cargo::rustc-env=FORWARDER_OBJECT_HASH={hash}");
     Ok(())
 }
 

@@ -9,6 +9,8 @@ mod documentation;
 mod files;
 #[path = "config/models.rs"]
 mod models;
+#[path = "fuzz/mutate.rs"]
+mod mutate;
 #[path = "config/random.rs"]
 mod random;
 

@@ -10,6 +10,8 @@ use crate::checksum::fold;
 use crate::memory::{Bytes, Memory, Run};
 use crate::verdict::{Action, Verdict};
 
+mod fuzz;
+
 const OUTSIDE: u32 = 2;
 const INSIDE: u32 = 3;
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];

@@ -6,6 +6,8 @@ use forwarder::config;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::mutate::Corpus;
+
 const GOOD: [&str; 5] = [
     include_str!("../../examples/several-virtual-servers-two-interfaces.toml"),
     include_str!("../../examples/floating-ip-two-front-ends-one-port.toml"),
@@ -91,5 +93,17 @@ proptest! {
             }
         }
         judge(lines.join("\n").into_bytes());
+    }
+}
+
+/// The files that are wrong on purpose and the examples, with seeded mutations.
+#[test]
+fn the_corpus_and_its_mutations() {
+    let mut corpus = Corpus::read(&["tests/config/bad", "examples"]);
+    for (_, file) in corpus.files.clone() {
+        judge(file);
+    }
+    for _ in 0..3_000 {
+        judge(corpus.mutation());
     }
 }

@@ -117,6 +117,7 @@ fn runs_under_systemd() -> Result<()> {
     has_few_rights(&service)?;
     nobody_else_gets_in(&service)?;
     reloads(&service)?;
+    logs_with_fields(&service)?;
     is_restarted(&service)?;
     stops_and_is_removed(&service)?;
     let everything = service
@@ -245,4 +246,32 @@ fn is_removed(service: &Service) -> Result<()> {
     )?;
     ensure!(left.is_empty(), "{left}");
     Ok(())
+}
+
+fn logs_with_fields(service: &Service) -> Result<()> {
+    let select = |fields: &str| {
+        service.run(&format!(
+            "journalctl --no-pager -u forwarder -o json {fields}"
+        ))
+    };
+    let attached = select("FORWARDER_INTERFACE=eth0")?;
+    ensure!(
+        attached.contains("eth0: attached") && attached.contains("\"CODE_LINE\""),
+        "{attached}"
+    );
+    let reloaded = select("FORWARDER_CONFIG=reloaded")?;
+    ensure!(
+        reloaded.contains("\"FORWARDER_HASH\"") && reloaded.contains("\"PRIORITY\":\"6\""),
+        "{reloaded}"
+    );
+    // One message, whatever it has of lines.
+    let refused = select("FORWARDER_CONFIG=refused PRIORITY=3")?;
+    ensure!(
+        refused.lines().count() == 1 && refused.contains("nonsense"),
+        "{refused}"
+    );
+    service.0.wait("health is logged", || {
+        let up = select("FORWARDER_POOL=web")?;
+        Ok(up.contains("\"FORWARDER_BACKEND\":\"192.0.2.11\""))
+    })
 }

@@ -37,9 +37,16 @@ Exit codes:
   3  `trace`: the packet would be dropped
 `forwarder status --check` has codes of its own: 0 well, 1 warning, 2 critical, 3 unknown";
 
+/// `cargo xtask reproduce` prints the hash of an object built from the sources.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\neBPF object: sha256 ",
+    env!("FORWARDER_OBJECT_HASH")
+);
+
 /// VIP forwarder: XDP data plane and control plane for active/standby pairs.
 #[derive(Debug, Parser)]
-#[command(name = "forwarder", bin_name = "forwarder", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "forwarder", bin_name = "forwarder", version, long_version = VERSION, about, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
