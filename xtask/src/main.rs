@@ -8,6 +8,7 @@ mod demo;
 mod ebpf;
 mod kernel;
 mod mutants;
+mod reproduce;
 mod setup;
 mod test;
 mod tidy;
@@ -35,6 +36,7 @@ enum Task {
     Bench(bench::Options),
     Demo(demo::Options),
     Mutants(mutants::Options),
+    Reproduce(reproduce::Options),
     Setup(setup::Options),
     Test(test::Options),
     Tidy(tidy::Options),
@@ -47,6 +49,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::run(options),
         Task::Demo(options) => demo::run(options),
         Task::Mutants(options) => mutants::run(options),
+        Task::Reproduce(options) => reproduce::run(options),
         Task::Setup(options) => setup::run(options),
         Task::Test(options) => test::run(options),
         Task::Tidy(options) => tidy::run(options),
