@@ -277,8 +277,9 @@ fn says_what_stands_against_it_before_anything_is_touched() -> Result<()> {
         command.arg(&binary).args(arguments);
         Ok(())
     })?;
-    let named = "missing CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON";
-    ensure!(said.contains(named), "{said}");
+    for name in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_NET_RAW"] {
+        ensure!(said.contains(name), "{name}: {said}");
+    }
 
     // Frames of several buffers: the packet path takes them, the decapsulator does not.
     site.forwarder

@@ -18,10 +18,11 @@ const CONFIG: &str = "version = 1\n\
     mode = \"full-nat\"\npool = \"web\"\nsnat = \"automap\"\n\
     [[pool]]\nname = \"web\"\nbackend = [{ address = \"192.0.2.11\" }]\n";
 
-/// A site with a config that anybody may read, and a directory for the socket that is nobody's.
+/// A site with a program and a config that anybody may read, and a directory for the socket that is nobody's.
 fn site() -> Result<Site> {
     let site = Site::new(&[], &[])?;
     fs::write(site.directory().join("forwarder.toml"), CONFIG)?;
+    fs::copy(FORWARDER, site.directory().join("forwarder"))?;
     let run = site.directory().join("run");
     fs::create_dir(&run)?;
     chown(&run, Some(NOBODY), Some(NOBODY))?;
@@ -31,7 +32,8 @@ fn site() -> Result<Site> {
 /// `forwarder run` on the site's forwarder, by way of `wrapper`.
 fn command(site: &Site, wrapper: &[&str], run: &Path) -> Command {
     let mut command = site.forwarder.command(wrapper[0]);
-    command.args(&wrapper[1..]).arg(FORWARDER).arg("run");
+    command.args(&wrapper[1..]);
+    command.arg(site.directory().join("forwarder")).arg("run");
     command.arg(site.directory().join("forwarder.toml"));
     command.arg("--socket").arg(run.join("forwarder.sock"));
     command

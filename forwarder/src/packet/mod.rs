@@ -203,4 +203,6 @@ impl Display for Message {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
