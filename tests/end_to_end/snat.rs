@@ -100,14 +100,34 @@ fn backends_open_connections_through_egress_snat() {
         );
     }
     let site = site();
-    // The kernel tells a route only to an interface that may forward.
-    site.forwarder
-        .sysctl(&[
-            ("net/ipv4/conf/eth1/forwarding", "1"),
-            ("net/ipv6/conf/eth1/forwarding", "1"),
-        ])
-        .expect("sysctl");
     let world = World::run(site, HEADER, &config);
+    let needed = || -> Vec<String> {
+        let status = world.forwarder.status().expect("status");
+        let problems = status["problems"].as_array().cloned().unwrap_or_default();
+        let commands = problems.iter().filter_map(|problem| {
+            let (_, command) = problem.as_str()?.split_once("sysctl -w ")?;
+            Some(command.to_owned())
+        });
+        commands.collect()
+    };
+    // The kernel tells a route only to an interface that may forward, and the daemon says what to do.
+    let commands = ["net.ipv4", "net.ipv6"].map(|net| format!("{net}.conf.eth1.forwarding=1"));
+    assert_eq!(needed(), commands);
+    wait_until("the log says so", LIMIT, || {
+        let said = world.forwarder.log();
+        commands.iter().all(|command| said.contains(command))
+    })
+    .expect("warnings");
+    for command in &commands {
+        let (name, value) = command.split_once('=').expect("a setting");
+        let name = name.replace('.', "/");
+        world
+            .site
+            .forwarder
+            .sysctl(&[(&name, value)])
+            .expect("sysctl");
+    }
+    wait_until("the problems are over", LIMIT, || needed().is_empty()).expect("no problems");
     let at = |port| Family::ALL.map(|family| SocketAddr::new(family.client(), port));
     let _server =
         Server::start(&world.site.client, "internet", &at(8000), &at(9000)).expect("serve");

@@ -31,6 +31,8 @@ pub struct Device {
     pub addresses: Vec<InterfaceAddress>,
     /// The driver's name, as ethtool gives it.
     pub driver: String,
+    /// Whether the kernel forwards what comes in by it: IPv4, IPv6.
+    pub forwards: [bool; 2],
 }
 
 /// A route of the host.

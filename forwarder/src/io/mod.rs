@@ -7,4 +7,5 @@ pub mod multicast;
 pub mod netlink;
 pub mod notify;
 pub mod process;
+pub mod sysctl;
 pub mod worker;

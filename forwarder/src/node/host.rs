@@ -13,8 +13,8 @@ use crate::core::facts::{Device, Facts, Route};
 use crate::core::key::mac_text;
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 use crate::dataplane::attach;
-use crate::io::clock;
 use crate::io::netlink::{Address, Change, Link, Mac, Neighbour, NeighbourState, Netlink};
+use crate::io::{clock, sysctl};
 
 /// How often a neighbour that answers is asked again, at least …
 const PROBE_EVERY: Duration = Duration::from_millis(900);
@@ -236,6 +236,7 @@ impl Host {
                 up: link.up,
                 addresses: own_addresses(&self.addresses, link.ifindex),
                 driver: driver.clone(),
+                forwards: [false, true].map(|ipv6| sysctl::forwards(&link.name, ipv6)),
             };
             devices.insert(link.name.clone(), device);
         }

@@ -27,8 +27,8 @@ pub const LEAN: &[Patch] = &[
     },
 ];
 
-/// The test of what a lean object lacks.
-pub const NEEDS_ALL: &str = "other_program_sets_agree";
+/// The tests of what a lean object lacks.
+pub const NEEDS_ALL: &[&str] = &["other_program_sets_agree", "jumbo::"];
 
 impl Patch {
     /// The text after the change.

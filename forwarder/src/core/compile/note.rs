@@ -61,6 +61,23 @@ pub enum Note {
         /// Pool.
         pool: String,
     },
+    /// Hosts behind an interface open connections, but the kernel tells it no routes.
+    #[error(
+        "egress {source_prefix}: packets that come in by {interface} pass, the kernel tells {device} no routes: \
+         sysctl -w net.{family}.conf.{}.forwarding=1",
+        // sysctl's way of writing a name with a dot.
+        device.replace('.', "/")
+    )]
+    NotForwarding {
+        /// The rule's source.
+        source_prefix: String,
+        /// Interface.
+        interface: String,
+        /// Device.
+        device: String,
+        /// `ipv4` or `ipv6`.
+        family: &'static str,
+    },
     /// Something did not fit into a map.
     #[error("{what} {name}: no room left; {limit}")]
     NoRoom {

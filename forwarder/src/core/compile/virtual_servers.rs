@@ -129,7 +129,39 @@ impl Compilation<'_> {
                 reserved: 0,
             };
             self.tables.egress.insert(network, entry);
+            self.note_forwarding(rule);
         }
+    }
+
+    /// The kernel tells a route only to an interface that may forward: the one whose subnet the sources are in,
+    /// or any, if they are beyond a router.
+    fn note_forwarding(&mut self, rule: &model::Egress) {
+        let ipv6 = rule.source.address().is_ipv6();
+        let forwards = |each: &Attached<'_>| each.device.forwards[usize::from(ipv6)];
+        let others = || {
+            let all = self.interfaces.iter();
+            all.filter(|each| each.config.name != rule.interface)
+        };
+        let here = |each: &&Attached<'_>| {
+            let mut subnets = each.addresses().iter().map(|own| own.subnet);
+            subnets.any(|subnet| {
+                subnet.contains(rule.source.address()) || rule.source.contains(subnet.address())
+            })
+        };
+        let mut inside: Vec<_> = others().filter(here).collect();
+        if inside.is_empty() && !others().any(forwards) {
+            inside = others().collect();
+        }
+        let notes = inside.into_iter().filter(|each| !forwards(each));
+        let notes: Vec<_> = notes
+            .map(|each| Note::NotForwarding {
+                source_prefix: rule.source.to_string(),
+                interface: each.config.name.clone(),
+                device: each.config.device.clone(),
+                family: if ipv6 { "ipv6" } else { "ipv4" },
+            })
+            .collect();
+        self.notes.extend(notes);
     }
 }
 
