@@ -16,12 +16,17 @@ use crate::dataplane::attach;
 use crate::io::netlink::{Address, Change, Link, Mac, Neighbour, NeighbourState, Netlink};
 use crate::io::{clock, sysctl};
 
+/// How often to look whose answer is getting old.
+pub const FRESH_TICK: Duration = Duration::from_millis(150);
 /// How often a neighbour that answers is asked again, at least …
-const PROBE_EVERY: Duration = Duration::from_millis(900);
+const PROBE_EVERY: Duration = Duration::from_millis(400);
 /// … and how much time each of many next hops adds to that.
 const PROBE_SHARE: Duration = Duration::from_millis(10);
-/// A neighbour that has not answered for so long is asked by broadcast: it may have moved.
-const PROBE_PATIENCE: Duration = Duration::from_millis(900);
+/// A neighbour that has not answered for so long is asked by broadcast: it may have moved. One that is only
+/// slow keeps its MAC address meanwhile, so nothing is lost by asking early.
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+/// How long forgetting an entry may make it fail.
+const FORGETTING: Duration = Duration::from_millis(900);
 
 /// What the kernel said last.
 #[derive(Debug)]
@@ -124,7 +129,7 @@ impl Host {
         if let Some((mac, since)) = self.moving.get(&key).copied() {
             // Forgetting the entry makes it fail for a moment; a real failure takes three seconds.
             let just_forgotten = neighbour.state == NeighbourState::Failed
-                && clock::monotonic() < since + PROBE_PATIENCE;
+                && clock::monotonic() < since + FORGETTING;
             if just_forgotten || neighbour.state == NeighbourState::Incomplete {
                 neighbour.state = NeighbourState::Incomplete;
                 neighbour.mac = Some(mac);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 
 use super::change::{self, Request};
 use super::checks::{self, Checks};
-use super::host::Host;
+use super::host::{FRESH_TICK, Host};
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
 use super::running::Running;
@@ -168,6 +168,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut fresh_tick = interval(FRESH_TICK);
+    fresh_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut log_tick = interval(LOG_TICK);
     log_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut audit = interval_at(Instant::now() + AUDIT, AUDIT);
@@ -207,9 +209,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 manager.alive();
                 log::logger().flush();
                 manager.status(&status::summary(&node));
-                node.host.keep_all_fresh();
                 true
             }
+            _ = fresh_tick.tick() => { node.host.keep_all_fresh(); false }
             _ = audit.tick() => node.audit(),
             () = sleep_until(next_pass), if waits => false,
             _ = log_tick.tick(), if log.is_some() => {
