@@ -8,6 +8,7 @@ mod change {
     mod metrics;
     mod plans;
     mod refusals;
+    mod roles;
     mod rounds;
     mod traffic;
     mod views;

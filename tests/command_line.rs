@@ -101,6 +101,27 @@ fn every_command_has_help_that_fits_a_terminal() {
 }
 
 #[test]
+fn completions_and_man_pages_are_of_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&forwarder(&["completions", shell]));
+        for word in ["status", "reload", "drops"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+    }
+    let directory = std::env::temp_dir().join(format!("forwarder-man-{}", std::process::id()));
+    let written = forwarder(&["man", &directory.display().to_string()]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let page = |name: &str| {
+        let path = directory.join(format!("{name}.1"));
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    assert!(page("forwarder").contains("Exit codes"));
+    assert!(page("forwarder-status").contains("\\-\\-check"));
+    assert!(page("forwarder-pool-drain").contains("no new ones"));
+    std::fs::remove_dir_all(&directory).expect("it is there");
+}
+
+#[test]
 fn without_a_daemon_it_says_how_to_start_one() {
     let packet = "tcp 198.51.100.7:1 -> 203.0.113.10:80 --in eth0";
     for arguments in [&["status"][..], &["trace", packet]] {

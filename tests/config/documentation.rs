@@ -74,7 +74,7 @@ fn every_example_is_a_value_of_its_key() {
                 let text = match section.title {
                     "" if key.name == "version" => line,
                     "" => format!("version = 1\n{line}"),
-                    "limits" | "tunnel" | "automap" | "metrics" => {
+                    "limits" | "tunnel" | "automap" | "metrics" | "admin" => {
                         format!("[{}]\n{line}", section.title)
                     }
                     "pool.backend" => format!("[[pool]]\n[[pool.backend]]\n{line}"),

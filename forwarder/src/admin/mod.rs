@@ -1,5 +1,6 @@
 //! The daemon's socket: HTTP/1.1 with JSON over a unix socket, for the command line and programs.
 
+pub mod access;
 pub mod api;
 pub mod client;
 pub mod metrics;

@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::access::{Access, Peer};
 use super::api::{
     Change, ConfigRequest, Failure, FlowQuery, History, OverrideRequest, RunningConfig, Snat,
     Status, Trace, TraceRequest,
@@ -79,14 +80,15 @@ pub type Reply<T> = oneshot::Sender<Result<T, String>>;
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    access: Access,
 }
 
-/// Makes the directory that the socket lies in.
+/// Makes the directory that the socket lies in. Who may use the socket is the socket's matter.
 pub fn make_directory(socket: &Path) -> io::Result<()> {
     match socket.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => fs::DirBuilder::new()
             .recursive(true)
-            .mode(0o750)
+            .mode(0o755)
             .create(directory),
         _ => Ok(()),
     }
@@ -95,7 +97,7 @@ pub fn make_directory(socket: &Path) -> io::Result<()> {
 impl Socket {
     /// Listens. The caller holds the daemon's lock, so a socket that is there is a dead one's.
     /// Anything else that is there stays, and is an error.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub fn bind(path: &Path, access: Access) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(there) if there.file_type().is_socket() => fs::remove_file(path)?,
             Ok(_) => {
@@ -106,10 +108,11 @@ impl Socket {
             Err(error) => return Err(error),
         }
         let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o660))?;
+        fs::set_permissions(path, Permissions::from_mode(access.mode()))?;
         Ok(Self {
             listener,
             path: path.to_owned(),
+            access,
         })
     }
 
@@ -118,6 +121,7 @@ impl Socket {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let desk = Desk {
             commands,
+            access: Arc::new(self.access.clone()),
             configs: Arc::new(Semaphore::new(MAX_CONFIGS)),
             walks: Arc::new(Semaphore::new(1)),
         };
@@ -158,14 +162,26 @@ impl Drop for Socket {
 #[derive(Clone)]
 struct Desk {
     commands: mpsc::Sender<Command>,
+    access: Arc<Access>,
     configs: Arc<Semaphore>,
     walks: Arc<Semaphore>,
 }
 
 async fn connection(stream: UnixStream, desk: Desk) -> hyper::Result<()> {
-    let service = service_fn(|request| {
-        let desk = desk.clone();
-        async move { Ok::<_, std::convert::Infallible>(desk.answer(request).await) }
+    // Who cannot be told from others is nobody.
+    let peer = Peer::of(&stream).ok();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (desk, peer) = (desk.clone(), peer.clone());
+        async move {
+            let refusal = match &peer {
+                Some(peer) => desk.access.refusal(peer, request.uri().path()),
+                None => Some("the kernel does not say who you are".to_owned()),
+            };
+            Ok::<_, std::convert::Infallible>(match refusal {
+                Some(refusal) => failure(StatusCode::FORBIDDEN, refusal),
+                None => desk.answer(request).await,
+            })
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

@@ -4,6 +4,7 @@ mod backend;
 mod change;
 mod check;
 mod config;
+mod documents;
 mod explain;
 mod flow;
 mod history;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::admin::default_socket;
 use output::{Output, emit};
@@ -88,6 +89,10 @@ enum Command {
     Trace(trace::TraceArguments),
     /// Stop forwarding: detach and remove everything that `run --pin` left, and nothing else
     Uninstall(uninstall::UninstallArguments),
+    /// Print completions for a shell
+    Completions(documents::Completions),
+    /// Write the man pages
+    Man(documents::Man),
     /// On a backend host: take tunnelled packets (IPIP, GUE) out of their tunnel
     Backend(backend::BackendArguments),
 }
@@ -131,6 +136,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Flow(arguments) => runtime()?.block_on(flow::flow(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
         Command::Uninstall(arguments) => uninstall::uninstall(&arguments),
+        Command::Completions(arguments) => documents::completions(&arguments, Arguments::command()),
+        Command::Man(arguments) => documents::man(&arguments, Arguments::command()),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
     }
 }

@@ -44,6 +44,8 @@ pub struct Model {
     pub gue_port: NonZeroU16,
     /// Ports that automap takes from interfaces' own addresses.
     pub automap_ports: SharedPorts,
+    /// Who may use the admin socket.
+    pub admin: Admin,
     /// Where metrics are given over TCP.
     pub metrics: Option<SocketAddr>,
 }
@@ -70,6 +72,15 @@ impl Model {
     pub fn health_check(&self, name: &str) -> Option<&HealthCheck> {
         self.health_checks.iter().find(|check| check.name == name)
     }
+}
+
+/// Who may use the admin socket, beside root and the daemon's own user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// The group that may change things, by name or number; `None`: the daemon's own.
+    pub group: Option<String>,
+    /// The group that may look.
+    pub read_group: Option<String>,
 }
 
 /// This node of a pair.

@@ -50,6 +50,8 @@ section! {
         tunnel: Tunnel = Default("{}"), "{ gue_port = 6080 }";
         /// Settings of `snat = "automap"`.
         automap: Automap = Default("{}"), "{ ports = \"16384-32767\" }";
+        /// Who may use the admin socket.
+        admin: Admin = Default("{}"), "{ group = \"netops\" }";
         /// Metrics over TCP.
         metrics: Metrics = Default("{}"), "{ listen = \"127.0.0.1:9477\" }";
     }
@@ -258,6 +260,16 @@ section! {
         /// itself uses: neither its ephemeral ports (`net.ipv4.ip_local_port_range`, usually
         /// 32768-60999) nor ports that its own services listen on.
         ports: PortRange = Default("\"16384-32767\""), "\"20000-29999\"";
+    }
+}
+
+section! {
+    /// Who may use the admin socket, beside root and the daemon's own user. Groups by name or number.
+    "admin" Admin {
+        /// The group that may look and change.
+        group: Name = Optional("the daemon's own"), "\"netops\"";
+        /// The group that may look only.
+        read_group: Name = Optional("none"), "\"monitoring\"";
     }
 }
 

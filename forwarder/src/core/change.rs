@@ -15,6 +15,9 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     if old.gue_port != new.gue_port {
         needs.push("tunnel.gue_port");
     }
+    if old.admin != new.admin {
+        needs.push("admin");
+    }
     if old.metrics != new.metrics {
         needs.push("metrics.listen");
     }

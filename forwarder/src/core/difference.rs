@@ -80,6 +80,8 @@ fn settings(model: &Model) -> Things {
         "limits": model.limits,
         "tunnel.gue_port": model.gue_port,
         "automap.ports": model.automap_ports.all.to_string(),
+        "admin.group": model.admin.group,
+        "admin.read_group": model.admin.read_group,
         "metrics.listen": model.metrics,
     });
     vec![("of the file".to_owned(), value)]

@@ -8,4 +8,5 @@ pub mod netlink;
 pub mod notify;
 pub mod process;
 pub mod sysctl;
+pub mod users;
 pub mod worker;

@@ -21,6 +21,7 @@ use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
 use super::running::Running;
 use super::{FlowView, Node, flows, metrics, status, trace};
+use crate::admin::access::{Access, GroupError};
 use crate::admin::api::{History, RunningConfig};
 use crate::admin::metrics::Listener;
 use crate::admin::server::{self, Command, Socket};
@@ -99,6 +100,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// A group of the configuration is not there.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// The port for metrics cannot be had.
     #[error("metrics cannot be given at {address}: {source}")]
     Metrics {
@@ -141,7 +145,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let links = keep.as_ref().map_or(&[][..], |keep| &keep.links);
     let interfaces = examine(&mut netlink, &targets(&running.model), links)?;
     let host = Host::read(netlink).map_err(RunError::Netlink)?;
-    let socket = Socket::bind(&options.socket).map_err(|source| socket_error(&options, source))?;
+    let access = Access::new(&running.model.admin)?;
+    let socket =
+        Socket::bind(&options.socket, access).map_err(|source| socket_error(&options, source))?;
     let metrics = listen(running.model.metrics).await?;
 
     let (changes, mut steps) = change::start();

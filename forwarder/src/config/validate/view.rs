@@ -102,6 +102,7 @@ impl<'d, 'o> View<'d, 'o> {
             health_checks: health_checks?,
             gue_port: self.document.tunnel.as_ref()?.gue_port.as_ref()?.value,
             automap_ports: automap_ports?,
+            admin: self.admin()?,
             metrics: metrics?,
         })
     }
@@ -206,6 +207,15 @@ impl<'d, 'o> View<'d, 'o> {
             _ => all,
         };
         Some(SharedPorts { own, all })
+    }
+
+    fn admin(&self) -> Option<model::Admin> {
+        let admin = self.document.admin.as_ref()?;
+        let name = |name: &Option<Spanned<Name>>| name.as_ref().map(|name| name.0.clone());
+        Some(model::Admin {
+            group: name(&admin.group),
+            read_group: name(&admin.read_group),
+        })
     }
 
     /// Where metrics are given over TCP; the outer `None`: something is wrong with it.

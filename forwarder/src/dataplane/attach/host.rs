@@ -1,7 +1,7 @@
 //! What the host must have before anything is touched.
 
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
@@ -174,6 +174,7 @@ impl Lock {
                 .create(true)
                 .truncate(false)
                 .write(true)
+                .mode(0o600)
                 .open(path)
                 .map_err(failed)?;
             match file.try_lock() {
