@@ -76,6 +76,36 @@ fn dnat_both_ways() {
     });
 }
 
+/// UDP: no checksum stays none, and one that comes out as zero is sent as 0xffff.
+#[test]
+fn udp_checksums_of_zero() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let from = (client(family), 4_000);
+            let to = (vip(Mode::Dnat, family), port::OTHER_PORT);
+            let server = (backend(family, 8), 8_080);
+            let sent = |bench: &mut Bench, name, packet: &Packet| {
+                let out = between(packet, from, server, 63);
+                let out = towards(scene::backend(family, 8), THIRD, &out);
+                bench.sent(name, CLIENT, packet, Reason::Dnat, (THIRD, out))
+            };
+            let mut none = Packet::udp(from, to, b"data");
+            if let Transport::Udp { checksum, .. } = &mut none.transport {
+                *checksum = false;
+            }
+            sent(bench, "none", &none)?;
+            let transport = 14 + if family == 6 { 40 } else { 20 };
+            let zero = (0..=u16::MAX).find_map(|swept| {
+                let packet = Packet::udp(from, to, &swept.to_be_bytes());
+                let out = between(&packet, from, server, 63).frame();
+                (word(&out, transport + 6) == Some(0xffff)).then_some(packet)
+            });
+            sent(bench, "zero", &zero.expect("a payload that sums up so"))?;
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn full_nat_both_ways() {
     Bench::run(|bench| {

@@ -1,6 +1,7 @@
 //! Cases whose outcome is written by hand, not taken from the model (the model has to agree too).
 
 mod answers;
+mod choice;
 mod drops;
 mod dsr;
 mod flows;

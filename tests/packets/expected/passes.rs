@@ -178,6 +178,9 @@ fn extension_headers_that_cannot_be_walked() {
             &short,
             Expected::Kept(Reason::PassUnsupported),
         )?;
+        let longest = with(vec![Extension::padding(60, 32)]);
+        let output = bench.send(CLIENT, &longest)?;
+        assert_eq!(output.reason, Some(Reason::L2Dsr), "256 bytes are walked");
         // All that is looked at of a header is its first eight bytes: what it leads to is missing.
         let mut beyond = at(CLIENT, &with(vec![Extension::padding(60, 3)])).frame();
         beyond.truncate(14 + 40 + 8);
