@@ -1,6 +1,7 @@
-//! Builds the eBPF object from `forwarder-ebpf` and hands its path to the crate as `FORWARDER_OBJECT`.
+//! Builds the eBPF objects from `forwarder-ebpf` and hands their paths to the crate as `FORWARDER_OBJECT` and
+//! `FORWARDER_BENCH_OBJECT`.
 //!
-//! `FORWARDER_EBPF_OBJECT` gives a finished object instead, `FORWARDER_EBPF_RUSTC` the compiler. One target
+//! `FORWARDER_EBPF_OBJECT` gives a finished object instead (the benchmark's, `forwarder-bench`, lies beside it), `FORWARDER_EBPF_RUSTC` the compiler. One target
 //! directory of its own serves debug, release, check and clippy alike, so the object is built once.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::ebpf::{BIN, Builder};
+use crate::ebpf::{BENCH, BIN, Builder};
 
 #[path = "build/ebpf.rs"]
 mod ebpf;
@@ -52,23 +53,32 @@ fn object() -> Result<()> {
         }
         None => build()?,
     };
-    // A copy of our own: another profile's build may replace the shared one while this crate is compiled.
-    let copy = PathBuf::from(env::var("OUT_DIR")?).join(BIN);
-    let bytes = fs::read(&object)
+    let own = copy(&object, BIN)?;
+    let hash: String = Sha256::digest(fs::read(&own)?)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    println!("cargo::rustc-env=FORWARDER_OBJECT={}", own.display());
+    println!("cargo::rustc-env=FORWARDER_OBJECT_HASH={hash}");
+    println!(
+        "cargo::rustc-env=FORWARDER_BENCH_OBJECT={}",
+        copy(&object.with_file_name(BENCH), BENCH)?.display()
+    );
+    Ok(())
+}
+
+/// A copy of our own: another profile's build may replace the shared one while this crate is compiled.
+fn copy(object: &Path, name: &str) -> Result<PathBuf> {
+    let copy = PathBuf::from(env::var("OUT_DIR")?).join(name);
+    let bytes = fs::read(object)
         .with_context(|| format!("the eBPF object {} can't be read", object.display()))?;
     ensure!(
         bytes.starts_with(b"\x7fELF"),
         "{} is no ELF object",
         object.display()
     );
-    let hash: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     fs::write(&copy, bytes).with_context(|| format!("{} can't be written", copy.display()))?;
-    println!("cargo::rustc-env=FORWARDER_OBJECT={}", copy.display());
-    println!("cargo::rustc-env=FORWARDER_OBJECT_HASH={hash}");
-    Ok(())
+    Ok(copy)
 }
 
 fn build() -> Result<PathBuf> {

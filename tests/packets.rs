@@ -16,6 +16,8 @@ mod flow_maps;
 mod generate;
 #[path = "packets/harness.rs"]
 mod harness;
+#[path = "packets/instrument.rs"]
+mod instrument;
 #[path = "packets/maps.rs"]
 mod maps;
 #[path = "packets/namespace.rs"]

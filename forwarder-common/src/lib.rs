@@ -8,6 +8,7 @@
 #![no_std]
 
 mod abi;
+pub mod bench;
 pub mod counter;
 pub mod flow;
 pub mod hash;

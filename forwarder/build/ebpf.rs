@@ -11,6 +11,8 @@ use crate::toolchain::{self, Compiler, LINKER_VERSION, TARGET};
 
 /// The binary that becomes the object.
 pub const BIN: &str = "forwarder-xdp";
+/// The binary that `forwarder bench` measures with.
+pub const BENCH: &str = "forwarder-bench";
 const NO_COMPILER: &str = "no compiler for the BPF target was found
   `cargo xtask setup` installs it on Debian 12 and says elsewhere what is missing, in short:
   Debian 12:  apt-get install rustc-web libstd-rust-web-dev-bpf
@@ -79,7 +81,7 @@ impl Builder {
         cargo
             .current_dir(root)
             .args(["--locked", "--release"])
-            .args(["--package", "forwarder-ebpf", "--bin", BIN])
+            .args(["--package", "forwarder-ebpf", "--bin", BIN, "--bin", BENCH])
             .args(["--target", TARGET])
             .arg("--target-dir")
             .arg(target)
@@ -106,7 +108,7 @@ impl Builder {
     }
 }
 
-/// Where the object lies in the target directory that it was built in.
+/// Where the object lies in the target directory that it was built in. [`BENCH`] lies beside it.
 pub fn object(target: &Path) -> PathBuf {
     target.join(TARGET).join("release").join(BIN)
 }

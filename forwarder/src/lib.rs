@@ -1,6 +1,7 @@
 //! The control plane of the VIP forwarder.
 
 pub mod admin;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod core;

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: what the forwarder withstands and what it costs, measured with real traffic between
-//! network namespaces. A file each; a new one is a `mod`, a variant and an arm.
+//! `cargo xtask bench`: what the forwarder withstands, with real traffic between network namespaces, and what a
+//! packet costs in its programs. A file each; a new one is a `mod`, a variant and an arm.
 
 mod change;
 mod churn;
+mod prog;
 mod scale;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use serde::Serialize;
 use crate::kernel;
 use crate::setup::{self, Purpose};
 
-/// Measure the forwarder with real traffic between network namespaces (as root)
+/// Measure what the forwarder withstands and what it costs (as root)
 #[derive(Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -29,6 +30,7 @@ enum Bench {
     Change(change::Options),
     Churn(churn::Options),
     Scale(scale::Options),
+    Prog(prog::Options),
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -38,6 +40,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Bench::Change(options) => change::run(options),
         Bench::Churn(options) => churn::run(options),
         Bench::Scale(options) => scale::run(options),
+        Bench::Prog(options) => prog::run(options),
     };
     while is_interrupted() {
         // What fails now failed because everything is being removed; the process ends by itself.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backend;
+mod bench;
 mod change;
 mod check;
 mod config;
@@ -93,6 +94,8 @@ enum Command {
     Completions(documents::Completions),
     /// Write the man pages
     Man(documents::Man),
+    /// Measure what a packet costs on this machine
+    Bench(bench::BenchArguments),
     /// On a backend host: take tunnelled packets (IPIP, GUE) out of their tunnel
     Backend(backend::BackendArguments),
 }
@@ -138,6 +141,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Uninstall(arguments) => uninstall::uninstall(&arguments),
         Command::Completions(arguments) => documents::completions(&arguments, Arguments::command()),
         Command::Man(arguments) => documents::man(&arguments, Arguments::command()),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
     }
 }

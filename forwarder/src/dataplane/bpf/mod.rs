@@ -9,11 +9,11 @@ mod forget;
 pub mod load;
 mod read;
 pub mod shape;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 pub mod trace;
 mod wanted;
-mod write;
+pub(crate) mod write;
 
 pub use slots::read_pinned as read_pinned_slots;
 pub use wanted::Wanted;
@@ -329,7 +329,7 @@ fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, LoadError>
 }
 
 /// A map's descriptor.
-fn fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
+pub(crate) fn fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
     let data = match map(ebpf, name)? {
         Map::Array(data)
         | Map::HashMap(data)

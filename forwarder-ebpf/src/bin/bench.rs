@@ -1,0 +1,25 @@
+//! What `forwarder bench` measures with: a wrapper that puts the packet back before each run, and programs
+//! to compare with. The packet path itself is not in here: the wrapper tail-calls the one that daemons load.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+#[path = "bench/baselines.rs"]
+mod baselines;
+#[cfg(target_arch = "bpf")]
+#[path = "bench/wrapper.rs"]
+mod wrapper;
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the verifier would refuse a program that could.
+    loop {}
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

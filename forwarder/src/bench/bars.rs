@@ -1,0 +1,201 @@
+//! How fast is fast enough: ratios within one run, so that the machine does not matter much.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{Case, Program};
+use super::measure::Samples;
+use super::statistic::Spread;
+
+/// A ratio and what it may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// What is compared.
+    pub name: String,
+    /// Median of the rounds' ratios.
+    pub value: f64,
+    /// How far the rounds are off it.
+    pub mad: f64,
+    /// What it may be at most.
+    pub bound: f64,
+    /// Whether it is.
+    pub holds: bool,
+    /// Whether value and bound are farther apart than the rounds scatter.
+    pub certain: bool,
+}
+
+/// What two costs are of.
+struct Ratio {
+    name: &'static str,
+    /// Mean of these.
+    above: &'static [&'static str],
+    below: &'static [&'static str],
+    /// With the empty program's cost, which the wrapper's takes with it.
+    gross: bool,
+    bound: f64,
+}
+
+const EMPTY: &str = "empty/ipv4/tcp/64B/1";
+
+macro_rules! ratios {
+    ($($name:literal: [$($above:literal)+] / [$($below:literal)+] <= $bound:literal $($gross:ident)?;)*) => {
+        &[$(Ratio {
+            name: $name,
+            above: &[$($above),+],
+            below: &[$($below),+],
+            gross: ratios!(@gross $($gross)?),
+            bound: $bound,
+        }),*]
+    };
+    (@gross gross) => { true };
+    (@gross) => { false };
+}
+
+const RATIOS: &[Ratio] = ratios! {
+    "l2-dsr, IPv4, one flow ÷ empty program, gross": ["l2-dsr/ipv4/tcp/64B/1"] / ["empty/ipv4/tcp/64B/1"] <= 3.0 gross;
+    "ipip-dsr, IPv4, one flow ÷ constant encapsulation": ["ipip-dsr/ipv4/tcp/64B/1"] / ["constant-ipip/ipv4/tcp/64B/1"] <= 4.0;
+    "ipip-dsr, IPv4, 1 M flows ÷ one flow": ["ipip-dsr/ipv4/tcp/64B/1M"] / ["ipip-dsr/ipv4/tcp/64B/1"] <= 2.0;
+    "ipip-dsr, IPv4, every packet a new flow ÷ one flow": ["ipip-dsr/ipv4/syn/64B/new"] / ["ipip-dsr/ipv4/tcp/64B/1"] <= 2.0;
+    "gue-dsr ÷ ipip-dsr, IPv4": ["gue-dsr/ipv4/tcp/64B/1"] / ["ipip-dsr/ipv4/tcp/64B/1"] <= 1.6;
+    "gue-dsr ÷ ipip-dsr, IPv6": ["gue-dsr/ipv6/tcp/80B/1"] / ["ipip-dsr/ipv6/tcp/80B/1"] <= 1.6;
+    "l2-dsr, IPv6 ÷ IPv4": ["l2-dsr/ipv6/tcp/80B/1"] / ["l2-dsr/ipv4/tcp/64B/1"] <= 1.5;
+    "ipip-dsr, IPv6 ÷ IPv4": ["ipip-dsr/ipv6/tcp/80B/1"] / ["ipip-dsr/ipv4/tcp/64B/1"] <= 1.5;
+    "gue-dsr, IPv6 ÷ IPv4": ["gue-dsr/ipv6/tcp/80B/1"] / ["gue-dsr/ipv4/tcp/64B/1"] <= 1.5;
+    "dnat, IPv6 ÷ IPv4": ["dnat/ipv6/tcp/80B/1" "dnat/ipv6/reply/80B/1"] / ["dnat/ipv4/tcp/64B/1" "dnat/ipv4/reply/64B/1"] <= 1.5;
+    "full-nat, IPv6 ÷ IPv4": ["full-nat/ipv6/tcp/80B/1" "full-nat/ipv6/reply/80B/1"] / ["full-nat/ipv4/tcp/64B/1" "full-nat/ipv4/reply/64B/1"] <= 1.5;
+    "full-nat established, both directions, one flow ÷ empty program, gross": ["full-nat/ipv4/tcp/64B/1" "full-nat/ipv4/reply/64B/1"] / ["empty/ipv4/tcp/64B/1"] <= 5.0 gross;
+    "full-nat established, both directions, 1 k flows ÷ empty program, gross": ["full-nat/ipv4/tcp/64B/1k" "full-nat/ipv4/reply/64B/1k"] / ["empty/ipv4/tcp/64B/1"] <= 7.0 gross;
+    "full-nat, both directions, 100 k flows ÷ a lookup in a plain full-size LRU map": ["full-nat/ipv4/tcp/64B/100k" "full-nat/ipv4/reply/64B/100k"] / ["plain-lru/ipv4/tcp/64B/100k"] <= 0.6;
+    "VIP miss, passed ÷ empty program, gross": ["miss/ipv4/tcp/64B/1"] / ["empty/ipv4/tcp/64B/1"] <= 2.0 gross;
+};
+
+/// Every case's cost, round by round, net of the wrapper.
+pub struct Costs<'a> {
+    cases: BTreeMap<&'a str, Vec<f64>>,
+}
+
+impl<'a> Costs<'a> {
+    /// Subtracts the wrapper.
+    pub fn new(cases: &'a [Case], samples: &Samples) -> Self {
+        let wrapper = |ipv6| {
+            let mut with = cases.iter().zip(samples);
+            let is = |case: &Case| case.name.starts_with("wrapper/") && case.ipv6 == ipv6;
+            with.find(|(case, _)| is(case))
+                .map_or(&[][..], |(_, samples)| samples)
+        };
+        let wrappers = [false, true].map(wrapper);
+        let net = |(case, samples): (&'a Case, &Vec<f64>)| {
+            let values = samples.iter().enumerate().map(|(round, sample)| {
+                let own = wrappers[usize::from(case.ipv6)].get(round);
+                match case.program {
+                    Program::Bare(_) => *sample,
+                    _ => sample - own.copied().unwrap_or(0.0),
+                }
+            });
+            (case.name.as_str(), values.collect())
+        };
+        Self {
+            cases: cases.iter().zip(samples).map(net).collect(),
+        }
+    }
+
+    /// A case's cost.
+    pub fn net(&self, name: &str) -> Spread {
+        Spread::of(self.cases.get(name).into_iter().flatten().copied())
+    }
+
+    fn mean(&self, names: &[&str], round: usize) -> Option<f64> {
+        let costs = names
+            .iter()
+            .map(|name| self.cases.get(name)?.get(round).copied());
+        let sum: Option<f64> = costs.sum();
+        sum.map(|sum| sum / names.len() as f64)
+    }
+
+    /// The bars whose cases were measured.
+    pub fn bars(&self) -> Vec<Bar> {
+        let rounds = self.cases.values().map(Vec::len).max().unwrap_or(0);
+        let bar = |ratio: &Ratio| {
+            let value = |round| {
+                let empty = if ratio.gross {
+                    self.mean(&[EMPTY], round)?
+                } else {
+                    0.0
+                };
+                let below = self.mean(ratio.below, round)?;
+                // Nothing can be said of what costs no more than the wrapper.
+                (below > 0.0).then_some((self.mean(ratio.above, round)? + empty) / below)
+            };
+            let values: Option<Vec<f64>> = (0..rounds).map(value).collect();
+            let spread = Spread::of(values?.into_iter());
+            Some(Bar {
+                name: ratio.name.to_owned(),
+                value: rounded(spread.median),
+                mad: rounded(spread.mad),
+                bound: ratio.bound,
+                holds: spread.median <= ratio.bound,
+                certain: (spread.median - ratio.bound).abs() > spread.mad,
+            })
+        };
+        RATIOS.iter().filter_map(bar).collect()
+    }
+}
+
+/// Three digits after the point.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Effort, cases, scene};
+
+    fn cases(effort: Effort) -> Vec<Case> {
+        cases::all(&scene::Kind::ALL, effort).expect("cases")
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let cases = cases(Effort::Full);
+        let names: std::collections::BTreeSet<&str> =
+            cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names.len(), cases.len());
+    }
+
+    #[test]
+    fn every_bar_has_its_cases() {
+        for effort in [Effort::Quick, Effort::Full] {
+            let cases = cases(effort);
+            let cost = |case: &Case| {
+                if case.name.starts_with("wrapper/") {
+                    9.0
+                } else {
+                    20.0
+                }
+            };
+            let samples = cases.iter().map(|case| vec![cost(case); 3]).collect();
+            assert_eq!(Costs::new(&cases, &samples).bars().len(), RATIOS.len());
+        }
+    }
+
+    #[test]
+    fn ratios_are_net_of_the_wrapper_or_gross() {
+        let cases = cases(Effort::Quick);
+        let sample = |case: &Case| match case.name.split('/').next() {
+            Some("empty") => 6.0,
+            Some("wrapper") => 16.0,
+            Some("l2-dsr") => 28.0,
+            _ => 40.0,
+        };
+        let samples = cases.iter().map(|case| vec![sample(case); 3]).collect();
+        let bars = Costs::new(&cases, &samples).bars();
+        // (28 − 16 + 6) ÷ 6
+        assert_eq!((bars[0].value, bars[0].bound), (3.0, 3.0));
+        assert!(bars[0].holds && !bars[0].certain);
+        // (40 − 16) ÷ (40 − 16)
+        assert_eq!(bars[4].value, 1.0);
+        assert!(bars[4].holds && bars[4].certain);
+    }
+}

@@ -1,0 +1,179 @@
+//! What was measured, for programs and for people.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::bars::{Bar, Costs, rounded};
+use super::case::Case;
+use super::measure::{Samples, rounds};
+use super::statistic::Spread;
+use super::{Effort, html};
+
+/// A run of `forwarder bench prog`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this program.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// The CPU's name.
+    pub cpu: String,
+    /// CPUs that this process may use.
+    pub cpus: usize,
+    /// Load average of the last minute at the end of the run.
+    pub load: f64,
+    /// SHA-256 of the configurations that were measured.
+    pub config: String,
+    /// Rounds.
+    pub rounds: usize,
+    /// How fast is fast enough.
+    pub bars: Vec<Bar>,
+    /// Every case.
+    pub cases: Vec<Measured>,
+}
+
+/// What a case costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The case.
+    pub name: String,
+    /// The reason that each packet ended in; `None`: a program to compare with.
+    pub reason: Option<String>,
+    /// CPU time per packet, nanoseconds, net of the wrapper.
+    pub net: Spread,
+    /// The same with the wrapper.
+    pub raw: Spread,
+}
+
+/// A case that costs something else than before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The case.
+    pub name: String,
+    /// Its cost then and now, nanoseconds.
+    pub costs: [f64; 2],
+    /// By how much, percent of the old one.
+    pub percent: f64,
+}
+
+/// Sums the samples up.
+pub fn make(cases: &[Case], samples: &Samples, effort: Effort, config: String) -> Report {
+    let costs = Costs::new(cases, samples);
+    let measured = |(case, samples): (&Case, &Vec<f64>)| Measured {
+        name: case.name.clone(),
+        reason: case.reason.map(|reason| reason.name().to_owned()),
+        net: shown(costs.net(&case.name)),
+        raw: shown(Spread::of(samples.iter().copied())),
+    };
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name"));
+    let load = read("/proc/loadavg");
+    Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        cpu: cpu
+            .map_or("unknown", |name| name.trim_start_matches(['\t', ' ', ':']))
+            .to_owned(),
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        load: load
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0.0),
+        config,
+        rounds: rounds(effort),
+        bars: costs.bars(),
+        cases: cases.iter().zip(samples).map(measured).collect(),
+    }
+}
+
+fn shown(spread: Spread) -> Spread {
+    Spread {
+        median: rounded(spread.median),
+        mad: rounded(spread.mad),
+    }
+}
+
+impl Report {
+    /// Tables in Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "# Cost of a packet\n\nforwarder {}, Linux {}, {} ({} CPUs), load {:.2}, {} rounds, configuration {}.\n\
+             Nanoseconds of CPU time per packet: median of the rounds, ± median absolute deviation.\n\n\
+             | bar | ratio | at most | |\n|---|---:|---:|---|\n",
+            self.version,
+            self.kernel,
+            self.cpu,
+            self.cpus,
+            self.load,
+            self.rounds,
+            &self.config[..self.config.len().min(12)],
+        );
+        for bar in &self.bars {
+            let _ = writeln!(
+                text,
+                "| {} | {:.2} ± {:.2} | {} | {} |",
+                bar.name,
+                bar.value,
+                bar.mad,
+                bar.bound,
+                bar.verdict()
+            );
+        }
+        text += "\n| case | ns, net of the wrapper | with it | reason |\n|---|---:|---:|---|\n";
+        for case in &self.cases {
+            let _ = writeln!(
+                text,
+                "| {} | {:.1} ± {:.1} | {:.1} ± {:.1} | {} |",
+                case.name,
+                case.net.median,
+                case.net.mad,
+                case.raw.median,
+                case.raw.mad,
+                case.reason.as_deref().unwrap_or("")
+            );
+        }
+        text
+    }
+
+    /// One page with plots, which needs nothing from elsewhere.
+    pub fn html(&self) -> String {
+        html::page(self)
+    }
+
+    /// Cases that cost more or less than in an older run by more than `threshold` percent and more than
+    /// both runs scatter, the costlier first.
+    pub fn changes(&self, old: &Self, threshold: f64) -> Vec<Change> {
+        let mut changes: Vec<Change> = self
+            .cases
+            .iter()
+            .filter_map(|case| {
+                let before = old.cases.iter().find(|before| before.name == case.name)?;
+                let (old, new) = (before.raw, case.raw);
+                let percent = (new.median / old.median - 1.0) * 100.0;
+                let counts = percent.abs() > threshold && new.differs(old);
+                counts.then(|| Change {
+                    name: case.name.clone(),
+                    costs: [old.median, new.median],
+                    percent,
+                })
+            })
+            .collect();
+        changes.sort_by(|a, b| b.percent.total_cmp(&a.percent));
+        changes
+    }
+}
+
+impl Bar {
+    /// In words.
+    pub fn verdict(&self) -> &'static str {
+        match (self.holds, self.certain) {
+            (true, true) => "holds",
+            (false, true) => "MISSED",
+            (_, false) => "cannot be told",
+        }
+    }
+}
