@@ -97,6 +97,11 @@ pub fn route(tuple: &Tuple) -> Fib {
     }
 }
 
+/// Of virtual servers at [`port::RATE`]: nanoseconds until a token comes back.
+pub const RATE_INTERVAL: u32 = u32::MAX;
+/// Of virtual servers at [`port::RATE`]: new flows at once.
+pub const RATE_BURST: u32 = 2;
+
 /// Ports whose virtual servers are special, in every mode and family, for TCP and UDP.
 pub mod port {
     /// Three backends behind the server interface.
@@ -501,8 +506,8 @@ fn servers(tables: &mut Tables, pools: &mut Pools, mode: Mode, family: u8) {
                     _ => NO_SNAT,
                 },
                 mss: if port == port::MSS { 1000 } else { 0 },
-                new_flow_interval: if port == port::RATE { u32::MAX } else { 0 },
-                new_flow_burst: if port == port::RATE { 2 } else { 0 },
+                new_flow_interval: if port == port::RATE { RATE_INTERVAL } else { 0 },
+                new_flow_burst: if port == port::RATE { RATE_BURST } else { 0 },
                 interfaces: if port == port::THIRD_ONLY {
                     1 << 63
                 } else {
