@@ -187,6 +187,27 @@ fn tunnels_carry_the_packet() {
     });
 }
 
+/// UDP over IPv6 must not say that it has no checksum (RFC 8200, 8.1): one that comes out as zero is
+/// sent as 0xffff.
+#[test]
+fn gue_checksums_of_zero() {
+    Bench::run(|bench| {
+        let from = (client(6), 4_000);
+        let packet = Packet::tcp(from, (vip(Mode::GueDsr, 6), port::PLAIN), ACK);
+        let mut frame = at(CLIENT, &packet).frame();
+        let checksum = 14 + 40 + 6;
+        let sum = |frame: &[u8]| [frame[checksum], frame[checksum + 1]];
+        // The inner packet's flow label makes up what is missing to the sum that comes out as zero.
+        let label = 14 + 2..14 + 4;
+        frame[label.clone()].fill(0);
+        let output = bench.harness.same("no label", CLIENT, &frame)?;
+        frame[label].copy_from_slice(&sum(&output.frame));
+        let output = bench.harness.same("zero", CLIENT, &frame)?;
+        assert_eq!(sum(&output.frame), [0xff; 2]);
+        Ok(())
+    });
+}
+
 pub(super) fn carried(
     bench: &mut Bench,
     packet: &Packet,

@@ -6,6 +6,7 @@ mod drops;
 mod dsr;
 mod flows;
 mod jumbo;
+mod memory;
 mod passes;
 
 use anyhow::Result;
