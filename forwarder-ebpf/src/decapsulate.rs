@@ -3,7 +3,7 @@
 use forwarder_common::{V4, V6, protocol};
 
 use crate::family::IP;
-use crate::header::{Ethernet, Ipv4, Ipv6, Macs, Udp, ethertype};
+use crate::header::{Ethernet, Half, Ipv4, Ipv6, Macs, Udp, ethertype};
 use crate::packet::Packet;
 
 /// What a backend host accepts.
@@ -83,7 +83,8 @@ fn gue<P: Packet, A: Accepts>(packet: &P, accepts: &A, header: usize) -> Option<
         6 => Some((header + Udp::LENGTH, protocol::IPV6)),
         _ if first == 0 => {
             let inner = *packet.at::<u8>(IP + header + Udp::LENGTH + 1)?;
-            let known = inner == protocol::IPV4 || inner == protocol::IPV6;
+            let flags = packet.at::<Half>(IP + header + Udp::LENGTH + 2)?.0;
+            let known = flags == 0 && (inner == protocol::IPV4 || inner == protocol::IPV6);
             known.then_some((header + Udp::LENGTH + VARIANT_0, inner))
         }
         _ => None,

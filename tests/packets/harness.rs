@@ -54,9 +54,7 @@ pub struct Difference {
 impl Harness {
     /// Loads the object with `tables` in its maps. Call it inside the namespace.
     pub fn new(tables: Tables, set: ProgramSet) -> Result<Self> {
-        let path =
-            std::env::var("FORWARDER_TEST_OBJECT").unwrap_or(env!("FORWARDER_OBJECT").to_owned());
-        let object = std::fs::read(&path).with_context(|| format!("{path} cannot be read"))?;
+        let (path, object) = object()?;
         let mut loader = EbpfLoader::new();
         for (name, entries) in maps::SIZES {
             loader.map_max_entries(name, *entries);
@@ -237,6 +235,14 @@ impl Environment for World {
     }
 }
 
+/// The object under test, and where it lies.
+pub fn object() -> Result<(String, Vec<u8>)> {
+    let path =
+        std::env::var("FORWARDER_TEST_OBJECT").unwrap_or(env!("FORWARDER_OBJECT").to_owned());
+    let object = std::fs::read(&path).with_context(|| format!("{path} cannot be read"))?;
+    Ok((path, object))
+}
+
 fn load_programs(ebpf: &mut Ebpf, set: ProgramSet) -> Result<()> {
     let mut stages = Vec::new();
     for stage in StageProgram::ALL {
@@ -254,7 +260,8 @@ fn load_programs(ebpf: &mut Ebpf, set: ProgramSet) -> Result<()> {
     Ok(())
 }
 
-fn load(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
+/// Loads one program of the object.
+pub fn load(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd> {
     let program: &mut Xdp = ebpf
         .program_mut(name)
         .with_context(|| format!("no program {name}"))?

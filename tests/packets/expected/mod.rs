@@ -2,6 +2,7 @@
 
 mod answers;
 mod choice;
+mod decapsulator;
 mod drops;
 mod dsr;
 mod flows;
