@@ -9,7 +9,7 @@ use forwarder_lab::site::{BACKENDS, ECHO, ECHO_REWRITTEN, HTTP, HTTP_REWRITTEN};
 use forwarder_lab::{Family, Forwarder, Process, Site, decapsulate, wait_until};
 
 /// Nothing here takes that long unless it is broken.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(120);
 /// The number of the VIP that most tests use.
 pub const VIP: u8 = 10;
 /// The number of the VIP that the forwarder's own host has.

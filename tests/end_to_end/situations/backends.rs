@@ -10,7 +10,7 @@ use forwarder_lab::site::BACKENDS;
 use forwarder_lab::wait_until;
 
 use super::super::world::{HEADER, LIMIT, binary, pool, site, virtual_server};
-use super::{expect, expect_all, run, start, wait_for_step};
+use super::{expect, expect_all, run, start};
 
 /// A pool with one backend, which is not checked.
 fn single(name: &str, address: &str, more: &str) -> String {
@@ -68,8 +68,6 @@ fn backends_that_get_nothing() {
 
     let weight = forwarder.run(&["pool", "weight", "weightless", "weightless-1", "0"]);
     assert!(weight.expect("run").status.success());
-    // The health check has to fail first.
-    wait_for_step(&forwarder, &to(11), "d1 is down");
     expect_all(
         &forwarder,
         &[
@@ -121,36 +119,40 @@ fn backends_that_get_nothing() {
     // What the step says puts it right.
     let enabled = forwarder.run(&["pool", "enable", "drained", "drained-1"]);
     assert!(enabled.expect("run").status.success());
-    wait_for_step(
+    expect(
         &forwarder,
-        &to(12),
-        "On drained-1, the VIP must be on loopback",
+        (
+            &to(12),
+            "l2-dsr",
+            &["On drained-1, the VIP must be on loopback"],
+            "ip address show to 203.0.113.12 dev lo",
+        ),
     );
 
     // One backend of three goes; the others have the packet, and the trace says so.
     site.stop_server(1);
     let second = BACKENDS[1];
+    let down = format!("2 of 3 backends take new flows; {second} down: ");
+    let says = [
+        &down,
+        "forward: l2-dsr",
+        "curl -v http://192.0.2.12:80/health",
+    ];
     let mut last = String::new();
-    wait_until("the second backend is down", LIMIT * 2, || {
+    wait_until("the second backend is down", LIMIT, || {
         last = String::from_utf8_lossy(&run(&forwarder, &to(10), &[]).stdout).into_owned();
-        last.contains(&format!("2 of 3 backends take new flows; {second} down: "))
+        says.iter().all(|part| last.contains(part))
     })
     .unwrap_or_else(|error| panic!("{error}\n{last}"));
-    assert!(last.contains("forward: l2-dsr"), "{last}");
-    assert!(
-        last.contains("curl -v http://192.0.2.12:80/health"),
-        "{last}"
-    );
 
     // The link to the backends goes.
     site.forwarder.ip("link set eth1 down").expect("link");
-    wait_for_step(&forwarder, &to(15), "eth1, the way to ghost-1, is down");
     expect(
         &forwarder,
         (
             &to(15),
             "drop-no-next-hop",
-            &["is down"],
+            &["eth1, the way to ghost-1, is down"],
             "ip link set eth1 up",
         ),
     );
@@ -181,18 +183,7 @@ fn ways_that_are_too_narrow() {
             vip(number)
         )
     };
-    for number in [10, 11, 12, 13] {
-        // Next hops are asked for first.
-        wait_for_step(&forwarder, &to(number, ""), "no answer? On ");
-    }
-
     // Nobody takes the tunnel off on the backends.
-    let server = SocketAddr::new(vip(10), 80);
-    let get = || {
-        site.client
-            .run(|| http::get(server, "/", Duration::from_secs(2)))
-    };
-    get().expect_err("the backends do not know the tunnel");
     expect_all(
         &forwarder,
         &[
@@ -257,9 +248,15 @@ fn ways_that_are_too_narrow() {
     );
 
     // What the step says puts it right.
+    let server = SocketAddr::new(vip(10), 80);
+    let get = || {
+        site.client
+            .run(|| http::get(server, "/", Duration::from_secs(2)))
+    };
+    get().expect_err("the backends do not know the tunnel");
     let backends = site.backends.iter().map(|backend| {
         decapsulate(binary(), backend, "eth0", site.directory()).expect("run on the backend")
     });
     let _running: Vec<_> = backends.collect();
-    wait_until("the tunnel is taken off", LIMIT * 2, || get().is_ok()).expect("an answer");
+    wait_until("the tunnel is taken off", LIMIT, || get().is_ok()).expect("an answer");
 }
