@@ -15,6 +15,7 @@ mod prefix;
 mod reference;
 mod render;
 mod schema;
+mod secret;
 mod section;
 mod source;
 mod suggest;
@@ -174,7 +175,7 @@ fn syntax(text: &str, errors: &[toml::de::Error], out: &mut Diagnostics) {
 fn bare_word(text: &str, span: Span) -> Option<&str> {
     let line = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
     let (key, value) = text.get(line..)?.lines().next()?.split_once('=')?;
-    if span.start <= line + key.len() {
+    if span.start <= line + key.len() || secret::is_secret(key) {
         return None;
     }
     let word = value.split('#').next()?.trim();

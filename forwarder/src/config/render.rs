@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::code::Severity;
 use super::diagnostic::{ConfigErrors, Diagnostic, Span};
+use super::secret::{masked, masked_line};
 
 /// Characters of a source line that are shown; of a longer one the part around the error.
 const MAX_WIDTH: usize = 100;
@@ -39,7 +40,11 @@ impl ConfigErrors {
                 )
             }
         };
-        format!("{}: {judgement}", printable(&self.file))
+        format!("{}: {judgement}", self.shown_file())
+    }
+
+    fn shown_file(&self) -> String {
+        self.file.chars().map(visible).collect()
     }
 
     fn details(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -76,12 +81,12 @@ impl ConfigErrors {
     }
 
     fn snippet(&self, f: &mut Formatter<'_>, span: Span) -> fmt::Result {
-        let file = printable(&self.file);
+        let file = self.shown_file();
         let Some((number, column)) = self.position(span) else {
             return writeln!(f, "  --> {file}");
         };
         writeln!(f, "  --> {file}:{number}:{column}")?;
-        let line = self.line(number);
+        let line = masked_line(self.line(number));
         let length = line.chars().count();
         let marked = self.text.get(span.start..span.end).map_or(0, |text| {
             // Only the first line of what spans several is underlined.
@@ -111,9 +116,9 @@ fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Text from the file on one line, and without what could drive a terminal.
+/// Text from the file on one line, without secrets, and without what could drive a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(visible).collect()
+    masked(text).chars().map(visible).collect()
 }
 
 fn visible(character: char) -> char {
