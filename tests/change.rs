@@ -2,6 +2,7 @@
 //! happened.
 
 mod change {
+    mod api;
     mod day;
     mod exposition;
     mod interfaces;

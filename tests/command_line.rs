@@ -72,6 +72,7 @@ fn a_wrong_command_line_is_another_exit_code() {
 #[test]
 fn every_command_has_help_that_fits_a_terminal() {
     for command in [
+        "api",
         "check",
         "run",
         "plan",

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
+use super::routes::Ask;
 use crate::config::model;
 use crate::io::users;
 
@@ -121,12 +122,9 @@ impl Peer {
     }
 }
 
-/// What it takes to ask for a path. The text of the configuration has secrets in it.
+/// What it takes to ask for a path.
 fn needed(path: &str) -> Rights {
-    match path {
-        "/v1/reload" | "/v1/override" | "/v1/config" => Rights::Write,
-        _ => Rights::Read,
-    }
+    Ask::at(path).map_or(Rights::Read, |ask| ask.route().rights)
 }
 
 fn group(name: &str) -> Result<u32, GroupError> {

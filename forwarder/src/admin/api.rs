@@ -13,10 +13,11 @@ pub use trace::{Stage, Step, Trace, TraceRequest};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Count {
     /// Packets.
     pub packets: u64,
@@ -34,7 +35,7 @@ impl From<forwarder_common::Counter> for Count {
 }
 
 /// Answer to `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
@@ -46,7 +47,7 @@ pub struct Status {
     pub config_hash: String,
     /// How often a configuration was put to work: 1 after the start.
     pub config_generation: u64,
-    /// Why the last reload changed nothing; `None`: it went through.
+    /// Why the last reload changed nothing; `null`: it went through.
     pub config_error: Option<String>,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
@@ -61,13 +62,13 @@ pub struct Status {
 }
 
 /// An interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// The name in the file.
     pub name: String,
     /// The kernel's name.
     pub device: String,
-    /// `native`, `generic` …; `None`: not attached.
+    /// `native`, `generic` …; `null`: not attached.
     pub mode: Option<String>,
     /// Whether frames of several buffers are handled.
     pub frags: bool,
@@ -84,7 +85,7 @@ pub struct Interface {
 }
 
 /// How often packets ended in a reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonCount {
     /// The reason's name.
     pub reason: String,
@@ -94,7 +95,7 @@ pub struct ReasonCount {
 }
 
 /// A virtual server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VirtualServer {
     /// The name in the file.
     pub name: String,
@@ -106,7 +107,7 @@ pub struct VirtualServer {
     pub protocol: String,
     /// Mode.
     pub mode: String,
-    /// Pool; `None` in mode local.
+    /// Pool; `null` in mode local.
     pub pool: Option<String>,
     /// From clients.
     pub r#in: Count,
@@ -115,7 +116,7 @@ pub struct VirtualServer {
 }
 
 /// A pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pool {
     /// The name in the file.
     pub name: String,
@@ -124,13 +125,13 @@ pub struct Pool {
 }
 
 /// A backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Backend {
     /// The name in the file.
     pub name: String,
     /// Its address.
     pub address: IpAddr,
-    /// Its port; `None`: the packet's.
+    /// Its port; `null`: the packet's.
     pub port: Option<u16>,
     /// Share of new flows.
     pub weight: u8,
@@ -142,9 +143,9 @@ pub struct Backend {
     pub health: String,
     /// Why the last health check failed.
     pub health_error: Option<String>,
-    /// More about its health; `None`: it is not checked.
+    /// More about its health; `null`: it is not checked.
     pub health_check: Option<Health>,
-    /// The way to it; `None`: not resolved.
+    /// The way to it; `null`: not resolved.
     pub next_hop: Option<NextHop>,
     /// To the backend.
     pub r#in: Count,
@@ -153,13 +154,13 @@ pub struct Backend {
 }
 
 /// What health checks found out about a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// The name of the health check.
     pub name: String,
     /// The address that is asked.
     pub address: IpAddr,
-    /// The port; `None`: the check has none.
+    /// The port; `null`: the check has none.
     pub port: Option<u16>,
     /// Why the backend is up, down or neither.
     pub reason: String,
@@ -169,11 +170,11 @@ pub struct Health {
     pub changes: u64,
     /// How often it went down without having been up for long in between.
     pub flaps: u32,
-    /// Seconds that it is still held down, whatever it answers; `None`: it is not.
+    /// Seconds that it is still held down, whatever it answers; `null`: it is not.
     pub held_seconds: Option<u64>,
     /// The part of its weight that it has: less than 100 in slow start.
     pub share_percent: u8,
-    /// How the last check ended: `passed`, `timeout` …; `None`: there was none.
+    /// How the last check ended: `passed`, `timeout` …; `null`: there was none.
     pub last_result: Option<String>,
     /// How long it took.
     pub last_duration_microseconds: Option<u64>,
@@ -182,7 +183,7 @@ pub struct Health {
 }
 
 /// The way to a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextHop {
     /// The device it leaves by.
     pub device: String,
@@ -191,7 +192,7 @@ pub struct NextHop {
 }
 
 /// Body of every answer that is not a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What went wrong.
     pub error: String,

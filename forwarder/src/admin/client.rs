@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +19,7 @@ use super::api::{
     Change, ConfigRequest, Failure, FlowQuery, Flows, History, OverrideRequest, RunningConfig,
     Snat, Status, Trace, TraceRequest,
 };
+use super::routes::Ask;
 
 /// How long the daemon has to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,70 +48,69 @@ pub enum ClientError {
 
 /// `GET /v1/status`.
 pub async fn status(socket: &Path) -> Result<Status, ClientError> {
-    request(socket, Method::GET, "/v1/status", None::<&()>).await
+    request(socket, Ask::Status, "", None::<&()>).await
 }
 
 /// `POST /v1/trace`.
 pub async fn trace(socket: &Path, packet: &TraceRequest) -> Result<Trace, ClientError> {
-    request(socket, Method::POST, "/v1/trace", Some(packet)).await
+    request(socket, Ask::Trace, "", Some(packet)).await
 }
 
 /// `POST /v1/plan`.
 pub async fn plan(socket: &Path, config: &ConfigRequest) -> Result<Change, ClientError> {
-    request(socket, Method::POST, "/v1/plan", Some(config)).await
+    request(socket, Ask::Plan, "", Some(config)).await
 }
 
 /// `POST /v1/reload`.
 pub async fn reload(socket: &Path, config: &ConfigRequest) -> Result<Change, ClientError> {
-    request(socket, Method::POST, "/v1/reload", Some(config)).await
+    request(socket, Ask::Reload, "", Some(config)).await
 }
 
 /// `POST /v1/override`.
 pub async fn set_override(socket: &Path, wanted: &OverrideRequest) -> Result<Change, ClientError> {
-    request(socket, Method::POST, "/v1/override", Some(wanted)).await
+    request(socket, Ask::Override, "", Some(wanted)).await
 }
 
 /// `GET /v1/config`.
 pub async fn config(socket: &Path) -> Result<RunningConfig, ClientError> {
-    request(socket, Method::GET, "/v1/config", None::<&()>).await
+    request(socket, Ask::Config, "", None::<&()>).await
 }
 
 /// `GET /v1/history`.
 pub async fn history(socket: &Path) -> Result<History, ClientError> {
-    request(socket, Method::GET, "/v1/history", None::<&()>).await
+    request(socket, Ask::History, "", None::<&()>).await
 }
 
 /// `GET /v1/snat`.
 pub async fn snat(socket: &Path) -> Result<Snat, ClientError> {
-    request(socket, Method::GET, "/v1/snat", None::<&()>).await
+    request(socket, Ask::Snat, "", None::<&()>).await
 }
 
 /// `GET /v1/flows`.
 pub async fn flows(socket: &Path, query: &FlowQuery) -> Result<Flows, ClientError> {
-    let path = format!("/v1/flows?{}", query.text());
-    request(socket, Method::GET, &path, None::<&()>).await
+    request(socket, Ask::Flows, &query.text(), None::<&()>).await
 }
 
 /// `GET /metrics`: the page.
 pub async fn metrics(socket: &Path) -> Result<String, ClientError> {
-    let page = ask(socket, Method::GET, "/metrics", None::<&()>).await?;
+    let page = exchange(socket, Ask::Metrics, "", None::<&()>).await?;
     String::from_utf8(page.into()).map_err(|error| ClientError::Broken(error.to_string()))
 }
 
 async fn request<T: DeserializeOwned>(
     socket: &Path,
-    method: Method,
-    path: &str,
+    ask: Ask,
+    query: &str,
     body: Option<&impl Serialize>,
 ) -> Result<T, ClientError> {
-    let answer = ask(socket, method, path, body).await?;
+    let answer = exchange(socket, ask, query, body).await?;
     serde_json::from_slice(&answer).map_err(|error| ClientError::Broken(error.to_string()))
 }
 
-async fn ask(
+async fn exchange(
     socket: &Path,
-    method: Method,
-    path: &str,
+    ask: Ask,
+    query: &str,
     body: Option<&impl Serialize>,
 ) -> Result<Bytes, ClientError> {
     let stream = UnixStream::connect(socket)
@@ -122,7 +122,7 @@ async fn ask(
                 source,
             },
         })?;
-    match timeout(PATIENCE, exchange(stream, method, path, body)).await {
+    match timeout(PATIENCE, converse(stream, ask, query, body)).await {
         Ok(Ok((StatusCode::OK, bytes))) => Ok(bytes),
         Ok(Ok((status, bytes))) => {
             let failure: Option<Failure> = serde_json::from_slice(&bytes).ok();
@@ -135,20 +135,21 @@ async fn ask(
     }
 }
 
-async fn exchange(
+async fn converse(
     stream: UnixStream,
-    method: Method,
-    path: &str,
+    ask: Ask,
+    query: &str,
     body: Option<&impl Serialize>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error>> {
     let body = body
         .map(serde_json::to_vec)
         .transpose()?
         .unwrap_or_default();
+    let route = ask.route();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
-        .method(method)
-        .uri(path)
+        .method(route.method)
+        .uri(format!("{}?{query}", route.path))
         .header(hyper::header::HOST, "localhost")
         .body(Full::new(Bytes::from(body)))?;
     let asked = async move {

@@ -4,6 +4,8 @@ pub mod access;
 pub mod api;
 pub mod client;
 pub mod metrics;
+pub mod openapi;
+pub mod routes;
 pub mod server;
 
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use log::debug;
 use serde::Serialize;
@@ -28,6 +28,8 @@ use super::api::{
     Status, Trace, TraceRequest,
 };
 use super::metrics::{self, Sample};
+use super::openapi;
+use super::routes::Ask;
 use crate::node::FlowView;
 
 /// Largest request body, bytes.
@@ -195,23 +197,26 @@ async fn connection(stream: UnixStream, desk: Desk) -> hyper::Result<()> {
 
 impl Desk {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match (request.uri().path(), request.method()) {
-            ("/v1/status", &Method::GET) => self.ask(Command::Status).await,
-            ("/metrics", &Method::GET) => self.metrics().await,
-            ("/v1/flows", &Method::GET) => self.flows(&request).await,
-            ("/v1/snat", &Method::GET) => self.ask(Command::Snat).await,
-            ("/v1/history", &Method::GET) => self.ask(Command::History).await,
-            ("/v1/config", &Method::GET) => self.ask(Command::Config).await,
-            ("/v1/trace", &Method::POST) => self.pass_on(request, Command::Trace).await,
-            ("/v1/override", &Method::POST) => self.pass_on(request, Command::Override).await,
-            ("/v1/plan", &Method::POST) => self.config(request, Command::Plan).await,
-            ("/v1/reload", &Method::POST) => self.config(request, Command::Reload).await,
-            (
-                "/metrics" | "/v1/status" | "/v1/flows" | "/v1/snat" | "/v1/history" | "/v1/config",
-                _,
-            ) => not_allowed("GET"),
-            ("/v1/trace" | "/v1/override" | "/v1/plan" | "/v1/reload", _) => not_allowed("POST"),
-            (path, _) => failure(StatusCode::NOT_FOUND, format!("there is nothing at {path}")),
+        let path = request.uri().path();
+        let Some(ask) = Ask::at(path) else {
+            return failure(StatusCode::NOT_FOUND, format!("there is nothing at {path}"));
+        };
+        let method = ask.route().method;
+        if request.method() != method {
+            return not_allowed(method);
+        }
+        match ask {
+            Ask::Status => self.ask(Command::Status).await,
+            Ask::Metrics => self.metrics().await,
+            Ask::Flows => self.flows(&request).await,
+            Ask::Snat => self.ask(Command::Snat).await,
+            Ask::History => self.ask(Command::History).await,
+            Ask::Config => self.ask(Command::Config).await,
+            Ask::OpenApi => json(StatusCode::OK, &openapi::document()),
+            Ask::Trace => self.pass_on(request, Command::Trace).await,
+            Ask::Override => self.pass_on(request, Command::Override).await,
+            Ask::Plan => self.config(request, Command::Plan).await,
+            Ask::Reload => self.config(request, Command::Reload).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod api;
 mod backend;
 mod bench;
 mod change;
@@ -90,6 +91,8 @@ enum Command {
     Trace(trace::TraceArguments),
     /// Stop forwarding: detach and remove everything that `run --pin` left, and nothing else
     Uninstall(uninstall::UninstallArguments),
+    /// Print the OpenAPI document of the admin socket
+    Api,
     /// Print completions for a shell
     Completions(documents::Completions),
     /// Write the man pages
@@ -139,6 +142,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Flow(arguments) => runtime()?.block_on(flow::flow(&arguments)),
         Command::Trace(arguments) => runtime()?.block_on(trace::trace(&arguments)),
         Command::Uninstall(arguments) => uninstall::uninstall(&arguments),
+        Command::Api => api::api(),
         Command::Completions(arguments) => documents::completions(&arguments, Arguments::command()),
         Command::Man(arguments) => documents::man(&arguments, Arguments::command()),
         Command::Bench(arguments) => bench::bench(&arguments),

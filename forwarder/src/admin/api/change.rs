@@ -2,28 +2,29 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{difference, history, op};
 
 /// Body of `POST /v1/plan` and `POST /v1/reload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigRequest {
-    /// The file, for messages and for later reloads; `None`: the one that the daemon runs with.
+    /// The file, for messages and for later reloads; `null`: the one that the daemon runs with.
     #[serde(default)]
     pub file: Option<PathBuf>,
-    /// What is in it; `None`: the daemon reads it itself, which it does only for the one that it
+    /// What is in it; `null`: the daemon reads it itself, which it does only for the one that it
     /// runs with.
     #[serde(default)]
     pub text: Option<String>,
-    /// This node's name; `None`: as before.
+    /// This node's name; `null`: as before.
     #[serde(default)]
     pub node: Option<String>,
 }
 
 /// What would change, or has changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The file.
     pub config: PathBuf,
@@ -38,7 +39,7 @@ pub struct Change {
 }
 
 /// One thing of the file that changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// `add`, `remove` or `change`.
     pub change: String,
@@ -62,7 +63,7 @@ impl From<difference::Difference> for Difference {
 }
 
 /// A change of one map element.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Op {
     /// `set` or `remove`.
     pub op: String,
@@ -70,7 +71,7 @@ pub struct Op {
     pub table: String,
     /// Which one.
     pub key: String,
-    /// Its new value; `None`: it is removed.
+    /// Its new value; `null`: it is removed.
     pub value: Option<String>,
 }
 
@@ -86,7 +87,7 @@ impl From<&op::Op> for Op {
 }
 
 /// Body of `POST /v1/override`: a change of one backend until the next reload. Absent: stays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OverrideRequest {
     /// The pool.
@@ -102,7 +103,7 @@ pub struct OverrideRequest {
 }
 
 /// Answer to `GET /v1/config`: the running configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunningConfig {
     /// The file it was read from.
     pub file: PathBuf,
@@ -113,14 +114,14 @@ pub struct RunningConfig {
 }
 
 /// Answer to `GET /v1/history`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct History {
     /// The latest events, oldest first.
     pub events: Vec<Event>,
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Counts up from 1 since the daemon started; the first ones are forgotten in time.
     pub number: u64,

@@ -2,20 +2,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Count;
 
 /// Query of `GET /v1/flows`. What is absent does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub struct FlowQuery {
     /// At one of the flow's ends.
     pub address: Option<IpAddr>,
     /// At one of the flow's ends.
     pub port: Option<u16>,
     /// `half-open`, `established` or `closing`.
+    #[schemars(extend("enum" = Self::STATES))]
     pub state: Option<String>,
-    /// Flows to show: 1 to 10,000; absent: 100.
+    /// Flows to show; absent: 100.
+    #[schemars(range(min = 1, max = 10_000))]
     pub limit: Option<u32>,
     /// Count them all and show none.
     pub count: bool,
@@ -68,7 +71,7 @@ impl FlowQuery {
 }
 
 /// Answer to `GET /v1/flows`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Flows {
     /// How many there are, if that was asked for.
     pub count: Option<u64>,
@@ -79,7 +82,7 @@ pub struct Flows {
 }
 
 /// A NAT flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
     /// The virtual server's name; an egress rule's: `egress`, its source and its interface.
     pub rule: String,
@@ -93,7 +96,7 @@ pub struct Flow {
     pub source: SocketAddr,
     /// Where it goes: the backend.
     pub to: SocketAddr,
-    /// The pool, `/`, and the backend's address; `None`: egress.
+    /// The pool, `/`, and the backend's address; `null`: egress.
     pub backend: Option<String>,
     /// `half-open`, `established` or `closing`.
     pub state: String,
@@ -102,7 +105,7 @@ pub struct Flow {
 }
 
 /// Answer to `GET /v1/snat`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Snat {
     /// SNAT pools, automap's among them.
     pub pools: Vec<SnatPool>,
@@ -111,7 +114,7 @@ pub struct Snat {
 }
 
 /// The addresses of one family of a SNAT pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnatPool {
     /// The name in the file; automap's: `automap` and the interface.
     pub name: String,

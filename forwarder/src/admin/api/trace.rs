@@ -1,9 +1,10 @@
 //! `trace`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Body of `POST /v1/trace`: a packet, in words or as a frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceRequest {
     /// The interface it comes in by: its name in the file, or the kernel's. It may stand in the words.
@@ -21,7 +22,7 @@ pub struct TraceRequest {
 }
 
 /// Answer to `POST /v1/trace`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// The interface it came in by: the name in the file.
     pub interface: String,
@@ -37,7 +38,7 @@ pub struct Trace {
     pub backend: Option<String>,
     /// The device it leaves by.
     pub device: Option<String>,
-    /// What leaves, or is handed to the host, in words; `None`: it is dropped.
+    /// What leaves, or is handed to the host, in words; `null`: it is dropped.
     pub becomes: Option<String>,
     /// `pass`, `forward`, `answer` or `drop`.
     pub outcome: String,
@@ -50,7 +51,7 @@ pub struct Trace {
 }
 
 /// A stage of a trace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     /// Its name.
     pub stage: String,
@@ -59,7 +60,7 @@ pub struct Stage {
 }
 
 /// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// What is the matter.
     pub text: String,
