@@ -11,7 +11,7 @@ use forwarder::config::{self, Model};
 use forwarder_lab::{Lab, Namespace, Process, has_xdp, wait_until};
 
 const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

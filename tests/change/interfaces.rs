@@ -1,11 +1,11 @@
 //! Interfaces that come and go: only those are attached and detached.
 
 use anyhow::{Context as _, Result, ensure};
-use forwarder_lab::has_xdp;
+use forwarder_lab::{has_xdp, wait_until};
 use serde_json::Value;
 
 use super::traffic::during;
-use super::world::{DIRECT, DNAT, File, World, echo, http};
+use super::world::{DIRECT, DNAT, File, LIMIT, World, echo, http, no_problem};
 
 const MORE: &str = "[[interface]]\nname = \"third\"\ndevice = \"eth2\"\n\
      [[virtual_server]]\nname = \"there\"\naddress = \"203.0.113.13\"\nport = 80\nmode = \"dnat\"\n\
@@ -54,7 +54,9 @@ fn only_what_comes_or_goes_is_touched() -> Result<()> {
                     .as_array()
                     .is_some_and(|all| all.len() == 2)
             })?;
-            ensure!(!has_xdp(&site.forwarder, "eth2"));
+            wait_until("it is detached", LIMIT, || {
+                !has_xdp(&site.forwarder, "eth2")
+            })?;
         }
         Ok(())
     })?;
@@ -82,7 +84,9 @@ fn an_interface_that_cannot_be_taken_in_leaves_everything_as_it_was() -> Result<
         let path = world.write("far.toml", &(File::base().third().text() + &more))?;
         let said = world.refused(&["reload", path.to_str().unwrap_or_default()])?;
         ensure!(said.contains("interface 70000"), "{said}");
-        ensure!(!has_xdp(&site.forwarder, "eth9"), "it is still attached");
+        wait_until("it is not attached", LIMIT, || {
+            !has_xdp(&site.forwarder, "eth9")
+        })?;
         Ok(())
     })?;
     ensure!(tally.is_clean(), "{tally:?}");
@@ -90,7 +94,8 @@ fn an_interface_that_cannot_be_taken_in_leaves_everything_as_it_was() -> Result<
     for key in ["config", "config_hash", "config_generation"] {
         ensure!(before[key] == after[key], "{after:#}");
     }
-    ensure!(after["problems"] == before["problems"], "{after:#}");
+    // Some problems come and go with how busy the machine is.
+    world.wait("no problem", no_problem)?;
     ensure!(
         after["interfaces"]
             .as_array()

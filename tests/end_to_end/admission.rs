@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use forwarder_lab::Family;
 use forwarder_lab::client::{http, udp};
 use forwarder_lab::site::{ECHO, ECHO_REWRITTEN, HTTP, HTTP_REWRITTEN};
+use forwarder_lab::{Family, wait_until};
 
 use super::virtual_servers::use_source;
-use super::world::{VIP, World, pool, virtual_server};
+use super::world::{LIMIT, VIP, World, pool, virtual_server};
 
 const SHORT: Duration = Duration::from_millis(300);
 /// Long enough for one of many answers that are all on their way.
@@ -39,28 +39,27 @@ fn listed_sources() {
     let world = World::start(&config);
     for family in Family::ALL {
         let web = |number| SocketAddr::new(family.vip(number), HTTP);
-        world.wait_for_answer(web(VIP));
-        let admitted = || {
-            [VIP, VIP + 1, VIP + 2].map(|number| {
-                world
-                    .site
-                    .client
-                    .run(|| http::get(web(number), "/", SHORT))
-                    .is_ok()
-            })
+        // Who is let in may have to wait for a backend; who is not gets no answer, however long.
+        let admitted = |expected: [bool; 3], who: &str| {
+            for (number, expected) in (VIP..).zip(expected) {
+                if expected {
+                    world.wait_for_answer(web(number));
+                }
+            }
+            let refused = (VIP..).zip(expected).filter(|(_, expected)| !expected);
+            for (number, _) in refused {
+                let answer = world.site.client.run(|| http::get(web(number), "/", SHORT));
+                assert!(answer.is_err(), "{family}: {who} at {}", web(number));
+            }
         };
-        assert_eq!(
-            admitted(),
-            [true, true, false],
-            "{family}: the client's first address"
-        );
+        admitted([true, true, false], "the client's first address");
         let denied = if family == Family::V4 {
             "198.51.100.65"
         } else {
             "2001:db8:100::65"
         };
         use_source(&world, family, denied);
-        assert_eq!(admitted(), [false, false, true], "{family}: {denied}");
+        admitted([false, false, true], denied);
     }
 }
 
@@ -89,21 +88,21 @@ fn new_flows_per_second() {
     world.wait_for_all_backends(SocketAddr::new(family.vip(VIP), HTTP));
     world.site.client.run(|| {
         let echo = SocketAddr::new(family.vip(VIP), ECHO);
-        let mut sockets: Vec<_> = (0..200)
-            .map(|_| udp::Socket::open(echo, BRIEF).expect("socket"))
-            .collect();
-        // All at once: the answers are awaited later.
-        for socket in &sockets {
-            socket.send(100).expect("send");
-        }
-        let answered = sockets
-            .iter_mut()
-            .filter_map(|socket| socket.receive(100).ok())
-            .count();
-        assert!(
-            (1..150).contains(&answered),
-            "{answered} of 200 new flows at once were let in"
-        );
+        // Once the backends are up, and not too busy to answer in time, some of them are answered.
+        wait_until("some new flows are let in", LIMIT, || {
+            let mut sockets: Vec<_> = (0..200)
+                .map(|_| udp::Socket::open(echo, BRIEF).expect("socket"))
+                .collect();
+            // All at once: the answers are awaited later.
+            for socket in &sockets {
+                socket.send(100).expect("send");
+            }
+            let answers = sockets.iter_mut().filter_map(|each| each.receive(100).ok());
+            let answered = answers.count();
+            assert!(answered < 150, "{answered} of 200 at once were let in");
+            answered > 0
+        })
+        .expect("some");
     });
     // Another virtual server of the VIP is not held back.
     for _ in 0..50 {

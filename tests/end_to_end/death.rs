@@ -60,7 +60,13 @@ fn flows_of_the_dead_move(mode: &str) {
             let sockets: Vec<_> = (0..FLOWS)
                 .map(|_| {
                     let mut socket = udp::Socket::open(echo, SHORT).expect("socket");
-                    let backend = socket.request(100).expect("request").backend;
+                    let mut backend = None;
+                    wait_until("an answer", LIMIT, || {
+                        backend = socket.request(100).ok().map(|answer| answer.backend);
+                        backend.is_some()
+                    })
+                    .expect("answer");
+                    let backend = backend.expect("answer");
                     (socket, backend)
                 })
                 .collect();

@@ -112,7 +112,7 @@ fn backends_open_connections_through_egress_snat() {
     };
     // The kernel tells a route only to an interface that may forward, and the daemon says what to do.
     let commands = ["net.ipv4", "net.ipv6"].map(|net| format!("{net}.conf.eth1.forwarding=1"));
-    assert_eq!(needed(), commands);
+    wait_until("the problems are told", LIMIT, || needed() == commands).expect("problems");
     wait_until("the log says so", LIMIT, || {
         let said = world.forwarder.log();
         commands.iter().all(|command| said.contains(command))
@@ -189,21 +189,21 @@ fn a_port_of_the_range_without_a_flow_is_silent() {
     let world = World::start(&config);
     for family in Family::ALL {
         world.wait_for_all_backends(SocketAddr::new(family.vip(VIP), HTTP));
-        let connect = |port| {
+        let connect = |port, limit| {
             world.site.backends[0].run(|| {
                 let server = SocketAddr::new(family.inside(), port);
-                std::net::TcpStream::connect_timeout(&server, Duration::from_millis(500))
+                std::net::TcpStream::connect_timeout(&server, limit)
                     .expect_err("nobody listens")
                     .kind()
             })
         };
         assert_eq!(
-            connect(20000),
+            connect(20000, Duration::from_millis(500)),
             std::io::ErrorKind::TimedOut,
             "a port of the range"
         );
         assert_eq!(
-            connect(9),
+            connect(9, LIMIT),
             std::io::ErrorKind::ConnectionRefused,
             "a port of the host's own"
         );

@@ -54,6 +54,8 @@ fn one_source_stays_with_one_backend() {
     // Addresses .40 to .63 of the client's subnet.
     for family in Family::ALL {
         let web = SocketAddr::new(family.vip(VIP), HTTP);
+        // From now on no backend comes that could take sources over.
+        world.wait_until_up();
         world.wait_for_answer(web);
         let mut all = BTreeSet::new();
         for number in 40..64 {

@@ -10,6 +10,8 @@ use forwarder_lab::{Family, Forwarder, Process, Site, decapsulate, wait_until};
 
 /// Nothing here takes that long unless it is broken.
 pub const LIMIT: Duration = Duration::from_secs(120);
+/// For an answer that may not come, or that is asked for again.
+pub const ANSWER: Duration = Duration::from_secs(3);
 /// The number of the VIP that most tests use.
 pub const VIP: u8 = 10;
 /// The number of the VIP that the forwarder's own host has.
@@ -59,18 +61,19 @@ impl World {
         }
     }
 
-    /// One HTTP request from the client.
+    /// One HTTP request from the client, which is answered unless something is broken.
     pub fn http(&self, server: SocketAddr) -> anyhow::Result<Answer> {
-        self.site
-            .client
-            .run(|| http::get(server, "/", Duration::from_secs(2)))
+        self.site.client.run(|| http::get(server, "/", LIMIT))
     }
 
-    /// One UDP request from the client.
+    /// The same while there may be no answer yet.
+    fn try_http(&self, server: SocketAddr) -> anyhow::Result<Answer> {
+        self.site.client.run(|| http::get(server, "/", ANSWER))
+    }
+
+    /// One UDP request from the client that nobody may answer.
     pub fn udp(&self, server: SocketAddr) -> anyhow::Result<Answer> {
-        self.site
-            .client
-            .run(|| udp::request(server, 100, Duration::from_secs(2)))
+        self.site.client.run(|| udp::request(server, 100, ANSWER))
     }
 
     /// Waits until every backend answers at a virtual server of HTTP.
@@ -82,7 +85,7 @@ impl World {
     pub fn wait_for_answers_of(&self, server: SocketAddr, names: &[&str]) {
         let mut last = String::new();
         wait_until("all answer and no other", LIMIT, || {
-            let answers: Result<Vec<_>, _> = (0..40).map(|_| self.http(server)).collect();
+            let answers: Result<Vec<_>, _> = (0..40).map(|_| self.try_http(server)).collect();
             match answers {
                 Ok(answers) => {
                     let mut seen: Vec<_> =
@@ -106,11 +109,25 @@ impl World {
         });
     }
 
+    /// Waits until every backend is up and resolved, and new flows go to all of them.
+    pub fn wait_until_up(&self) {
+        wait_until("every backend is up and resolved", LIMIT, || {
+            let status = self.forwarder.status().unwrap_or_default();
+            let pools = status["pools"].as_array().into_iter().flatten();
+            let mut backends = pools
+                .filter_map(|pool| pool["backends"].as_array())
+                .flatten();
+            status["pools"].is_array()
+                && backends.all(|each| each["health"] == "up" && each["next_hop"].is_object())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.forwarder.diagnosis()));
+    }
+
     /// Waits until a virtual server of HTTP answers at all.
     pub fn wait_for_answer(&self, server: SocketAddr) {
         let mut last = None;
         wait_until("the virtual server answers", LIMIT, || {
-            let answer = self.http(server);
+            let answer = self.try_http(server);
             last = answer.as_ref().err().map(|error| format!("{error:#}"));
             answer.is_ok()
         })
@@ -128,7 +145,7 @@ pub const HEADER: &str = r#"
 version = 1
 limits = { flows = 200000 }
 interface = [{ name = "outside", device = "eth0" }, { name = "inside", device = "eth1" }]
-health_check = [{ name = "health", type = "http", port = 80, path = "/health", interval = "200ms", timeout = "1s", rise = 2, fall = 2 }]
+health_check = [{ name = "health", type = "http", port = 80, path = "/health", interval = "200ms", timeout = "5s", rise = 2, fall = 2 }]
 "#;
 
 /// A virtual server; `more` are further lines.

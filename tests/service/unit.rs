@@ -101,6 +101,13 @@ impl Service {
         Ok(())
     }
 
+    /// Waits until nothing is attached: the kernel detaches a moment after the last holder has gone.
+    fn detached(&self) -> Result<()> {
+        self.0.wait("nothing is attached", || {
+            Ok(!has_xdp(&self.0.site.forwarder, "eth0"))
+        })
+    }
+
     /// Waits until another daemon than `pid` has taken over.
     fn restarted(&self, pid: &str) -> Result<()> {
         self.0.wait("it is restarted", || {
@@ -120,8 +127,8 @@ fn runs_under_systemd() -> Result<()> {
     logs_with_fields(&service)?;
     is_restarted(&service)?;
     stops_and_is_removed(&service)?;
-    let everything = service
-        .run("journalctl --no-pager -o export; forwarder status -o json; forwarder history")?;
+    let everything = service.0.journal("-o export")?
+        + &service.run("forwarder status -o json; forwarder history")?;
     ensure!(everything.contains("forwarding;"), "{everything}");
     ensure!(!everything.contains(HASH_KEY), "the key is a secret");
     is_removed(&service)
@@ -193,7 +200,7 @@ fn reloads(service: &Service) -> Result<()> {
         .0
         .sh(&format!("{install}; systemctl reload forwarder"))?;
     ensure!(!refused.status.success(), "a bad file is no success");
-    let said = service.run("journalctl --no-pager -u forwarder")?;
+    let said = service.0.journal("-u forwarder")?;
     ensure!(said.contains("nonsense"), "{said}");
     ensure!(service.pid()? == pid, "the same daemon");
     service.write(&config(""))?;
@@ -205,7 +212,7 @@ fn reloads(service: &Service) -> Result<()> {
 fn is_restarted(service: &Service) -> Result<()> {
     service.run(
         "mkdir -p /etc/systemd/system/forwarder.service.d\n\
-         printf '[Service]\\nWatchdogSec=4s\\n' > /etc/systemd/system/forwarder.service.d/sooner.conf\n\
+         printf '[Service]\\nWatchdogSec=10s\\n' > /etc/systemd/system/forwarder.service.d/sooner.conf\n\
          systemctl daemon-reload\n\
          systemctl restart forwarder",
     )?;
@@ -213,7 +220,7 @@ fn is_restarted(service: &Service) -> Result<()> {
     service.run(&format!("kill -STOP {pid}"))?;
     service.forwards()?;
     service.restarted(&pid)?;
-    let said = service.run("journalctl --no-pager")?;
+    let said = service.0.journal("")?;
     ensure!(said.contains("Watchdog timeout"), "{said}");
     service.forwards()?;
     let pid = service.pid()?;
@@ -232,16 +239,17 @@ fn stops_and_is_removed(service: &Service) -> Result<()> {
     let left =
         service.run("ls -A /sys/fs/bpf/forwarder; ls -d /run/forwarder 2>/dev/null || true")?;
     ensure!(left.is_empty(), "{left}");
-    ensure!(!has_xdp(&service.0.site.forwarder, "eth0"));
+    service.detached()?;
     service.run("systemctl start forwarder")?;
     service.forwards()
 }
 
 fn is_removed(service: &Service) -> Result<()> {
     service.follow("Remove")?;
-    ensure!(!has_xdp(&service.0.site.forwarder, "eth0"));
+    service.detached()?;
     let left = service.run(
-        "find / -xdev -name '*forwarder*'; find /run /sys/fs/bpf /usr/local -name '*forwarder*'\n\
+        "find / -xdev -name '*forwarder*' 2> /dev/null || true\n\
+         find /run /sys/fs/bpf /usr/local -name '*forwarder*' 2> /dev/null || true\n\
          getent passwd forwarder || true",
     )?;
     ensure!(left.is_empty(), "{left}");
@@ -249,11 +257,7 @@ fn is_removed(service: &Service) -> Result<()> {
 }
 
 fn logs_with_fields(service: &Service) -> Result<()> {
-    let select = |fields: &str| {
-        service.run(&format!(
-            "journalctl --no-pager -u forwarder -o json {fields}"
-        ))
-    };
+    let select = |fields: &str| service.0.journal(&format!("-u forwarder -o json {fields}"));
     let attached = select("FORWARDER_INTERFACE=eth0")?;
     ensure!(
         attached.contains("eth0: attached") && attached.contains("\"CODE_LINE\""),

@@ -210,7 +210,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 false
             }
             results = node.checks.next() => node.checked(results),
-            command = commands.recv() => { node.answer(command); false }
+            // What is found out is at work before it is told.
+            command = commands.recv(), if !waits => { node.answer(command); false }
             _ = tick.tick() => {
                 manager.alive();
                 log::logger().flush();

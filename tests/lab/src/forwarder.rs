@@ -13,7 +13,7 @@ use crate::process::Process;
 use crate::wait::wait_until;
 
 /// Starting may take that long on a loaded machine: every map is made and every program verified.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A running `forwarder run`; killed when dropped.
 pub struct Forwarder {

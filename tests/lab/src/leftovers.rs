@@ -45,7 +45,7 @@ pub fn is_interrupted() -> bool {
 
 /// Ends the processes in a namespace and deletes it. Nothing to do is no error.
 pub(crate) fn remove_namespace(name: &str) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let processes = processes_in(name);
         if processes.is_empty() || Instant::now() > deadline {
@@ -68,11 +68,13 @@ pub(crate) fn sweep() {
     remove_where(|pid| !Path::new(&format!("/proc/{pid}")).exists());
 }
 
-/// On SIGINT, SIGTERM or SIGHUP: removes this process's labs and ends it. Installed once.
+/// On SIGINT, SIGTERM or SIGHUP: removes this process's labs and ends it. Installed once, before the first lab.
 pub(crate) fn remove_on_signal() -> Result<()> {
     static INSTALLED: Once = Once::new();
     let mut result = Ok(());
     INSTALLED.call_once(|| {
+        // Whatever has our id already is of a process that had it before.
+        remove_where(|pid| pid == std::process::id());
         result = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
             .context("can't install a signal handler")
             .map(|mut signals| {

@@ -17,7 +17,9 @@ use crate::site::{BACKENDS, ECHO, Family, HTTP, Site};
 use crate::wait::wait_until;
 
 /// Nothing here takes that long unless it is broken.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(120);
+/// For an answer that is asked for again if there is none.
+const ANSWER: Duration = Duration::from_secs(3);
 /// The number of the VIP in mode `l2-dsr`.
 pub const DIRECT: u8 = 10;
 /// The number of the VIP in mode `full-nat`.
@@ -142,7 +144,7 @@ impl Pinned {
         for server in servers(HTTP) {
             let mut names = Vec::new();
             wait_until("all answer", LIMIT, || {
-                let get = || self.site.client.run(|| http::get(server, "/", LIMIT)).ok();
+                let get = || self.site.client.run(|| http::get(server, "/", ANSWER)).ok();
                 names = (0..40).filter_map(|_| Some(get()?.backend)).collect();
                 names.sort();
                 names.dedup();
@@ -187,7 +189,7 @@ pub fn config(more: &str, backends: u8) -> String {
     let mut config = format!(
         "version = 1\n{more}\n\
          interface = [{{ name = \"outside\", device = \"eth0\" }}, {{ name = \"inside\", device = \"eth1\" }}]\n\
-         health_check = [{{ name = \"health\", type = \"http\", port = 80, path = \"/health\", interval = \"200ms\", timeout = \"2s\", fall = 4 }}]\n"
+         health_check = [{{ name = \"health\", type = \"http\", port = 80, path = \"/health\", interval = \"200ms\", timeout = \"5s\", fall = 3 }}]\n"
     );
     for family in Family::ALL {
         for (vip, mode) in MODES {

@@ -68,9 +68,9 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
-            if start.elapsed() > Duration::from_secs(60) {
+            if start.elapsed() > Duration::from_secs(120) {
                 bail!(
-                    "still runs a minute after signal {signal}; its output:\n{}",
+                    "still runs two minutes after signal {signal}; its output:\n{}",
                     self.output()
                 );
             }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::checksum;
+use super::{AGAIN, checksum};
 
-/// Sends one echo request and waits for its reply.
+/// Sends an echo request and waits for its reply; what is lost on a busy machine is sent again.
 ///
 /// # Errors
 /// When there is no right reply in time.
@@ -28,17 +28,21 @@ pub fn ping(address: IpAddr, timeout: Duration) -> Result<()> {
         let checksum = checksum(&packet);
         packet[2..4].copy_from_slice(&checksum.to_be_bytes());
     }
-    socket
-        .send_to(&packet, SocketAddr::new(address, 0))
-        .context("send")?;
     let deadline = Instant::now() + timeout;
+    let mut again = Instant::now();
     let mut buffer = [0; 2048];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let now = Instant::now();
+        if now >= deadline {
             bail!("no echo reply from {address} within {timeout:?}");
         }
-        socket.set_read_timeout(Some(left))?;
+        if now >= again {
+            socket
+                .send_to(&packet, SocketAddr::new(address, 0))
+                .context("send")?;
+            again = now + AGAIN;
+        }
+        socket.set_read_timeout(Some(again.min(deadline) - now))?;
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
             continue;
         };

@@ -6,6 +6,10 @@ pub mod syn;
 pub mod udp;
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// After so long without an answer a packet is sent again: the machine's own queues may overflow.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Who answered, and whom it saw as the client.
 #[derive(Clone, Debug, PartialEq, Eq)]

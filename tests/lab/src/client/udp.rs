@@ -1,13 +1,14 @@
 //! A client of the UDP echo.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Answer;
+use super::{AGAIN, Answer};
 use crate::pattern;
 use crate::server::STAMP;
 
@@ -22,6 +23,9 @@ pub fn request(server: SocketAddr, length: usize, timeout: Duration) -> Result<A
 /// A socket with one server.
 pub struct Socket {
     socket: UdpSocket,
+    timeout: Duration,
+    /// Lengths of requests so far.
+    asked: BTreeSet<usize>,
 }
 
 impl Socket {
@@ -35,8 +39,11 @@ impl Socket {
         socket
             .connect(server)
             .with_context(|| format!("connect to {server}"))?;
-        socket.set_read_timeout(Some(timeout))?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            timeout,
+            asked: BTreeSet::new(),
+        })
     }
 
     /// The server.
@@ -44,10 +51,19 @@ impl Socket {
         self.socket.peer_addr()
     }
 
-    /// Sends `length` bytes (at least those of the server's stamp) and checks the answer.
+    /// Sends `length` bytes (at least those of the server's stamp) and checks the answer; what is lost is sent
+    /// again.
     pub fn request(&mut self, length: usize) -> Result<Answer> {
-        self.send(length)?;
-        self.receive(length)
+        self.asked.insert(length.max(STAMP));
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            self.send(length)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.receive_within(length, left.min(AGAIN)) {
+                Err(error) if is_timeout(&error) && Instant::now() < deadline => (),
+                answer => return answer,
+            }
+        }
     }
 
     /// Sends `length` bytes; [`Self::receive`] takes the answer.
@@ -60,9 +76,21 @@ impl Socket {
 
     /// Waits for the answer to `length` bytes and checks it.
     pub fn receive(&mut self, length: usize) -> Result<Answer> {
+        self.receive_within(length, self.timeout)
+    }
+
+    fn receive_within(&mut self, length: usize, limit: Duration) -> Result<Answer> {
+        let limit = limit.max(Duration::from_millis(1));
+        self.socket.set_read_timeout(Some(limit))?;
         let mut buffer = vec![0; 65536];
-        let received = self.socket.recv(&mut buffer).context("receive")?;
         let sent = length.max(STAMP);
+        let received = loop {
+            let received = self.socket.recv(&mut buffer).context("receive")?;
+            // An earlier request that was sent twice may be answered twice.
+            if !self.asked.contains(&received) || received == sent {
+                break received;
+            }
+        };
         ensure!(received == sent, "sent {sent} bytes, got {received}");
         if let Some(at) = pattern::first_difference(STAMP as u64, &buffer[STAMP..received]) {
             bail!("byte {at} of {received} is wrong");
@@ -142,4 +170,12 @@ impl Socket {
             _ => Err(io::Error::last_os_error()),
         }
     }
+}
+
+fn is_timeout(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    matches!(
+        kind,
+        Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    )
 }

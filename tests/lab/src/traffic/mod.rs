@@ -19,7 +19,7 @@ use crate::namespace::Namespace;
 use crate::wait::wait_until;
 
 /// Nothing here takes that long unless it is broken.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What was sent and what came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

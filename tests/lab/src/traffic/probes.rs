@@ -23,9 +23,9 @@ const EVERY: Duration = Duration::from_millis(1);
 /// Datagrams of one virtual server that wait for their answers, at most: a veth's ring takes 256.
 pub(super) const WINDOW: usize = 32;
 /// A datagram that has waited for so long leaves the window; its answer still counts.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_secs(10);
 /// For the last answers.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(20);
 
 /// Sends until it is over.
 pub(super) fn run(server: SocketAddr, part: &Part) -> Result<()> {
