@@ -14,8 +14,9 @@ use crate::config::{self, Config};
 
 /// Requests that wait, at most.
 const QUEUE: usize = 16;
-/// How long new next hops have to answer before a reload goes on without them.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long new next hops have to answer before a reload goes on without them: the kernel asks three times, a
+/// second apart, and one question or answer may be lost.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
