@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use forwarder_lab::site::{ECHO, HTTP};
-use forwarder_lab::{Family, Process, Site, client, wait_until};
+use forwarder_lab::{Family, Process, Site, client, copy_program, wait_until};
 use serde_json::Value;
 
 const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
@@ -65,7 +65,7 @@ impl Daemon {
     }
 }
 
-fn run(site: &Site, config: &str, socket: &std::path::Path) -> Result<Command> {
+fn run(site: &Site, config: &str, socket: &Path) -> Result<Command> {
     let file = site.directory().join("forwarder.toml");
     fs::write(&file, config)?;
     let mut command = site.forwarder.command(FORWARDER);
@@ -281,7 +281,7 @@ fn says_what_stands_against_it_before_anything_is_touched() -> Result<()> {
 
     // As nobody: the capabilities that are missing are named.
     let binary = site.directory().join("forwarder");
-    fs::copy(FORWARDER, &binary)?;
+    copy_program(Path::new(FORWARDER), &binary)?;
     let said = refusal(&site, &config(), |command| {
         let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
         *command = site.forwarder.command("setpriv");

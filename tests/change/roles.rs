@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Result, ensure};
+use forwarder_lab::copy_program;
 
 use super::world::{File, World, said};
 
@@ -18,8 +20,7 @@ fn run_as(world: &World, group: &str, words: &[&str]) -> Result<Output> {
     // The test's own directory may be closed to others.
     let binary = world.site.directory().join("forwarder");
     if !binary.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_forwarder"), &binary)?;
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+        copy_program(Path::new(env!("CARGO_BIN_EXE_forwarder")), &binary)?;
     }
     let mut command = Command::new("setpriv");
     command.args([

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
-use forwarder_lab::{Process, Site, has_xdp, wait_until};
+use forwarder_lab::{Process, Site, copy_program, has_xdp, wait_until};
 
 use super::machine::{LIMIT, text};
 
@@ -22,7 +22,7 @@ const CONFIG: &str = "version = 1\n\
 fn site() -> Result<Site> {
     let site = Site::new(&[], &[])?;
     fs::write(site.directory().join("forwarder.toml"), CONFIG)?;
-    fs::copy(FORWARDER, site.directory().join("forwarder"))?;
+    copy_program(Path::new(FORWARDER), &site.directory().join("forwarder"))?;
     let run = site.directory().join("run");
     fs::create_dir(&run)?;
     chown(&run, Some(NOBODY), Some(NOBODY))?;

@@ -46,5 +46,5 @@ pub use site::{Family, Site};
 pub use switch::Segment;
 pub use traffic::{Tally, Traffic};
 pub use usage::Usage;
-pub use user::run_as;
+pub use user::{copy_program, run_as};
 pub use wait::wait_until;

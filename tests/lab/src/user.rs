@@ -1,9 +1,11 @@
 //! Being somebody else.
 
 use std::io;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Runs something in a thread that belongs to a user in one group: the kernel tells whoever it connects to.
 pub fn run_as<T: Send>(
@@ -19,6 +21,18 @@ pub fn run_as<T: Send>(
         Ok(result) => result,
         Err(_) => bail!("it panicked"),
     })
+}
+
+/// Copies a program to where everybody may run it.
+///
+/// Another process does that: a file that is written here may still be open in a child that another thread has
+/// just forked, and cannot be run while it is.
+pub fn copy_program(program: &Path, to: &Path) -> Result<()> {
+    let mut install = Command::new("install");
+    let status = install.args(["-m", "755"]).arg(program).arg(to).status();
+    let status = status.context("install")?;
+    ensure!(status.success(), "install {}: {status}", to.display());
+    Ok(())
 }
 
 /// For the calling thread alone: the system calls know only threads, unlike the functions of the C library.
