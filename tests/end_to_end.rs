@@ -13,6 +13,7 @@ mod end_to_end {
     mod path_mtu;
     mod situations;
     mod snat;
+    mod tunnel_checks;
     mod virtual_servers;
     mod world;
 }

@@ -158,10 +158,13 @@ pub struct Backend {
 pub struct Health {
     /// The name of the health check.
     pub name: String,
-    /// The address that is asked.
+    /// The address that is asked; the other end of the tunnel for a check that goes through it.
     pub address: IpAddr,
-    /// The port; `null`: the check has none.
+    /// The port; `null`: the check has none, or goes through the tunnel.
     pub port: Option<u16>,
+    /// VIPs that are asked through the tunnel, each with its port if the check has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnelled: Vec<String>,
     /// Why the backend is up, down or neither.
     pub reason: String,
     /// Seconds since that was found out.

@@ -240,6 +240,8 @@ codes! {
         "Remove the key, or use the type of health check that has it."
     Error HealthCheckPort "health-check-port" "It is not clear which port to check."
         "Add `port` to the health check, or `port` or `check_port` to the backends."
+    Error CheckWithoutTunnel "check-without-tunnel" "The health check goes through a tunnel where there is none."
+        "Use `via = \"tunnel\"` only in pools whose virtual servers are all of a tunnel mode, `ipip-dsr` or `gue-dsr`."
     Error CheckWithoutHealthCheck "check-without-health-check" "The backend says where to check, but nothing checks it."
         "Add `health_check` to the pool or to the backend, or remove the key."
     Warning UnusedHealthCheck "unused-health-check" "No pool and no backend uses the health check."

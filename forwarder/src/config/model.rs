@@ -13,7 +13,9 @@ use std::time::Duration;
 use forwarder_common::Mode;
 use serde::Serialize;
 
-pub use check::{BackendCheck, HealthCheck, HttpRequest, Payload, Probe, StatusRange};
+pub use check::{
+    BackendCheck, Encapsulation, HealthCheck, HttpRequest, Payload, Probe, StatusRange, TunnelCheck,
+};
 
 use super::prefix::Prefix;
 use super::words::{Word as _, words};

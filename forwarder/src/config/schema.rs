@@ -14,7 +14,7 @@ use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
     Device, FilePath, HashKey, HttpHost, HttpPath, List, Many, Name, Number, OneOrMany, PerNode,
-    ProbeType,
+    ProbeType, ProbeVia,
 };
 
 section! {
@@ -215,6 +215,9 @@ section! {
         /// `tcp`: a connection is accepted. `http`, `https`: a GET is answered with a good status.
         /// `udp`: a datagram is answered, or at least not refused. `icmp`: an echo request is answered.
         r#type: ProbeType = Required, "\"http\"";
+        /// Which way it goes: to the backend's `address`, or through the `tunnel` of `ipip-dsr` and `gue-dsr`
+        /// to each VIP that the pool serves, as clients' packets do.
+        via: ProbeVia = Default("\"address\""), "\"tunnel\"";
         /// The port that is asked (all but `icmp`).
         port: NonZeroU16 = Optional("the backend's, else the virtual server's"), "8081";
         /// The path that is asked for (`http`, `https`).

@@ -167,7 +167,7 @@ macro_rules! values_by_word {
 }
 
 values_by_word! {
-    Mode model::Transmit model::Protocol model::Affinity model::BackendState ProbeType
+    Mode model::Transmit model::Protocol model::Affinity model::BackendState ProbeType ProbeVia
 }
 
 words! {
@@ -183,6 +183,16 @@ words! {
         Udp = "udp",
         /// An echo request.
         Icmp = "icmp",
+    }
+}
+
+words! {
+    /// The ways of health checks.
+    pub enum ProbeVia {
+        /// To the backend's own address.
+        Address = "address",
+        /// To the VIP, through the tunnel.
+        Tunnel = "tunnel",
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::model::{self, BackendState, HealthCheck, Pool, Probe};
 use crate::core::compile::BackendKey;
 use crate::core::health::{FULL, Health, Rules};
 use crate::core::histogram::Histogram;
-use crate::io::health::{Prober, Target, TlsError};
+use crate::io::health::{Prober, Replies, Target, TlsError};
 use crate::io::worker::Worker;
 use crate::io::{clock, descriptors};
 pub use ask::Result;
@@ -40,6 +40,8 @@ pub struct Checks {
     durations: BTreeMap<String, Histogram>,
     /// Permits for checks under way: no more sockets than this process may have.
     permits: Arc<Semaphore>,
+    /// Answers to what goes through tunnels.
+    replies: Replies,
     sender: mpsc::Sender<Result>,
     results: mpsc::Receiver<Result>,
     /// Where the tasks are: so a long step of the node makes no check late.
@@ -93,6 +95,7 @@ impl Checks {
             members: BTreeSet::new(),
             durations: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(permits as usize)),
+            replies: Replies::default(),
             sender,
             results,
             worker: Worker::start("health")?,
@@ -103,6 +106,7 @@ impl Checks {
 
     /// Checks what a model has beside what is checked already; what is known of those stays.
     pub fn extend(&mut self, model: &Model) {
+        self.watch_vips(questions(model).map(|(_, _, to)| to));
         let mut probers = BTreeMap::new();
         for (key, check, to) in questions(model) {
             let question = Question {
@@ -144,11 +148,21 @@ impl Checks {
         self.members = members(model).map(|(key, ..)| key).collect();
     }
 
+    /// Lets answers in from the VIPs that these targets have, beside those that are asked already.
+    fn watch_vips(&self, targets: impl Iterator<Item = Target>) {
+        let asked = self.backends.values();
+        let asked = asked.flat_map(|checked| &checked.question.to.tunnelled);
+        let new = targets.flat_map(|to| to.tunnelled);
+        let vips = asked.copied().chain(new).map(|check| check.vip);
+        self.replies.watch(vips.collect(), self.worker.handle());
+    }
+
     fn watch(&self, key: &BackendKey, question: &Question, prober: Prober) -> Task {
         let asking = ask::Asking {
             key: key.clone(),
             question: question.clone(),
             prober,
+            replies: self.replies.clone(),
             permits: Arc::clone(&self.permits),
             results: self.sender.clone(),
         };
@@ -159,6 +173,7 @@ impl Checks {
     pub fn retain(&mut self, model: &Model) {
         let wanted: BTreeSet<BackendKey> = questions(model).map(|(key, ..)| key).collect();
         self.backends.retain(|key, _| wanted.contains(key));
+        self.watch_vips(std::iter::empty());
         let pools = &self.pools;
         self.durations.retain(|pool, _| pools.contains(pool));
     }
@@ -268,6 +283,7 @@ fn questions(model: &Model) -> impl Iterator<Item = (BackendKey, &HealthCheck, T
         let to = Target {
             address: own.address,
             port: own.port,
+            tunnelled: own.tunnelled.clone(),
         };
         Some((key, *checks.get(own.health_check.as_str())?, to))
     })

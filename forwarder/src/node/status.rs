@@ -182,6 +182,7 @@ fn health_check(
         name: check.health_check.clone(),
         address: check.address,
         port: check.port.map(u16::from),
+        tunnelled: check.tunnelled.iter().map(ToString::to_string).collect(),
         reason: known.why().to_owned(),
         since_seconds: now.saturating_sub(known.since()).as_secs(),
         changes: known.changes(),

@@ -13,10 +13,52 @@ use serde::Serialize;
 pub struct BackendCheck {
     /// The name of the health check.
     pub health_check: String,
-    /// The address that is asked.
+    /// The address that is asked; the other end of the tunnel for a check that goes through it.
     pub address: IpAddr,
+    /// The port; `None`: the probe has none, or goes through the tunnel.
+    pub port: Option<NonZeroU16>,
+    /// What is asked through the tunnel, all of it each time; empty: the check goes to the address itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tunnelled: Vec<TunnelCheck>,
+}
+
+/// A service that is asked through a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TunnelCheck {
+    /// The VIP.
+    pub vip: IpAddr,
     /// The port; `None`: the probe has none.
     pub port: Option<NonZeroU16>,
+    /// What is put around it.
+    pub encapsulation: Encapsulation,
+}
+
+impl Display for TunnelCheck {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{} port {port}", self.vip),
+            None => self.vip.fmt(f),
+        }
+    }
+}
+
+/// What a tunnel puts around packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encapsulation {
+    /// An IP header.
+    Ipip,
+    /// IP and UDP headers, to this port.
+    Gue(NonZeroU16),
+}
+
+impl Display for Encapsulation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipip => f.write_str("IPIP"),
+            Self::Gue(port) => write!(f, "GUE (port {port})"),
+        }
+    }
 }
 
 /// How a pool's backends are checked.

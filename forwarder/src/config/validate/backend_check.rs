@@ -7,8 +7,9 @@ use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Spanned};
 use super::super::model::{BackendCheck, ServicePort};
 use super::super::schema;
-use super::super::value::{Name, ProbeType};
+use super::super::value::{Name, ProbeType, ProbeVia};
 use super::pool::{Pool, Pools};
+use super::tunnel_check::Service;
 use super::view::{View, entries};
 
 /// Ports of the virtual servers that use a pool: at most two different ones.
@@ -26,10 +27,11 @@ impl<'d> View<'d, '_> {
         &mut self,
         pools: &Pools<'d>,
     ) -> BTreeMap<&'d str, Vec<Option<BackendCheck>>> {
-        let mut used: BTreeMap<&str, Ports<'d>> = BTreeMap::new();
+        let mut used: BTreeMap<&str, (Ports<'d>, Vec<Service<'d>>)> = BTreeMap::new();
         for section in entries(&self.document.virtual_server) {
             if let (Some(pool), Some(port)) = (&section.pool, &section.port) {
-                let ports = used.entry(&pool.0).or_default();
+                let (ports, services) = used.entry(&pool.0).or_default();
+                services.extend(self.service(section));
                 if ports.len() < 2 && !ports.iter().any(|known| known.value == port.value) {
                     ports.push(port);
                 }
@@ -38,14 +40,19 @@ impl<'d> View<'d, '_> {
         let mut found = BTreeMap::new();
         for pool in pools.iter() {
             if let Some(name) = &pool.section.name {
-                let ports = used.remove(name.0.as_str()).unwrap_or_default();
-                found.insert(name.0.as_str(), self.of_pool(pool, &ports));
+                let (ports, services) = used.remove(name.0.as_str()).unwrap_or_default();
+                found.insert(name.0.as_str(), self.of_pool(pool, &ports, &services));
             }
         }
         found
     }
 
-    fn of_pool(&mut self, pool: &Pool<'d>, ports: &Ports<'d>) -> Vec<Option<BackendCheck>> {
+    fn of_pool(
+        &mut self,
+        pool: &Pool<'d>,
+        ports: &Ports<'d>,
+        services: &[Service<'d>],
+    ) -> Vec<Option<BackendCheck>> {
         let otherwise = match ports.as_slice() {
             [one] => match one.value {
                 ServicePort::One(port) => Some(port),
@@ -55,6 +62,7 @@ impl<'d> View<'d, '_> {
         };
         // Said once for each pool and health check.
         let mut without_port: Vec<&Spanned<Name>> = Vec::new();
+        let mut without_tunnel: Vec<&Spanned<Name>> = Vec::new();
         let mut checks = Vec::new();
         for backend in entries(&pool.section.backend) {
             let own = backend.health_check.as_ref();
@@ -70,13 +78,29 @@ impl<'d> View<'d, '_> {
                 continue;
             };
             let has_port = kind.value != ProbeType::Icmp;
-            let port = has_port.then(|| port(backend, check, otherwise)).flatten();
-            if has_port
-                && port.is_none()
-                && !without_port.iter().any(|known| known.span == name.span)
-            {
-                without_port.push(name);
-            }
+            let is_new = |list: &[&Spanned<Name>]| !list.iter().any(|each| each.span == name.span);
+            let tunnel = check.via.as_ref();
+            let tunnel = tunnel.filter(|via| via.value == ProbeVia::Tunnel);
+            let (port, tunnelled, complete) = if tunnel.is_some() {
+                if is_new(&without_tunnel) {
+                    without_tunnel.push(name);
+                }
+                self.own_address(backend);
+                let given = backend.check_port.as_ref().or(check.port.as_ref());
+                let asked = self.asked(services, has_port, given.map(|port| port.value));
+                let complete = asked.as_ref().is_some_and(|asked| !asked.is_empty());
+                if asked.is_none() && is_new(&without_port) {
+                    without_port.push(name);
+                }
+                (None, asked.unwrap_or_default(), complete)
+            } else {
+                let port = has_port.then(|| port(backend, check, otherwise)).flatten();
+                let complete = !has_port || port.is_some();
+                if !complete && is_new(&without_port) {
+                    without_port.push(name);
+                }
+                (port, Vec::new(), complete)
+            };
             if let Some(own) = backend.check_port.as_ref().filter(|_| !has_port) {
                 let diagnostic =
                     Diagnostic::new(Code::KeyNotForType, own.span, "an icmp check has no port");
@@ -84,12 +108,15 @@ impl<'d> View<'d, '_> {
                     .push(diagnostic.note(kind.span, "the type is given here"));
             }
             let address = backend.check_address.as_ref().or(backend.address.as_ref());
-            let complete = !has_port || port.is_some();
             checks.push(address.filter(|_| complete).map(|address| BackendCheck {
                 health_check: name.0.clone(),
                 address: address.value,
                 port,
+                tunnelled,
             }));
+        }
+        for name in without_tunnel {
+            self.without_tunnel(name, services);
         }
         for name in without_port {
             self.without_port(name, ports);

@@ -5,12 +5,14 @@ use super::super::diagnostic::{Diagnostic, Span, Spanned};
 use super::super::model::{HealthCheck, HttpRequest, Payload, Probe, StatusRange};
 use super::super::schema;
 use super::super::value::ProbeType::{self, Http, Https, Icmp, Tcp, Udp};
+use super::super::value::ProbeVia;
 use super::view::View;
 
 impl View<'_, '_> {
     pub(super) fn health_check(&mut self, section: &schema::HealthCheck) -> Option<HealthCheck> {
         let kind = section.r#type.as_ref()?;
         self.check_keys(section, kind);
+        self.check_via(section, kind);
         let (send, expect) = (payload(&section.send), payload(&section.expect));
         let probe = match kind.value {
             Tcp => Probe::Tcp {
@@ -37,6 +39,21 @@ impl View<'_, '_> {
             fall: u8::try_from(section.fall.as_ref()?.0).ok()?,
             max_hold: section.max_hold.as_ref()?.value,
         })
+    }
+
+    /// Silence says nothing about a tunnel.
+    fn check_via(&mut self, section: &schema::HealthCheck, kind: &Spanned<ProbeType>) {
+        let Some(via) = section.via.as_ref() else {
+            return;
+        };
+        if via.value == ProbeVia::Tunnel && kind.value == Udp && section.expect.is_none() {
+            let message = "a udp check through the tunnel must expect an answer";
+            self.out.push(
+                Diagnostic::new(Code::MissingKey, kind.span, message)
+                    .note(via.span, "it goes through the tunnel")
+                    .help("write what it is to hold, or expect = \"\" for any answer"),
+            );
+        }
     }
 
     /// Only keys that the type has.

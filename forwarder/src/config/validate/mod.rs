@@ -12,6 +12,7 @@ mod nodes;
 mod pool;
 mod snat;
 mod snat_pool;
+mod tunnel_check;
 mod usage;
 mod view;
 mod virtual_server;

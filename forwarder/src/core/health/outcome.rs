@@ -30,6 +30,8 @@ results! {
     Timeout = "timeout",
     /// It said that nobody listens there.
     Refused = "refused",
+    /// It does not take the tunnel off.
+    Tunnel = "tunnel",
     /// No way to it, or the connection broke.
     Unreachable = "unreachable",
     /// No TLS session, or a certificate that is not good.

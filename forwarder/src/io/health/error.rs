@@ -1,6 +1,7 @@
 //! Why a probe failed.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -13,6 +14,20 @@ pub enum ProbeError {
     /// Nothing in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// Nothing in time, through the tunnel.
+    #[error(
+        "no answer through the tunnel within {limit:?} from {vip}: on the backend, is the tunnel taken off, \
+         is the VIP on lo, and does the service listen there?"
+    )]
+    TunnelTimeout {
+        /// So long.
+        limit: Duration,
+        /// Who was asked.
+        vip: IpAddr,
+    },
+    /// The backend says that it does not take the tunnel off.
+    #[error("{0}")]
+    Tunnel(String),
     /// Nobody listens there.
     #[error("connection failed: {0}")]
     Refused(String),
@@ -44,7 +59,8 @@ pub enum ProbeError {
 impl ProbeError {
     fn result(&self) -> CheckResult {
         match self {
-            Self::Timeout(_) => CheckResult::Timeout,
+            Self::Timeout(_) | Self::TunnelTimeout { .. } => CheckResult::Timeout,
+            Self::Tunnel(_) => CheckResult::Tunnel,
             Self::Refused(_) => CheckResult::Refused,
             Self::Unreachable(_) => CheckResult::Unreachable,
             Self::Tls(_) => CheckResult::Tls,

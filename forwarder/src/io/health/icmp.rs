@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use super::ProbeError;
 
 /// What tells an answer from those of others.
-const PAYLOAD: &[u8; 16] = b"forwarder health";
+pub const PAYLOAD: &[u8; 16] = b"forwarder health";
 const HEADER: usize = 8;
 
 /// Sends a request and waits for its reply.
@@ -48,7 +48,7 @@ fn open(to: IpAddr) -> io::Result<Socket> {
 }
 
 /// Identifier and sequence number in one: each request has another.
-fn next_identity() -> u16 {
+pub fn next_identity() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

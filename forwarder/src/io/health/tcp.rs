@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::ProbeError;
@@ -15,14 +15,18 @@ pub async fn connect(to: SocketAddr) -> Result<TcpStream, ProbeError> {
     Ok(TcpStream::connect(to).await?)
 }
 
-pub async fn ask(to: SocketAddr, send: &[u8], expect: Option<&Payload>) -> Result<(), ProbeError> {
-    let mut stream = connect(to).await?;
+/// A reset leaves nothing behind: no port of this host is taken for a minute.
+pub fn reset_at_end(stream: &TcpStream) -> Result<(), ProbeError> {
+    Ok(SockRef::from(stream).set_linger(Some(Duration::ZERO))?)
+}
+
+/// Asks at an open connection.
+pub async fn ask<S>(stream: &mut S, send: &[u8], expect: Option<&Payload>) -> Result<(), ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     stream.write_all(send).await?;
     let Some(expect) = expect else {
-        if send.is_empty() {
-            // A reset leaves nothing behind: no port of this host is taken for a minute.
-            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        }
         return Ok(());
     };
     let mut content = Content::new(expect);

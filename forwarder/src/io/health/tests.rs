@@ -51,12 +51,13 @@ fn target(to: SocketAddr) -> Target {
     Target {
         address: to.ip(),
         port: NonZeroU16::new(to.port()),
+        tunnelled: Vec::new(),
     }
 }
 
 async fn ask(probe: &Probe, to: SocketAddr, limit: Duration) -> Result<(), ProbeError> {
     let prober = Prober::new(probe).expect("a probe that is ready");
-    prober.ask(target(to), limit).await
+    prober.ask(&target(to), limit, &Replies::default()).await
 }
 
 /// Asks a server that gives this answer; the result, and what the server got.

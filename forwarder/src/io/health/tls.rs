@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -70,12 +70,15 @@ fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-pub async fn handshake(
+pub async fn handshake<S>(
     connector: Option<&TlsConnector>,
-    stream: TcpStream,
+    stream: S,
     host: Option<&str>,
     to: SocketAddr,
-) -> Result<TlsStream<TcpStream>, ProbeError> {
+) -> Result<TlsStream<S>, ProbeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let failed = |error: &dyn std::error::Error| ProbeError::Tls(error.to_string());
     let Some(connector) = connector else {
         return Err(ProbeError::NotMade("TLS is not ready".to_owned()));

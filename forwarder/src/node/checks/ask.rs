@@ -9,7 +9,7 @@ use super::Question;
 use crate::core::compile::BackendKey;
 use crate::core::health::{Outcome, Schedule};
 use crate::io::clock;
-use crate::io::health::Prober;
+use crate::io::health::{Prober, Replies};
 
 /// The end of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub struct Asking {
     pub key: BackendKey,
     pub question: Question,
     pub prober: Prober,
+    pub replies: Replies,
     pub permits: Arc<Semaphore>,
     pub results: mpsc::Sender<Result>,
 }
@@ -54,7 +55,7 @@ impl Asking {
             };
             let begin = clock::monotonic();
             schedule.advance(begin);
-            let result = self.prober.ask(to, timeout).await;
+            let result = self.prober.ask(&to, timeout, &self.replies).await;
             drop(permit);
             let result = Result {
                 key: self.key.clone(),

@@ -262,6 +262,11 @@ impl<'a> Outlook<'a> {
     fn ask(&self, backend: &Backend) -> Option<String> {
         let asked = backend.check.as_ref()?;
         let check = self.node.model.health_check(&asked.health_check)?;
+        if let Some(service) = asked.tunnelled.first() {
+            // No other program here asks through the tunnel: what the check sends and gets is to be seen.
+            let (end, vip) = (asked.address, service.vip);
+            return Some(format!("tcpdump -ni any dst {end} or src {vip}"));
+        }
         let port = asked.port.map_or(0, u16::from);
         let to = SocketAddr::new(asked.address, port);
         let get = |scheme: &str, request: &HttpRequest| {
