@@ -9,6 +9,8 @@ mod outer;
 mod packet;
 mod replies;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
