@@ -163,7 +163,6 @@ pub struct Health {
     /// The port; `null`: the check has none, or goes through the tunnel.
     pub port: Option<u16>,
     /// VIPs that are asked through the tunnel, each with its port if the check has one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnelled: Vec<String>,
     /// Why the backend is up, down or neither.
     pub reason: String,
