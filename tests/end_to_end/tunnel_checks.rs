@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::world::{VIP, binary, site};
 
 /// Nothing here takes that long unless it is broken.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const TLS: u16 = 443;
 /// The pool that is checked at the backend's own address.
 const DIRECT: &str = "direct";
