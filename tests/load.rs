@@ -7,7 +7,7 @@ use std::fs;
 
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use forwarder_common::programs::{ProgramSet, StageProgram};
+use forwarder_common::programs::ProgramSet;
 
 /// Lines of the verifier's log that say why it refused a program.
 const LOG_TAIL: usize = 40;
@@ -34,9 +34,9 @@ fn the_decapsulator_loads() {
 
 /// Names of a set's programs.
 fn set(set: ProgramSet) -> Vec<String> {
-    let stages = StageProgram::ALL.iter();
     let mut names = vec![set.entry().to_owned()];
-    names.extend(stages.map(|stage| format!("{}{}", stage.name(), set.suffix())));
+    let callees = set.callees();
+    names.extend(callees.map(|(_, name)| format!("{name}{}", set.suffix())));
     names
 }
 

@@ -10,6 +10,7 @@
 mod abi;
 pub mod bench;
 pub mod counter;
+pub mod drop;
 pub mod flow;
 pub mod hash;
 pub mod interface;
@@ -21,6 +22,7 @@ pub mod trace;
 pub mod virtual_server;
 
 pub use counter::Counter;
+pub use drop::LastDrop;
 pub use flow::{AddressKey, Flow, FlowKey, FragmentKey, Link};
 pub use interface::{Egress, Interface, PortRange, PrefixKey, SnatPool};
 pub use reason::{Outcome, Reason};

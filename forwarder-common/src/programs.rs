@@ -42,6 +42,11 @@ stage_programs! {
     TooBig6 "too_big6" "Tells an IPv6 sender what size fits.";
 }
 
+/// Index of the program that keeps dropped packets: called at the end of the path, no stage of it.
+pub const RECORD: u32 = StageProgram::COUNT as u32;
+/// Entries of a program array.
+pub const CALLEES: usize = StageProgram::COUNT + 1;
+
 /// One compiled variant of the whole packet path: an entry program and its stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramSet {
@@ -61,6 +66,16 @@ impl ProgramSet {
             Self::Frags => "forwarder_frags",
             Self::Trace => "trace",
         }
+    }
+
+    /// What the set's programs call: index in the program array, and name before the suffix.
+    pub fn callees(self) -> impl Iterator<Item = (u32, &'static str)> {
+        let stages = StageProgram::ALL.iter();
+        // The read-only run keeps no packets.
+        let record = (self != Self::Trace).then_some((RECORD, "record"));
+        stages
+            .map(|stage| (*stage as u32, stage.name()))
+            .chain(record)
     }
 
     /// What follows a stage's name in this set.

@@ -18,7 +18,8 @@ pub struct Context {
     pub backend: u32,
     /// What fits, for the too-big stages.
     pub mtu: u32,
-    /// The reason a packet sent from here ends in, as a number; 0: the mode's.
+    /// The reason a packet sent from here ends in, as a number; 0: the mode's. Of a packet that is dropped
+    /// the reason for that.
     pub reason: u32,
     /// 1 if `virtual_server` is filled in.
     pub matched: u32,

@@ -7,6 +7,8 @@ mod frame;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod record;
 
 /// What the kernel is told: the FIB lookup is for GPL-compatible programs only.
 #[cfg(target_arch = "bpf")]

@@ -13,12 +13,12 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
 use forwarder_common::hash::HashKey;
-use forwarder_common::programs::StageProgram;
+use forwarder_common::programs::CALLEES;
 use forwarder_common::trace::ENTRIES;
 use forwarder_common::{
-    AddressKey, Backend, Counter, Egress, Flow, FlowKey, FragmentKey, Interface, Link, PortRange,
-    PrefixKey, Reason, Slot, SnatPool, Stage, TraceEntry, TraceLog, V4, V6, VipAddress, VipKey,
-    VirtualServer, limits,
+    AddressKey, Backend, Counter, Egress, Flow, FlowKey, FragmentKey, Interface, LastDrop, Link,
+    PortRange, PrefixKey, Reason, Slot, SnatPool, Stage, TraceEntry, TraceLog, V4, V6, VipAddress,
+    VipKey, VirtualServer, drop, limits,
 };
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::decapsulate::Accepts;
@@ -79,10 +79,11 @@ maps! {
     DRAFTS6: PerCpuArray<Draft<V6>, 1>;
     FORGET: PerCpuArray<u64, 1>;
     SCRATCH: PerCpuArray<Context, 1>;
+    LAST_DROPS: PerCpuArray<LastDrop, { drop::REASONS }>;
     TRACE: Array<TraceLog, 1>;
-    STAGES: ProgramArray<{ StageProgram::COUNT }>;
-    STAGES_FRAGS: ProgramArray<{ StageProgram::COUNT }>;
-    STAGES_TRACE: ProgramArray<{ StageProgram::COUNT }>;
+    STAGES: ProgramArray<CALLEES>;
+    STAGES_FRAGS: ProgramArray<CALLEES>;
+    STAGES_TRACE: ProgramArray<CALLEES>;
     NEIGHBOUR_EVENTS: RingBuf<(), 65_536>;
 
     DECAP_VIPS4: HashMap<AddressKey<V4>, u32, { limits::VIP_ADDRESSES }>;

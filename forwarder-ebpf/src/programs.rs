@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::ProgramArray;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::{debug, trace};
-use forwarder_common::programs::StageProgram;
+use forwarder_common::programs::{CALLEES, RECORD};
 use forwarder_common::{Interface, Reason, interface};
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::family::{FamilyV4, FamilyV6};
@@ -20,9 +20,10 @@ use crate::maps::{
     DEVICES, DEVICES_FRAGS, DecapsulationMaps, INTERFACES, Maps, SCRATCH, STAGES, STAGES_FRAGS,
     STAGES_TRACE, count_decapsulated, count_reason,
 };
+use crate::record;
 
 /// A variant's program array.
-type Stages = ProgramArray<{ StageProgram::COUNT }>;
+type Stages = ProgramArray<CALLEES>;
 
 /// Data-plane logging: nothing at all unless the level is raised at load, since the verifier deletes code
 /// behind a constant that is false.
@@ -51,7 +52,8 @@ fn end<const WRITE: bool, const FRAGS: bool, P: Packet>(
     xdp: &XdpContext,
     packet: &mut P,
     interface: &Interface,
-    context: &Context,
+    context: &mut Context,
+    stages: &Stages,
     verdict: Verdict,
 ) -> u32 {
     let verdict = link::restore(packet, context, verdict);
@@ -63,7 +65,14 @@ fn end<const WRITE: bool, const FRAGS: bool, P: Packet>(
     }
     match verdict.action {
         Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
+        Action::Drop => {
+            if WRITE && record::is_first(verdict.reason) {
+                context.reason = verdict.reason as u32;
+                // SAFETY: a tail call returns only when it fails, and then the packet is dropped all the same.
+                unsafe { stages.tail_call(xdp, RECORD) };
+            }
+            xdp_action::XDP_DROP
+        }
         Action::Transmit => xdp_action::XDP_TX,
         Action::Redirect if !WRITE => xdp_action::XDP_REDIRECT,
         Action::Redirect if FRAGS => DEVICES_FRAGS
@@ -90,7 +99,7 @@ fn follow<const WRITE: bool, const FRAGS: bool, P: Packet>(
     xdp: &XdpContext,
     packet: &mut P,
     interface: &Interface,
-    context: &Context,
+    context: &mut Context,
     stages: &Stages,
     step: Step,
 ) -> u32 {
@@ -102,7 +111,7 @@ fn follow<const WRITE: bool, const FRAGS: bool, P: Packet>(
             Verdict::drop(Reason::DropInternal)
         }
     };
-    end::<WRITE, FRAGS, P>(xdp, packet, interface, context, verdict)
+    end::<WRITE, FRAGS, P>(xdp, packet, interface, context, stages, verdict)
 }
 
 /// An entry program.
@@ -191,6 +200,18 @@ program_set!(STAGES_FRAGS, true, true, [frags], forwarder_frags,
 program_set!(STAGES_TRACE, false, false, [], trace,
     tunnel4_trace tunnel6_trace nat4_trace nat6_trace new_flow4_trace new_flow6_trace
     egress4_trace egress6_trace icmp4_trace icmp6_trace icmp_flow4_trace icmp_flow6_trace answer_trace too_big4_trace too_big6_trace);
+
+#[xdp]
+pub fn record(xdp: XdpContext) -> u32 {
+    record::keep(&xdp);
+    xdp_action::XDP_DROP
+}
+
+#[xdp(frags)]
+pub fn record_frags(xdp: XdpContext) -> u32 {
+    record::keep(&xdp);
+    xdp_action::XDP_DROP
+}
 
 /// On a backend host: takes the tunnel off what the forwarder sent.
 #[xdp]

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use super::world::{File, World, said};
 
 /// Commands of the table that another test runs, or that run for as long as they are let.
-const ELSEWHERE: [&str; 3] = [
+const ELSEWHERE: [&str; 4] = [
     "forwarder run ",
     "forwarder backend ",
     "forwarder status --watch",
+    "forwarder trace --last-drop",
 ];
 
 #[test]

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use forwarder_common::programs::{ProgramSet, StageProgram};
+use forwarder_common::programs::ProgramSet;
 use forwarder_common::{Counter, Reason, TraceLog};
 use forwarder_model::{Action, Environment, Fib, Model, Output, Tables, Tuple};
 
@@ -136,6 +136,21 @@ impl Harness {
         })
     }
 
+    /// Runs a frame many times in a row, uncounted by this harness.
+    pub fn run_often(&mut self, ifindex: u32, frame: &[u8], times: u32) -> Result<()> {
+        let words = [0, frame.len() as u32, 0, ifindex, 0, 0];
+        let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let program = self.ebpf.program(self.set.entry());
+        let program: &Xdp = program.context("the entry program")?.try_into()?;
+        program.test_run(TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            repeat: times,
+            ..TestRunOptions::default()
+        })?;
+        Ok(())
+    }
+
     /// Runs a frame through program and model.
     pub fn compare(
         &mut self,
@@ -245,9 +260,9 @@ pub fn object() -> Result<(String, Vec<u8>)> {
 
 fn load_programs(ebpf: &mut Ebpf, set: ProgramSet) -> Result<()> {
     let mut stages = Vec::new();
-    for stage in StageProgram::ALL {
-        let name = format!("{}{}", stage.name(), set.suffix());
-        stages.push((*stage as u32, load(ebpf, &name)?));
+    for (index, name) in set.callees() {
+        let name = format!("{name}{}", set.suffix());
+        stages.push((index, load(ebpf, &name)?));
     }
     load(ebpf, set.entry())?;
     let map = ebpf

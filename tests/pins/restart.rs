@@ -1,14 +1,20 @@
 //! The daemon ends and another begins, under load.
 
 use std::fs;
+use std::net::UdpSocket;
 
 use super::load::Load;
 use super::world::{LIMIT, World, config, names, servers, text};
 use forwarder_lab::client::http;
-use forwarder_lab::site::HTTP;
-use forwarder_lab::wait_until;
+use forwarder_lab::pinned::NAT;
+use forwarder_lab::site::{ECHO, HTTP};
+use forwarder_lab::{Family, wait_until};
+use serde_json::Value;
 
 const ROUNDS: usize = 3;
+/// Exit codes of `trace`.
+const DROPPED: i32 = 3;
+const NO_DROP: i32 = 4;
 
 #[test]
 fn a_killed_daemon_is_not_missed_and_the_next_takes_over() {
@@ -164,7 +170,7 @@ fn other_sizes_keep_the_flows() {
 fn what_was_down_stays_down() {
     let mut world = World::start();
     world.site.connect(1, false).expect("cut the cable");
-    let down = |status: &serde_json::Value| status.to_string().matches("\"down\"").count() == 2;
+    let down = |status: &Value| status.to_string().matches("\"down\"").count() == 2;
     world.wait("the backend is down", down);
     world.kill();
     world.run(|_| ());
@@ -232,4 +238,49 @@ fn changes_at_run_time_stay_until_another_file() {
     world.kill();
     world.run_with(&(config("") + "# another\n"), |_| ());
     assert_eq!(pool(&world), as_file);
+}
+
+/// The packet that was dropped last outlives the daemon, and an older one's pins, which lack it, are taken over.
+#[test]
+fn the_last_drop_outlives_the_daemon() {
+    let mut world = World::start();
+    let asked = ["trace", "--last-drop", "--reason", "drop-ttl", "-o", "json"];
+    let asked = |world: &World| world.forwarder().run(&asked).expect("run");
+    assert_eq!(asked(&world).status.code(), Some(NO_DROP));
+    // One hop to the router, and none left here.
+    let send = || {
+        // Always the same packet, however late one arrives.
+        let socket = UdpSocket::bind("0.0.0.0:40001").expect("a socket");
+        socket.set_ttl(2).expect("set the TTL");
+        // An ICMP error may come back.
+        let _ = socket.send_to(b"query", (Family::V4.vip(NAT), ECHO));
+    };
+    wait_until("it is dropped", LIMIT, || {
+        world.site.client.run(send);
+        asked(&world).status.code() == Some(DROPPED)
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", world.forwarder().diagnosis()));
+    let packet = |world: &World| {
+        let output = asked(world);
+        let trace: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+        trace["dropped"]["packet"].clone()
+    };
+    let before = packet(&world);
+    assert!(before.to_string().contains("ttl 1"), "{before}");
+    world.kill();
+    world.run(|_| ());
+    assert_eq!(packet(&world), before);
+
+    let pin = world.generation().join("LAST_DROPS");
+    world.kill();
+    world.bpf.run(|| fs::remove_file(&pin)).expect("a pin");
+    world.run(|_| ());
+    world.wait_for_log("LAST_DROPS begins empty");
+    let log = world.forwarder().log();
+    assert!(!log.contains("made anew"), "{log}");
+    world.wait_until_ready();
+    assert_eq!(asked(&world).status.code(), Some(NO_DROP));
+    let pin = world.generation().join("LAST_DROPS");
+    assert!(world.bpf.run(|| pin.exists()));
 }

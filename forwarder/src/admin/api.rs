@@ -1,12 +1,14 @@
 //! What goes over the socket.
 
 mod change;
+mod drops;
 mod flow;
 mod trace;
 
 pub use change::{
     Change, ConfigRequest, Difference, Event, History, Op, OverrideRequest, RunningConfig,
 };
+pub use drops::{Dropped, Drops};
 pub use flow::{Flow, FlowQuery, Flows, Snat, SnatPool};
 pub use trace::{Stage, Step, Trace, TraceRequest};
 

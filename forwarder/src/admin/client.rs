@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::api::{
-    Change, ConfigRequest, Failure, FlowQuery, Flows, History, OverrideRequest, RunningConfig,
-    Snat, Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, Failure, FlowQuery, Flows, History, OverrideRequest,
+    RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 use super::routes::Ask;
 
@@ -84,6 +84,11 @@ pub async fn history(socket: &Path) -> Result<History, ClientError> {
 /// `GET /v1/snat`.
 pub async fn snat(socket: &Path) -> Result<Snat, ClientError> {
     request(socket, Ask::Snat, "", None::<&()>).await
+}
+
+/// `GET /v1/drops`.
+pub async fn drops(socket: &Path) -> Result<Drops, ClientError> {
+    request(socket, Ask::Drops, "", None::<&()>).await
 }
 
 /// `GET /v1/flows`.

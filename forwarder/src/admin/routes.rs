@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::access::Rights;
 use super::api::{
-    Change, ConfigRequest, FlowQuery, Flows, History, OverrideRequest, RunningConfig, Snat, Status,
-    Trace, TraceRequest,
+    Change, ConfigRequest, Drops, FlowQuery, Flows, History, OverrideRequest, RunningConfig, Snat,
+    Status, Trace, TraceRequest,
 };
 
 /// A question.
@@ -16,6 +16,7 @@ pub enum Ask {
     Status,
     Flows,
     Snat,
+    Drops,
     History,
     Metrics,
     Config,
@@ -61,10 +62,11 @@ pub enum Answer {
 
 impl Ask {
     /// Every question.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Status,
         Self::Flows,
         Self::Snat,
+        Self::Drops,
         Self::History,
         Self::Metrics,
         Self::Config,
@@ -95,6 +97,11 @@ impl Ask {
                 "/v1/snat",
                 json::<Snat>(),
                 "SNAT pools, and the ports that flows have",
+            ),
+            Self::Drops => look(
+                "/v1/drops",
+                json::<Drops>(),
+                "The last packet that was dropped, for each reason",
             ),
             Self::History => look(
                 "/v1/history",

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use super::access::{Access, Peer};
 use super::api::{
-    Change, ConfigRequest, Failure, FlowQuery, History, OverrideRequest, RunningConfig, Snat,
-    Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, Failure, FlowQuery, History, OverrideRequest, RunningConfig,
+    Snat, Status, Trace, TraceRequest,
 };
 use super::metrics::{self, Sample};
 use super::openapi;
@@ -58,6 +58,8 @@ pub enum Command {
     Flows(Reply<FlowView>),
     /// `GET /v1/snat`.
     Snat(Reply<Snat>),
+    /// `GET /v1/drops`.
+    Drops(Reply<Drops>),
     /// `GET /metrics`.
     Metrics(Reply<Sample>),
     /// `GET /v1/history`.
@@ -210,6 +212,7 @@ impl Desk {
             Ask::Metrics => self.metrics().await,
             Ask::Flows => self.flows(&request).await,
             Ask::Snat => self.ask(Command::Snat).await,
+            Ask::Drops => self.ask(Command::Drops).await,
             Ask::History => self.ask(Command::History).await,
             Ask::Config => self.ask(Command::Config).await,
             Ask::OpenApi => json(StatusCode::OK, &openapi::document()),

@@ -38,6 +38,7 @@ Exit codes:
   1  it did not work, and standard error says why
   2  the command line is wrong
   3  `trace`: the packet would be dropped
+  4  `trace --last-drop`: no packet was dropped, or none for that reason
 `forwarder status --check` has codes of its own: 0 well, 1 warning, 2 critical, 3 unknown";
 
 /// `cargo xtask reproduce` prints the hash of an object built from the sources.

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::builder::PossibleValuesParser;
+use forwarder_common::{Outcome, Reason};
 
+use super::tables::duration;
 use super::{Output, SocketArgument, emit, print};
-use crate::admin::api::{Trace, TraceRequest};
+use crate::admin::api::{Dropped, Trace, TraceRequest};
 use crate::admin::client;
 use crate::packet::{self, capture};
 
@@ -35,14 +38,15 @@ Exit codes:
   0  it would be forwarded, answered or passed to the host
   1  it could not be traced, and standard error says why
   2  the command line is wrong
-  3  it would be dropped";
+  3  it would be dropped
+  4  --last-drop: no packet was dropped, or none for that reason";
 
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = WORDS)]
 pub struct TraceArguments {
     /// The packet, in quotes: "tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in eth0"
-    #[arg(required_unless_present = "pcap", num_args = 1.., value_name = "PACKET")]
+    #[arg(required_unless_present_any = ["pcap", "last_drop"], num_args = 1.., value_name = "PACKET")]
     packet: Vec<String>,
     /// Take the packet from a capture: pcap or pcapng
     #[arg(
@@ -63,6 +67,12 @@ pub struct TraceArguments {
     /// As if it had been addressed to the interface, whatever MAC address it was sent to
     #[arg(long, requires = "pcap")]
     to_us: bool,
+    /// The packet that was dropped last, at the interface it came in by
+    #[arg(long, conflicts_with_all = ["packet", "pcap", "interface"])]
+    last_drop: bool,
+    /// The one that was dropped last for this reason
+    #[arg(long, requires = "last_drop", value_parser = PossibleValuesParser::new(drop_reasons()))]
+    reason: Option<String>,
     /// The interface it comes in by
     #[arg(long = "in", value_name = "INTERFACE")]
     interface: Option<String>,
@@ -75,10 +85,25 @@ pub struct TraceArguments {
 
 /// The exit code for a packet that is dropped.
 const DROPPED: u8 = 3;
+/// The exit code when there is no such drop.
+const NO_DROP: u8 = 4;
+
+fn drop_reasons() -> impl Iterator<Item = &'static str> {
+    let reasons = Reason::ALL.iter();
+    let drops = reasons.filter(|reason| reason.outcome() == Outcome::Drop);
+    drops.map(|reason| reason.name())
+}
 
 pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     let request = match &arguments.pcap {
         Some(file) => captured(arguments, file)?,
+        None if arguments.last_drop => match last_drop(arguments).await? {
+            Ok(request) => request,
+            Err(none) => {
+                eprintln!("{none}");
+                return Ok(ExitCode::from(NO_DROP));
+            }
+        },
         None => described(arguments)?,
     };
     let trace = client::trace(&arguments.socket.socket, &request).await?;
@@ -88,6 +113,29 @@ pub async fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// The packet that was dropped last, or that there is none.
+async fn last_drop(arguments: &TraceArguments) -> Result<Result<TraceRequest, String>> {
+    let reason = arguments.reason.as_deref();
+    let drops = client::drops(&arguments.socket.socket).await?.drops;
+    let of_reason = |each: &Dropped| reason.is_none_or(|reason| each.reason == reason);
+    if drops.iter().any(of_reason) {
+        return Ok(Ok(TraceRequest {
+            last_drop: true,
+            reason: arguments.reason.clone(),
+            ..TraceRequest::default()
+        }));
+    }
+    let others: Vec<&str> = drops.iter().map(|each| each.reason.as_str()).collect();
+    let others = others.join(", ");
+    Ok(Err(match reason {
+        Some(reason) if others.is_empty() => {
+            format!("no packet was dropped as {reason}, nor for any other reason")
+        }
+        Some(reason) => format!("no packet was dropped as {reason}; others were: {others}"),
+        None => "no packet was dropped so far".to_owned(),
+    }))
 }
 
 /// A packet in words. Wrong ones are said without a daemon, too.
@@ -152,7 +200,8 @@ fn captured(arguments: &TraceArguments, file: &Path) -> Result<TraceRequest> {
 fn text(trace: &Trace) -> String {
     let names = trace.stages.iter().map(|stage| stage.stage.len());
     let width = names.max().unwrap_or(0).max("becomes".len());
-    let mut text = format!("{}\n\n", trace.packet);
+    let mut text = trace.dropped.as_ref().map_or_else(String::new, then);
+    text += &format!("{}\n\n", trace.packet);
     let stages = trace
         .stages
         .iter()
@@ -166,6 +215,11 @@ fn text(trace: &Trace) -> String {
     }
     text += &format!("\n{}: {}\n", trace.outcome, trace.reason);
     text += &wrap("  ", &trace.meaning);
+    if let Some(dropped) = &trace.dropped
+        && dropped.reason == trace.reason
+    {
+        text += "  So it was when the packet was dropped.\n";
+    }
     for step in &trace.next {
         text.push('\n');
         text += &wrap("  next: ", &step.text);
@@ -174,6 +228,20 @@ fn text(trace: &Trace) -> String {
         }
     }
     text
+}
+
+/// When and why the packet was dropped.
+fn then(dropped: &Dropped) -> String {
+    let interface = dropped.interface.as_deref().unwrap_or("?");
+    let ago = duration(dropped.seconds_ago);
+    let mut text = format!("dropped {ago} ago on {interface}: {}", dropped.reason);
+    if dropped.kept < dropped.bytes {
+        text += &format!(
+            " (the first {} of {} bytes were kept)",
+            dropped.kept, dropped.bytes
+        );
+    }
+    text + "\n"
 }
 
 /// Lines of at most a hundred columns; all but the first are indented as far as the first's text.

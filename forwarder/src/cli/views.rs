@@ -114,10 +114,19 @@ struct Drops {
     packets: u64,
     bytes: u64,
     meaning: &'static str,
+    /// The last packet of this reason, where it came in by this interface.
+    last: Option<Last>,
+}
+
+#[derive(Debug, Serialize)]
+struct Last {
+    seconds_ago: u64,
+    packet: String,
 }
 
 pub async fn drops(arguments: &ViewArguments) -> Result<ExitCode> {
     let mut drops = Vec::new();
+    let last = client::drops(&arguments.socket.socket).await?.drops;
     for interface in interfaces(arguments).await? {
         for counted in interface.reasons {
             let reason = Reason::ALL
@@ -130,6 +139,16 @@ pub async fn drops(arguments: &ViewArguments) -> Result<ExitCode> {
                     packets: counted.count.packets,
                     bytes: counted.count.bytes,
                     meaning: reason.meaning(),
+                    last: last
+                        .iter()
+                        .find(|last| {
+                            last.reason == reason.name()
+                                && last.interface.as_ref() == Some(&interface.name)
+                        })
+                        .map(|last| Last {
+                            seconds_ago: last.seconds_ago,
+                            packet: last.packet.clone(),
+                        }),
                 });
             }
         }
@@ -137,8 +156,8 @@ pub async fn drops(arguments: &ViewArguments) -> Result<ExitCode> {
     drops.sort_by_key(|each| std::cmp::Reverse(each.packets));
     emit(arguments.output, &drops, || {
         let mut table = Table::new(
-            &["INTERFACE", "REASON", "PACKETS", "BYTES", "MEANING"],
-            &[2, 3],
+            &["INTERFACE", "REASON", "PACKETS", "BYTES", "LAST", "MEANING"],
+            &[2, 3, 4],
         );
         for each in &drops {
             table.row([
@@ -146,14 +165,18 @@ pub async fn drops(arguments: &ViewArguments) -> Result<ExitCode> {
                 each.reason.to_owned(),
                 short(each.packets),
                 short(each.bytes),
+                each.last.as_ref().map_or_else(String::new, |last| {
+                    format!("{} ago", tables::duration(last.seconds_ago))
+                }),
                 each.meaning.to_owned(),
             ]);
         }
         match drops.first() {
             None => "no packet was dropped".to_owned(),
             Some(most) => format!(
-                "{}\nwhat to do: forwarder explain {}",
+                "{}\nwhat to do: forwarder explain {}, forwarder trace --last-drop --reason {}",
                 table.render(Look::of_output()),
+                most.reason,
                 most.reason
             ),
         }

@@ -4,6 +4,7 @@ mod audit;
 mod backend;
 mod change;
 mod checks;
+mod drops;
 mod exceptions;
 mod flows;
 mod host;

@@ -20,7 +20,7 @@ use super::host::{FRESH_TICK, Host};
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
 use super::running::Running;
-use super::{FlowView, Node, flows, metrics, status, trace};
+use super::{FlowView, Node, drops, flows, metrics, status, trace};
 use crate::admin::access::{Access, GroupError};
 use crate::admin::api::{History, RunningConfig};
 use crate::admin::metrics::Listener;
@@ -442,6 +442,7 @@ impl Node {
             Some(Command::Status(reply)) => drop(reply.send(status::status(self))),
             Some(Command::Flows(reply)) => drop(reply.send(Ok(FlowView::of(self)))),
             Some(Command::Snat(reply)) => drop(reply.send(flows::snat(self))),
+            Some(Command::Drops(reply)) => drop(reply.send(drops::drops(self))),
             Some(Command::Metrics(reply)) => drop(reply.send(metrics::sample(self))),
             Some(Command::History(reply)) => {
                 let events = self.history.events().map(Into::into).collect();

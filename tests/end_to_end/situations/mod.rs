@@ -4,6 +4,7 @@ mod addressed;
 mod backends;
 mod flows;
 mod interfaces;
+mod last_drop;
 
 use std::process::Output;
 

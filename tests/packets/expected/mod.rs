@@ -7,6 +7,7 @@ mod drops;
 mod dsr;
 mod flows;
 mod jumbo;
+mod last_drop;
 mod memory;
 mod passes;
 

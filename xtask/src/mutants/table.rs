@@ -539,6 +539,20 @@ pub const MUTANTS: &[Mutant] = &[
         search: "if gue { Reason::GueDsr } else { Reason::IpipDsr }",
         replace: "Reason::IpipDsr",
     },
+    Mutant {
+        name: "flood-kept-whole",
+        file: "forwarder-ebpf/src/record.rs",
+        breaks: "every dropped packet is kept, not one a tick",
+        search: "last.is_some_and(|last| last.tick != tick())",
+        replace: "last.is_some()",
+    },
+    Mutant {
+        name: "kept-without-tags",
+        file: "forwarder-ebpf/src/record.rs",
+        breaks: "dropped packets lose their VLAN tags",
+        search: "last.tags = context.tags;",
+        replace: "last.tags = [0; 2];",
+    },
     // The decapsulator.
     Mutant {
         name: "decapsulates-for-anybody",

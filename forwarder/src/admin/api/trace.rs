@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Body of `POST /v1/trace`: a packet, in words or as a frame.
+use super::Dropped;
+
+/// Body of `POST /v1/trace`: a packet in words, as a frame, or the one that was dropped last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TraceRequest {
@@ -19,6 +21,12 @@ pub struct TraceRequest {
     /// Its length on the wire, bytes, where `frame` is only its beginning: the rest is taken as zeros.
     #[serde(default)]
     pub length: Option<u32>,
+    /// The packet that was dropped last, at the interface that it came in by.
+    #[serde(default)]
+    pub last_drop: bool,
+    /// The one that was dropped last for this reason, with `last_drop`.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Answer to `POST /v1/trace`.
@@ -28,6 +36,8 @@ pub struct Trace {
     pub interface: String,
     /// The packet in words.
     pub packet: String,
+    /// The drop that it was taken from, if it was; everything else is about now.
+    pub dropped: Option<Dropped>,
     /// The stages in order.
     pub stages: Vec<Stage>,
     /// The virtual server that has it.

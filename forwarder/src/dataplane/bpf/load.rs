@@ -7,7 +7,7 @@ use aya::maps::ProgramArray;
 use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use forwarder_common::hash::HashKey;
-use forwarder_common::programs::{ProgramSet, StageProgram};
+use forwarder_common::programs::{CALLEES, ProgramSet};
 use forwarder_common::{Reason, limits};
 use thiserror::Error;
 
@@ -187,11 +187,11 @@ pub fn load_sets(ebpf: &mut Ebpf, choices: &[Choice]) -> Result<(), LoadError> {
 
 /// Loads an entry program and its stages, and links them. The set can then be attached or run.
 pub fn load_set(ebpf: &mut Ebpf, set: ProgramSet) -> Result<(), LoadError> {
-    let mut stages = Vec::with_capacity(StageProgram::COUNT);
-    for stage in StageProgram::ALL {
-        let name = format!("{}{}", stage.name(), set.suffix());
+    let mut stages = Vec::with_capacity(CALLEES);
+    for (index, name) in set.callees() {
+        let name = format!("{name}{}", set.suffix());
         let program = load_program(ebpf, &name)?;
-        stages.push((*stage as u32, descriptor(program, &name)?));
+        stages.push((index, descriptor(program, &name)?));
     }
     load_program(ebpf, set.entry())?;
     let array = ebpf

@@ -3,6 +3,7 @@
 pub mod batch;
 mod copy;
 pub mod decapsulate;
+pub mod drops;
 pub mod expiry;
 pub mod flows;
 mod forget;
@@ -37,6 +38,7 @@ use crate::core::compile::Given;
 use crate::core::op::Op;
 use crate::core::tables::Tables;
 use crate::io::netlink::Netlink;
+use drops::Dropped;
 use expiry::{Census, Expiry, FlowMaps, Timeouts};
 use load::{LoadError, Options};
 use shape::Adoption;
@@ -243,6 +245,11 @@ impl Bpf {
     /// Detaches from every interface.
     pub fn detach(&mut self) {
         self.attachments.drain(..).for_each(Attachment::detach);
+    }
+
+    /// The packet that was dropped last, for every reason there was one for.
+    pub fn last_drops(&self) -> Result<Vec<Dropped>, LoadError> {
+        drops::last(&self.ebpf)
     }
 
     /// Runs a frame through the pipeline as if it had come in by `ifindex`; writes no map.

@@ -31,7 +31,7 @@ const CONTROL: [&str; 17] = [
     "EGRESS6",
 ];
 /// Written by the data plane: what would be lost. Each is taken over by itself.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 15] = [
     "RATES",
     "COUNTERS",
     "VIRTUAL_SERVER_COUNTERS",
@@ -46,6 +46,7 @@ const KEPT: [&str; 14] = [
     "EMBRYONIC_EXCEPTIONS6",
     "FRAGMENTS4",
     "FRAGMENTS6",
+    "LAST_DROPS",
 ];
 /// Of one loaded object. The kernel empties a program array that nobody holds or pins.
 const OWN: [&str; 2] = ["STAGES", "STAGES_FRAGS"];

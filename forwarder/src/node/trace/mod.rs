@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use forwarder_common::{Outcome, Reason};
 
-use super::Node;
+use super::{Node, drops};
 use crate::admin::api::{Step, Trace, TraceRequest};
 use crate::config::model::{Backend, HttpRequest, Interface, Pool, Probe, VirtualServer};
 use crate::core::compile::BackendKey;
@@ -14,6 +14,7 @@ use crate::core::diagnosis::{self, Hop, Member, Scene};
 use crate::core::facts::Facts;
 use crate::core::key::mac_text;
 use crate::core::next_hop::{attached, next_hop};
+use crate::dataplane::bpf::drops::Dropped;
 use crate::dataplane::bpf::trace::Traced;
 use crate::packet::{self, Dissected};
 use stages::Found;
@@ -23,7 +24,10 @@ const MAX_FRAME: u32 = 65_536 + 18;
 
 /// Answers a request.
 pub fn trace(node: &mut Node, request: &TraceRequest) -> Result<Trace, String> {
-    let asked = Asked::read(request)?;
+    let (asked, dropped) = match request.last_drop {
+        true => Asked::last_drop(node, request)?,
+        false => (Asked::read(request)?, None),
+    };
     let facts = node.host.facts(&node.model);
     let interface = interface(node, &facts, &asked.interface)?.clone();
     let Some(device) = facts.devices.get(&interface.device) else {
@@ -34,20 +38,33 @@ pub fn trace(node: &mut Node, request: &TraceRequest) -> Result<Trace, String> {
     };
     let (ifindex, mac) = (device.ifindex, device.mac);
     let (frame, dissected) = asked.frame(mac)?;
-    let traced = node
-        .bpf
-        .trace(&frame, ifindex)
-        .map_err(|error| error.to_string())?;
+    let dropped = dropped.map(|dropped| (drops::describe(node, &facts, &dropped), dropped.reason));
+    let traced = node.bpf.trace(&frame, ifindex);
+    let traced = traced.map_err(|error| match &dropped {
+        Some((dropped, _)) => format!(
+            "{}\n  dropped {} s ago as {}, and cannot be traced: {error}",
+            dropped.packet, dropped.seconds_ago, dropped.reason
+        ),
+        None => error.to_string(),
+    })?;
     let Some(reason) = Reason::ALL.get(traced.reason as usize).copied() else {
         let reason = traced.reason;
         return Err(format!("the data plane gave an unknown reason ({reason})"));
     };
-    Ok(Outlook {
+    let outlook = Outlook {
         node,
         facts: &facts,
         interface: &interface,
+    };
+    let mut trace = outlook.answer(&dissected, &traced, reason);
+    if let Some((dropped, then)) = dropped {
+        let ago = format!("{} s", dropped.seconds_ago);
+        trace
+            .next
+            .splice(0..0, drops::difference(then, reason, &ago));
+        trace.dropped = Some(dropped);
     }
-    .answer(&dissected, &traced, reason))
+    Ok(trace)
 }
 
 /// What a request asks for.
@@ -63,7 +80,27 @@ enum What {
 }
 
 impl Asked {
+    /// The packet that was dropped last, as it came in.
+    fn last_drop(node: &Node, request: &TraceRequest) -> Result<(Self, Option<Dropped>), String> {
+        if request.packet.is_some() || request.frame.is_some() || request.interface.is_some() {
+            return Err("the last drop has its own packet and interface".into());
+        }
+        let dropped = drops::last(node, request.reason.as_deref())?;
+        let interface = node.host.device(dropped.ifindex).ok_or_else(|| {
+            let reason = dropped.reason.name();
+            format!("the interface of the packet that was dropped last ({reason}) is gone")
+        })?;
+        let asked = Self {
+            interface: interface.to_owned(),
+            what: What::Frame(dropped.frame.clone(), dropped.length as usize),
+        };
+        Ok((asked, Some(dropped)))
+    }
+
     fn read(request: &TraceRequest) -> Result<Self, String> {
+        if request.reason.is_some() {
+            return Err("a reason goes with last_drop".into());
+        }
         let (what, said) = match (&request.packet, &request.frame) {
             (Some(words), None) => {
                 let (packet, interface) =
@@ -197,6 +234,7 @@ impl<'a> Outlook<'a> {
         Trace {
             interface: self.interface.name.clone(),
             packet: packet.text.clone(),
+            dropped: None,
             stages,
             virtual_server: found.server.map(|server| server.name.clone()),
             pool: found.pool.map(|pool| pool.name.clone()),
