@@ -1,15 +1,13 @@
 //! Takes out of the maps what remembers a backend.
 
-use std::os::fd::AsFd as _;
-
-use aya::maps::{HashMap, MapError};
+use aya::maps::MapError;
 use aya::{Ebpf, Pod};
 use forwarder_common::{Flow, FlowKey, V4, V6};
 
 use super::batch::for_each_chunk;
+use super::fd;
 use super::load::LoadError;
-use super::write::absent;
-use super::{fd, map_mut};
+use super::remove::remove_if;
 
 /// What keeps older flows of the stateless modes where they are.
 pub fn exceptions(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
@@ -47,8 +45,10 @@ fn remove<K: Pod + Default, V: Pod + Default>(
     name: &str,
     remembers: impl Fn(&K, &V) -> bool,
 ) -> Result<(), LoadError> {
+    let failed = |error| LoadError::Stages(MapError::IoError(error));
+    let map = fd(ebpf, name)?;
     let mut found = Vec::new();
-    for_each_chunk(fd(ebpf, name)?.as_fd(), |keys: &[K], values: &[V]| {
+    for_each_chunk(map, |keys: &[K], values: &[V]| {
         let entries = keys.iter().zip(values);
         found.extend(
             entries
@@ -56,10 +56,9 @@ fn remove<K: Pod + Default, V: Pod + Default>(
                 .map(|(key, _)| *key),
         );
     })
-    .map_err(|error| LoadError::Stages(MapError::IoError(error)))?;
-    let mut map: HashMap<_, K, V> = map_mut(ebpf, name)?.try_into()?;
+    .map_err(failed)?;
     for key in &found {
-        absent(map.remove(key))?;
+        remove_if(map, key, |value| remembers(key, value)).map_err(failed)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod flows;
 mod forget;
 pub mod load;
 mod read;
+mod remove;
 pub mod shape;
 pub(crate) mod slots;
 mod stats;

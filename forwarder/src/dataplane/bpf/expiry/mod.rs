@@ -17,6 +17,7 @@ use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
 use super::batch::for_each_chunk;
+use super::remove::remove_if;
 use crate::io::clock;
 use census::MapCensus;
 pub use census::{Address, Census, ports};
@@ -156,9 +157,6 @@ where
     FlowKey<A>: Pod + Default,
     Flow<A>: Pod + Default,
 {
-    let data = MapData::from_fd(fd.try_clone()?).map_err(io::Error::other)?;
-    let map = Map::from_map_data(data).map_err(io::Error::other)?;
-    let mut map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().map_err(io::Error::other)?;
     let mut idle = Vec::new();
     let mut entries = 0;
     for_each_chunk(fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
@@ -172,28 +170,115 @@ where
                 .map(|(key, flow)| (*key, *flow)),
         );
     })?;
+    let removed = remove(fd, &idle, now, timeouts)?;
+    Ok(MapCensus {
+        entries: entries.saturating_sub(removed) as u64,
+        expired: removed as u64,
+    })
+}
+
+/// Removes idle flows by the entries that were read; how many went. Their ports may have begun other flows
+/// since, under the same keys: clients use a port again after a minute too.
+fn remove<A>(
+    fd: &OwnedFd,
+    idle: &[(FlowKey<A>, Flow<A>)],
+    now: u32,
+    timeouts: &decision::StageTimeouts,
+) -> io::Result<usize>
+where
+    A: Copy,
+    FlowKey<A>: Pod,
+    Flow<A>: Pod,
+{
+    let data = MapData::from_fd(fd.try_clone()?).map_err(io::Error::other)?;
+    let map = Map::from_map_data(data).map_err(io::Error::other)?;
+    let map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().map_err(io::Error::other)?;
     let mut removed = 0;
     for (key, flow) in idle {
-        let partner_key = partner_key(&key, &flow);
+        let partner_key = partner_key(key, flow);
         let partner = match map.get(&partner_key, 0) {
             Ok(partner) => Some(partner),
             Err(MapError::KeyNotFound) => None,
             Err(error) => return Err(io::Error::other(error)),
         };
-        if is_idle(key.protocol, &flow, partner.as_ref(), now, timeouts) {
-            // The forward entry goes first: what it translates could no longer be answered.
-            let order = if decision::is_reply(&flow) {
-                [partner_key, key]
-            } else {
-                [key, partner_key]
-            };
-            for key in order {
-                removed += usize::from(map.remove(&key).is_ok());
+        if !is_idle(key.protocol, flow, partner.as_ref(), now, timeouts) {
+            continue;
+        }
+        // The forward entry goes first: what it translates could no longer be answered.
+        let (own, partner) = ((key, Some(flow)), (&partner_key, partner.as_ref()));
+        let order = if decision::is_reply(flow) {
+            [partner, own]
+        } else {
+            [own, partner]
+        };
+        for (key, seen) in order {
+            let Some(seen) = seen else { continue };
+            // Whatever passes an idle entry, or makes another of it, brings its time up to date.
+            let goes = |flow: &Flow<A>| flow.last_seen == seen.last_seen;
+            if !remove_if(fd.as_fd(), key, goes)? {
+                break;
             }
+            removed += 1;
         }
     }
-    Ok(MapCensus {
-        entries: entries.saturating_sub(removed) as u64,
-        expired: removed as u64,
-    })
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use forwarder_common::flow::state::{FIN, REPLY};
+    use forwarder_common::protocol;
+
+    use super::super::batch::tests::hash_map;
+    use super::*;
+
+    const NOW: u32 = 1_000;
+
+    /// Both entries of a closed flow of a client to a backend, last seen then.
+    fn flow(backend: u32, last_seen: u32) -> [(FlowKey<V4>, Flow<V4>); 2] {
+        let key = FlowKey {
+            source: 1,
+            destination: 2,
+            ports: 0x0003_0004,
+            protocol: u32::from(protocol::TCP),
+        };
+        let flow = Flow {
+            source: 5,
+            destination: backend,
+            ports: 0x0007_0008,
+            state: FIN,
+            last_seen,
+            ..Flow::default()
+        };
+        let reply = Flow {
+            source: key.destination,
+            destination: key.source,
+            ports: key.ports.rotate_left(16),
+            state: FIN | REPLY,
+            last_seen,
+            ..Flow::default()
+        };
+        [(key, flow), (partner_key(&key, &flow), reply)]
+    }
+
+    #[test]
+    fn ports_that_are_used_again_meanwhile_keep_their_new_flow() {
+        let timeouts = Timeouts::default().of(Stage::Established);
+        let old = flow(10, NOW - 60);
+        for again in [None, Some(10), Some(11)] {
+            let fd = hash_map(size_of::<FlowKey<V4>>(), size_of::<Flow<V4>>(), 10);
+            let data = MapData::from_fd(fd.try_clone().expect("a copy")).expect("a map");
+            let map = Map::from_map_data(data).expect("a map");
+            let mut map: HashMap<_, FlowKey<V4>, Flow<V4>> = map.try_into().expect("a hash map");
+            // What the data plane does between the walk and the removal.
+            let now = again.map_or(old, |backend| flow(backend, NOW));
+            for (key, flow) in now {
+                map.insert(key, flow, 0).expect("room");
+            }
+            let removed = remove(&fd, &old, NOW, &timeouts).expect("a map that can be changed");
+            let left = map.keys().count();
+            let expected = if again.is_some() { (0, 2) } else { (2, 0) };
+            assert_eq!((removed, left), expected, "to backend {again:?}");
+        }
+    }
 }
