@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::{Level, debug, log};
 
+use super::moving::Moving;
 use crate::config::model::InterfaceAddress;
 use crate::config::{Model, Prefix};
 use crate::core::facts::{Device, Facts, Route};
@@ -25,8 +26,6 @@ const PROBE_SHARE: Duration = Duration::from_millis(10);
 /// A neighbour that has not answered for so long is asked by broadcast: it may have moved. One that is only
 /// slow keeps its MAC address meanwhile, so nothing is lost by asking early.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
-/// How long forgetting an entry may make it fail.
-const FORGETTING: Duration = Duration::from_millis(900);
 
 /// What the kernel said last.
 #[derive(Debug)]
@@ -41,8 +40,8 @@ pub struct Host {
     watched: BTreeMap<(u32, IpAddr), Duration>,
     /// Next hops that are about to be used.
     prepared: BTreeSet<(u32, IpAddr)>,
-    /// Next hops being asked by broadcast; their last MAC is used meanwhile.
-    moving: BTreeMap<(u32, IpAddr), (Mac, Duration)>,
+    /// Next hops being asked by broadcast.
+    moving: Moving,
 }
 
 impl Host {
@@ -60,7 +59,7 @@ impl Host {
             drivers: BTreeMap::new(),
             watched: BTreeMap::new(),
             prepared: BTreeSet::new(),
-            moving: BTreeMap::new(),
+            moving: Moving::default(),
         })
     }
 
@@ -100,11 +99,14 @@ impl Host {
             Change::Link => self.links = self.netlink.links()?,
             Change::Address => self.addresses = self.netlink.addresses()?,
             Change::Route => (),
-            Change::Lost => self.read_again()?,
+            Change::Lost => {
+                self.moving.lost();
+                self.read_again()?;
+            }
             Change::Neighbour(neighbour) => return Ok(self.neighbour(neighbour)),
             Change::NeighbourGone(neighbour) => {
                 let key = (neighbour.ifindex, neighbour.address);
-                if self.moving.contains_key(&key) {
+                if self.moving.gone(key) {
                     return Ok(false);
                 }
                 self.neighbours.remove(&key);
@@ -119,29 +121,23 @@ impl Host {
     pub fn read_again(&mut self) -> io::Result<()> {
         self.links = self.netlink.links()?;
         self.addresses = self.netlink.addresses()?;
-        self.neighbours = by_key(self.netlink.neighbours()?);
+        let neighbours = self.netlink.neighbours()?.into_iter();
+        self.neighbours = by_key(neighbours.map(|each| self.moving.note(each)).collect());
         self.routes.clear();
         Ok(())
     }
 
-    fn neighbour(&mut self, mut neighbour: Neighbour) -> bool {
+    fn neighbour(&mut self, neighbour: Neighbour) -> bool {
+        let neighbour = self.moving.note(neighbour);
         let key = (neighbour.ifindex, neighbour.address);
-        if let Some((mac, since)) = self.moving.get(&key).copied() {
-            // Forgetting the entry makes it fail for a moment; a real failure takes three seconds.
-            let just_forgotten = neighbour.state == NeighbourState::Failed
-                && clock::monotonic() < since + FORGETTING;
-            if just_forgotten || neighbour.state == NeighbourState::Incomplete {
-                neighbour.state = NeighbourState::Incomplete;
-                neighbour.mac = Some(mac);
-            } else {
-                self.moving.remove(&key);
-            }
-        }
         let before = self.neighbours.insert(key, neighbour);
         if !self.watched.contains_key(&key) {
             return false;
         }
-        self.keep_fresh(key);
+        // Whether one that is asked has answered meanwhile is seen when all that has arrived is read.
+        if neighbour.state != NeighbourState::Probe {
+            self.keep_fresh(key);
+        }
         let mac = before.and_then(|before| before.mac);
         if mac != neighbour.mac {
             let text = |mac: Option<Mac>| mac.map_or_else(|| "unresolved".to_owned(), mac_text);
@@ -258,7 +254,8 @@ impl Host {
         }
     }
 
-    /// Has the kernel ask every next hop whose answer is getting old.
+    /// Has the kernel ask every next hop whose answer is getting old; events that have arrived are to be noted
+    /// first.
     pub fn keep_all_fresh(&mut self) {
         let keys: Vec<_> = self.watched.keys().copied().collect();
         for key in keys {
@@ -299,10 +296,10 @@ impl Host {
             }
             Some(NeighbourState::Probe) if now >= *asked + PROBE_PATIENCE => {
                 // The kernel probes by unicast only; without an entry it asks everybody.
-                if let Some(mac) = known.and_then(|neighbour| neighbour.mac) {
-                    self.moving.insert(key, (mac, now));
-                }
                 let forgotten = self.netlink.forget(ifindex, address);
+                if let (Ok(()), Some(mac)) = (&forgotten, known.and_then(|known| known.mac)) {
+                    self.moving.begin(key, mac);
+                }
                 forgotten.and_then(|()| self.netlink.resolve(ifindex, address))
             }
             Some(_) => return,

@@ -10,6 +10,7 @@ mod flows;
 mod host;
 mod keep;
 mod metrics;
+mod moving;
 mod notes;
 mod reload;
 mod run;

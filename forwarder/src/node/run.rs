@@ -48,6 +48,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at the data-plane log.
 const LOG_TICK: Duration = Duration::from_millis(50);
 
+/// Events that are taken in at once, at most: everything else has its turn.
+const EVENTS: usize = 4_096;
+
 /// What `forwarder run` was told.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -199,11 +202,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             served = &mut serve => { served?; false }
             () = &mut scraped => false,
             change = events.next() => {
-                let mut changed = note(&mut node.host, change?);
-                while let Some(change) = events.pending() {
-                    changed |= note(&mut node.host, change);
-                }
-                changed
+                note(&mut node.host, change?) | note_pending(&mut node.host, &mut events)?
             }
             wanted = wanted.next() => {
                 wanted?.into_iter().for_each(|(ifindex, address)| node.host.resolve(ifindex, address));
@@ -218,7 +217,11 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 manager.status(&status::summary(&node));
                 true
             }
-            _ = fresh_tick.tick() => { node.host.keep_all_fresh(); false }
+            _ = fresh_tick.tick() => {
+                let changed = note_pending(&mut node.host, &mut events)?;
+                node.host.keep_all_fresh();
+                changed
+            }
             _ = audit.tick() => node.audit(),
             () = sleep_until(next_pass), if waits => false,
             _ = log_tick.tick(), if log.is_some() => {
@@ -414,6 +417,18 @@ fn note(host: &mut Host, change: crate::io::netlink::Change) -> bool {
         warn!("netlink: {error}");
         true
     })
+}
+
+/// Takes in what has arrived: what comes of all of it counts, not of each part.
+fn note_pending(host: &mut Host, events: &mut Events) -> io::Result<bool> {
+    let mut changed = false;
+    for _ in 0..EVENTS {
+        let Some(change) = events.pending()? else {
+            break;
+        };
+        changed |= note(host, change);
+    }
+    Ok(changed)
 }
 
 fn memberships() -> Option<Memberships> {

@@ -83,8 +83,20 @@ impl Events {
     }
 
     /// A change that has already arrived.
-    pub fn pending(&mut self) -> Option<Change> {
-        self.queue.pop_front()
+    pub fn pending(&mut self) -> io::Result<Option<Change>> {
+        loop {
+            if let Some(change) = self.queue.pop_front() {
+                return Ok(Some(change));
+            }
+            match self.socket.get_ref().recv_from_full() {
+                Ok((datagram, _)) => self.queue.extend(changes(&datagram)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    return Ok(Some(Change::Lost));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
