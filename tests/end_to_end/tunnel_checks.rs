@@ -54,7 +54,7 @@ fn config() -> String {
         .to_owned();
     let mut add = |name: &str, check: &str, servers: &[(&str, IpAddr, u16)], backend: IpAddr| {
         config += &format!(
-            "[[health_check]]\nname = \"{name}\"\n{check}\ninterval = \"200ms\"\ntimeout = \"1s\"\nrise = 2\nfall = 2\nmax_hold = \"1ms\"\n\
+            "[[health_check]]\nname = \"{name}\"\n{check}\ninterval = \"200ms\"\ntimeout = \"3s\"\nrise = 2\nfall = 2\nmax_hold = \"1ms\"\n\
              [[pool]]\nname = \"{name}\"\nhealth_check = \"{name}\"\nbackend = [{{ name = \"b1\", address = \"{backend}\" }}]\n",
         );
         for (mode, vip, port) in servers {

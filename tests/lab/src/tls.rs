@@ -17,7 +17,7 @@ use crate::namespace::Namespace;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nok\n";
 const TICK: Duration = Duration::from_millis(20);
 /// A client that is silent for so long has gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running server; stopped when dropped.
 pub struct TlsServer {
