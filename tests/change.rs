@@ -6,6 +6,7 @@ mod change {
     mod day;
     mod exposition;
     mod interfaces;
+    mod many;
     mod metrics;
     mod plans;
     mod refusals;

@@ -463,7 +463,7 @@ fn follows_backends_and_next_hops() -> Result<()> {
 }
 
 #[test]
-fn logs_what_the_data_plane_does_when_asked() -> Result<()> {
+fn logs_what_the_data_plane_does_when_asked_and_no_more_than_anybody_reads() -> Result<()> {
     let site = Site::new(&vips(), &[])?;
     let socket = site.directory().join("forwarder.sock");
     let mut command = run(&site, &config(), &socket)?;
@@ -473,12 +473,23 @@ fn logs_what_the_data_plane_does_when_asked() -> Result<()> {
         process.output().contains("forwarding;")
     })
     .with_context(|| process.output())?;
-    let ping = site
-        .client
-        .run(|| client::icmp::ping(Family::V4.vip(10), LIMIT));
-    ping.with_context(|| process.output())?;
+    let ping = || {
+        let ping = || client::icmp::ping(Family::V4.vip(10), LIMIT);
+        site.client.run(ping).with_context(|| process.output())
+    };
+    ping()?;
     wait_until("packets are logged", LIMIT, || {
         process.output().contains("TRACE")
     })
-    .with_context(|| process.output())
+    .with_context(|| process.output())?;
+    // One message a packet would fill a disk.
+    let mut lost = Ok(());
+    wait_until("messages are held back", LIMIT * 3, || {
+        lost = (0..50).try_for_each(|_| ping());
+        let log = process.output();
+        let mut told = log.lines().filter(|line| line.contains("TRACE"));
+        lost.is_err() || told.any(|line| line.contains(" more suppressed, the last: "))
+    })
+    .with_context(|| process.output())?;
+    lost
 }

@@ -9,6 +9,7 @@ mod end_to_end {
     mod health;
     mod icmp;
     mod interfaces;
+    mod loops;
     mod modes;
     mod path_mtu;
     mod situations;

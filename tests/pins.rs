@@ -3,6 +3,7 @@
 
 mod pins {
     mod behind_our_back;
+    mod cables;
     mod load;
     mod refusals;
     mod restart;

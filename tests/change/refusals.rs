@@ -1,9 +1,15 @@
 //! A bad file changes nothing, and it is said why.
 
-use anyhow::{Result, ensure};
-use forwarder_lab::client;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
-use super::world::{DNAT, File, LIMIT, World, backends, http};
+use anyhow::{Context as _, Result, ensure};
+use forwarder_lab::client;
+use serde_json::Value;
+
+use super::world::{DNAT, File, LIMIT, World, backends, http, said};
 
 #[test]
 fn a_bad_file_changes_nothing() -> Result<()> {
@@ -82,5 +88,99 @@ fn a_bad_file_changes_nothing() -> Result<()> {
     }
     let end = world.forwarder.interrupt()?;
     ensure!(end.success(), "{end}\n{}", world.forwarder.log());
+    Ok(())
+}
+
+/// What a refused file must not change.
+fn at_work(world: &World) -> Result<Value> {
+    let status = world.forwarder.status()?;
+    let keys = ["config", "config_hash", "config_generation"];
+    let mut kept = Value::from(keys.map(|key| status[key].clone()).to_vec());
+    kept.as_array_mut().context("a list")?.extend(
+        ["virtual_servers", "pools"].map(|key| Value::from(status[key].as_array().map(Vec::len))),
+    );
+    Ok(kept)
+}
+
+/// Every file of `tests/config/bad` that `check` refuses, at a running daemon.
+#[test]
+fn files_that_are_bad_in_every_way_change_nothing() -> Result<()> {
+    let world = World::start(&File::base())?;
+    let good = at_work(&world)?;
+    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/config/bad");
+    let mut refused = 0;
+    for entry in fs::read_dir(bad)? {
+        let path = entry?.path();
+        let file = path.to_str().context("a path")?;
+        if !file.ends_with(".toml") {
+            continue;
+        }
+        let mut check = Command::new(env!("CARGO_BIN_EXE_forwarder"));
+        let checked = check.args(["check", file]).output()?;
+        // Some are only worth a warning.
+        if checked.status.success() {
+            continue;
+        }
+        let why = world.refused(&["reload", file])?;
+        let first = said(&checked);
+        let first = first.lines().next().context("an error")?;
+        ensure!(why.contains(first), "{file}: no \"{first}\" in\n{why}");
+        ensure!(at_work(&world)? == good, "{file}");
+        refused += 1;
+    }
+    ensure!(refused > 60, "only {refused} bad files");
+    let plan = world.json(&["plan", world.forwarder.config().to_str().context("a path")?])?;
+    ensure!(plan["ops"] == serde_json::json!([]), "{plan:#}");
+    Ok(())
+}
+
+/// Files that are put in place as links: what the link points to is read, at that moment, or nothing is.
+#[test]
+fn a_file_behind_a_link_is_the_file() -> Result<()> {
+    let world = World::start(&File::base())?;
+    let file = world.forwarder.config().to_owned();
+    let link = |to: &Path| -> Result<()> {
+        let new = file.with_extension("link");
+        symlink(to, &new)?;
+        Ok(fs::rename(&new, &file)?)
+    };
+    // As some put a whole directory in place: a link to a link.
+    let versions = world.site.directory().join("versions");
+    let current = versions.join("current");
+    for (name, text) in [("one", File::base()), ("two", File::base().extra())] {
+        fs::create_dir_all(versions.join(name))?;
+        fs::write(versions.join(name).join("forwarder.toml"), text.text())?;
+    }
+    symlink("one", &current)?;
+    link(&current.join("forwarder.toml"))?;
+    world.run(&["reload"])?;
+    symlink("two", versions.join("next"))?;
+    fs::rename(versions.join("next"), &current)?;
+    world.forwarder.hang_up();
+    let two = world.hash_of(&versions.join("two/forwarder.toml"))?;
+    let status = world.wait("what the link points to now is at work", |status| {
+        status["config_hash"] == *two
+    })?;
+    ensure!(
+        status["config"] == file.display().to_string(),
+        "the link's own name"
+    );
+    ensure!(status["config_generation"] == 3, "{status:#}");
+
+    let good = at_work(&world)?;
+    for (to, says) in [
+        (versions.join("three"), "No such file"),
+        (file.clone(), "Too many levels of symbolic links"),
+        (versions.clone(), "directory"),
+        ("/dev/zero".into(), "device"),
+    ] {
+        link(&to)?;
+        let why = world.refused(&["reload"])?;
+        ensure!(why.contains(says), "{}: {why}", to.display());
+        ensure!(at_work(&world)? == good, "{}", to.display());
+    }
+    link(&current.join("forwarder.toml"))?;
+    world.run(&["reload"])?;
+    ensure!(world.forwarder.status()?["config_error"].is_null());
     Ok(())
 }

@@ -137,45 +137,6 @@ fn a_newcomer_that_does_not_answer_gets_nothing() -> Result<()> {
     nothing_lost(&world, &tally)
 }
 
-/// Descriptors of the daemon, and the ids of its maps.
-fn held(world: &World) -> Result<usize> {
-    let directory = format!("/proc/{}/fd", world.forwarder.id());
-    Ok(std::fs::read_dir(directory)?.count())
-}
-
-#[test]
-fn hundreds_of_changes_leave_nothing_behind() -> Result<()> {
-    let limited = |mut file: File| {
-        // No room for what was not given back, nor for old and new at once.
-        file.more = "[limits]\nflows = 100000\nbackends = 16\nvirtual_servers = 5\n".to_owned();
-        let text = file.text().replace("limits = { flows = 100000 }\n", "");
-        text.replace("interval = \"200ms\"", "interval = \"1s\"")
-    };
-    let world = World::start_text(&limited(File::base()))?;
-    let mut first = 0;
-    for round in 0..300 {
-        let file = match round % 3 {
-            0 => File::base().third().extra(),
-            1 => File::base().third(),
-            _ => File::base(),
-        };
-        world.replace(&limited(file))?;
-        let done = world.json(&["reload"])?;
-        ensure!(!done.to_string().contains("no room"), "{done:#}");
-        if round % 3 == 2 {
-            if first == 0 {
-                first = held(&world)?;
-            }
-            // Connections of checks and of the last command come and go.
-            let now = held(&world)?;
-            ensure!(now <= first + 16, "{first} descriptors became {now}");
-        }
-    }
-    let status = world.forwarder.status()?;
-    ensure!(status["config_generation"] == 301, "{status:#}");
-    Ok(())
-}
-
 #[test]
 fn the_way_to_a_newcomer_is_found_before_it_gets_anything() -> Result<()> {
     let unchecked = |file: File| file.text().replace("health_check = \"alive\"\n", "");

@@ -196,8 +196,12 @@ impl World {
 
     /// SHA-256 of the running file as the system's own tool has it.
     pub fn hash_of_file(&self) -> Result<String> {
-        let mut command = std::process::Command::new("sha256sum");
-        let output = command.arg(self.forwarder.config()).output()?;
+        self.hash_of(self.forwarder.config())
+    }
+
+    /// The same of any file.
+    pub fn hash_of(&self, path: &Path) -> Result<String> {
+        let output = std::process::Command::new("sha256sum").arg(path).output()?;
         let text = String::from_utf8(output.stdout)?;
         Ok(text.split(' ').next().unwrap_or_default().to_owned())
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use forwarder_common::{Backend, V4, VipKey, VirtualServer};
-use forwarder_lab::{Family, wait_until};
+use forwarder_lab::wait_until;
 
 use super::world::{LIMIT, World};
 
@@ -121,51 +121,5 @@ fn removed_pins_are_made_again() {
     world.kill();
     assert_eq!(world.program("eth0"), program);
     world.run(|_| ());
-    world.wait_until_ready();
-}
-
-#[test]
-fn interfaces_that_go_and_come_back_are_used_again() {
-    let world = World::start();
-    let index = |world: &World| {
-        let link = world
-            .site
-            .forwarder
-            .show(&["link", "show", "eth1"])
-            .expect("a link");
-        link[0]["ifindex"].as_u64()
-    };
-    let before = index(&world);
-    world.site.forwarder.ip("link del eth1").expect("delete");
-    world.wait_for_log("is gone");
-    let addresses = Family::ALL.map(|family| family.in_subnet(family.inside()));
-    world
-        .site
-        .plug(&world.site.forwarder, "eth1", world.site.inside, &addresses)
-        .expect("plug");
-    assert_ne!(index(&world), before, "a new interface index");
-    // It has another MAC address, which the neighbours would notice in half a minute.
-    for host in world.site.backends.iter().chain([&world.site.router]) {
-        host.ip("neighbour flush all").expect("flush");
-    }
-    world.wait_until_ready();
-
-    world
-        .site
-        .forwarder
-        .ip("link set eth1 down\nlink set eth1 name lan0")
-        .expect("rename");
-    world.wait_for_log("eth1 is now called lan0");
-    world
-        .site
-        .forwarder
-        .ip("link set lan0 name eth1\nlink set eth1 up")
-        .expect("rename");
-    for family in Family::ALL {
-        let _ = world.site.forwarder.ip(&format!(
-            "address replace {} dev eth1",
-            family.in_subnet(family.inside())
-        ));
-    }
     world.wait_until_ready();
 }

@@ -47,12 +47,14 @@ fn a_killed_daemon_is_not_missed_and_the_next_takes_over() {
 
 #[test]
 fn stop_leaves_forwarding_and_uninstall_leaves_nothing() {
-    let mut world = World::start();
+    let mut world = World::new();
     let foreign = world.pins().join("somebody-elses");
     world
         .bpf
-        .run(|| fs::create_dir(&foreign))
+        .run(|| fs::create_dir_all(&foreign))
         .expect("a directory");
+    world.run(|_| ());
+    world.wait_until_ready();
     let load = Load::start(&world.site.client);
     load.pass();
     let busy = world.uninstall();

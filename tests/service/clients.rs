@@ -2,33 +2,43 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use forwarder_lab::{Forwarder, Site, wait_until};
+use forwarder_lab::site::{ECHO, HTTP};
+use forwarder_lab::{Family, Forwarder, Namespace, Site, Traffic, wait_until};
 
-use super::machine::LIMIT;
+use super::machine::{LIMIT, text};
 use super::mutate::Corpus;
 
 const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
 const CONFIG: &str = "version = 1\n\
     interface = [{ name = \"outside\", device = \"eth0\" }, { name = \"inside\", device = \"eth1\" }]\n\
-    health_check = [{ name = \"alive\", type = \"tcp\", port = 80, interval = \"200ms\", timeout = \"5s\" }]\n\
+    health_check = [{ name = \"alive\", type = \"tcp\", port = 80, interval = \"200ms\", timeout = \"5s\", fall = 5 }]\n\
     [[virtual_server]]\nname = \"web\"\naddress = \"203.0.113.10\"\nport = 80\nprotocol = \"tcp\"\n\
     mode = \"full-nat\"\npool = \"web\"\nsnat = \"automap\"\n\
-    [[pool]]\nname = \"web\"\nhealth_check = \"alive\"\nbackend = [{ name = \"b1\", address = \"192.0.2.11\" }]\n";
+    [[virtual_server]]\nname = \"echo\"\naddress = \"203.0.113.10\"\nport = 7\nprotocol = \"udp\"\n\
+    mode = \"full-nat\"\npool = \"web\"\nsnat = \"automap\"\n\
+    [[pool]]\nname = \"web\"\nhealth_check = \"alive\"\nbackend = [{ name = \"b1\", address = \"192.0.2.11\" }]\n\
+    [[pool]]\nname = \"checked\"\nhealth_check = \"alive\"\nbackend = [{ name = \"b2\", address = \"192.0.2.12\" }]\n";
+/// More health checks than were under way when it was begun to count.
+const CHECKS: u64 = 10;
+/// Requests, new connections and datagrams of every kind that get through meanwhile.
+const TURNS: u64 = 20;
 /// Resident memory that all of them together may add, KiB.
 const GROWTH: u64 = 48 << 10;
 /// Connections that are held open at once.
 const CONNECTIONS: usize = 2_000;
 const MUTATIONS: usize = 1_500;
 
+/// Dropped in this order.
 struct Target {
+    traffic: Option<Traffic>,
     forwarder: Forwarder,
     memory: u64,
-    _site: Site,
+    site: Site,
 }
 
 impl Target {
@@ -37,11 +47,15 @@ impl Target {
         let binary = Path::new(FORWARDER);
         let forwarder = Forwarder::start(binary, &site.forwarder, site.directory(), CONFIG)?;
         let mut target = Self {
+            traffic: None,
             forwarder,
             memory: 0,
-            _site: site,
+            site,
         };
         target.is_well()?;
+        let vip = |port| [SocketAddr::new(Family::V4.vip(10), port)];
+        let traffic = Traffic::start(&target.site.client, &vip(HTTP), &vip(ECHO))?;
+        target.traffic = Some(traffic);
         target.memory = target.resident()?;
         Ok(target)
     }
@@ -104,6 +118,29 @@ impl Target {
         reloaded.with_context(|| format!("{last:?}\n{}", self.forwarder.log()))
     }
 
+    /// Packets and health checks go on, whether the daemon has a place for whoever asks or not.
+    fn works(&self) -> Result<()> {
+        let opened = |of: &Namespace| of.run(connections_taken);
+        let checked = &self.site.backends[1];
+        let before = opened(checked)?;
+        wait_until("health checks go on", LIMIT, || {
+            opened(checked).is_ok_and(|now| now >= before + CHECKS)
+        })?;
+        self.traffic.as_ref().context("traffic")?.turns(TURNS)
+    }
+
+    /// Nothing has disturbed the data plane or a health check.
+    fn was_undisturbed(&mut self) -> Result<()> {
+        let traffic = self.traffic.take().context("traffic")?;
+        let tally = traffic.end()?;
+        println!("{tally:?}");
+        ensure!(tally.broken == 0 && tally.moved == 0, "{tally:?}");
+        let history = self.forwarder.run(&["history", "--kind", "health"])?;
+        let history = text(&history);
+        ensure!(!history.contains("-> down"), "{history}");
+        Ok(())
+    }
+
     fn has_not_grown(&self, what: &str) -> Result<()> {
         let now = self.resident()?;
         println!("{what}: {} -> {now} KiB", self.memory);
@@ -116,6 +153,19 @@ impl Target {
     }
 }
 
+/// TCP connections that this host has taken since it is there.
+fn connections_taken() -> Result<u64> {
+    let counters = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = counters
+        .lines()
+        .filter_map(|line| line.strip_prefix("Tcp:"));
+    let (names, values) = (lines.next(), lines.next());
+    let (names, values) = (names.context("names")?, values.context("values")?);
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    let found = pairs.find(|(name, _)| *name == "PassiveOpens");
+    Ok(found.context("PassiveOpens")?.1.parse()?)
+}
+
 fn post(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -124,7 +174,7 @@ fn post(path: &str, body: &str) -> Vec<u8> {
 
 #[test]
 fn malformed_requests_are_refused_and_nothing_else_happens() -> Result<()> {
-    let target = Target::start()?;
+    let mut target = Target::start()?;
     let deep = "[".repeat(100_000);
     let nested = format!("{{\"packet\":{}}}", "{\"a\":".repeat(10_000));
     let huge = format!("{{\"packet\":\"{}\"}}", "x".repeat(200_000));
@@ -179,12 +229,14 @@ fn malformed_requests_are_refused_and_nothing_else_happens() -> Result<()> {
         "{}",
         target.forwarder.log()
     );
-    target.has_not_grown("malformed requests")
+    target.has_not_grown("malformed requests")?;
+    target.works()?;
+    target.was_undisturbed()
 }
 
 #[test]
 fn thousands_of_idle_slow_and_deaf_clients_take_no_more_than_their_places() -> Result<()> {
-    let target = Target::start()?;
+    let mut target = Target::start()?;
     let descriptors = target.descriptors()?;
     let mut held = Vec::new();
     let beginning = b"POST /v1/trace HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n{";
@@ -208,7 +260,9 @@ fn thousands_of_idle_slow_and_deaf_clients_take_no_more_than_their_places() -> R
         "places are limited"
     );
     target.has_not_grown("held connections")?;
-    // Health checks go on meanwhile: whoever asks after them has to wait for a place, no more.
+    target.works()?;
+    target.has_not_grown("with packets and health checks going on")?;
+    // Whoever asks has to wait for a place, no more.
     drop(held.split_off(100));
     target.is_well()?;
     ensure!(target.descriptors()? < descriptors + 80);
@@ -217,7 +271,8 @@ fn thousands_of_idle_slow_and_deaf_clients_take_no_more_than_their_places() -> R
         target.descriptors().is_ok_and(|now| now <= descriptors + 2)
     });
     closed.with_context(|| format!("{} and now {:?}", descriptors, target.descriptors()))?;
-    target.has_not_grown("afterwards")
+    target.has_not_grown("afterwards")?;
+    target.was_undisturbed()
 }
 
 /// Whoever says nothing is shown the door.

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::model::InterfaceAddress;
 use crate::config::{self, Prefix};
 use crate::core::compile::{BackendKey, Input, State, compile};
-use crate::core::facts::{Device, Facts};
+use crate::core::facts::{Device, Facts, LinkState};
 use crate::core::key::Vip;
 use crate::core::next_hop::neighbours_wanted;
 use crate::core::tables::Tables;
@@ -209,7 +209,7 @@ fn device() -> Result<Device> {
         ifindex: IFINDEX,
         mac: MAC,
         mtu: 1_600,
-        up: true,
+        state: LinkState::Up,
         addresses: vec![own("10.0.0.1", 16)?, own("2001:db8:1::1", 64)?],
         driver: "veth".to_owned(),
         ..Device::default()

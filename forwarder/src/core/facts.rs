@@ -25,14 +25,26 @@ pub struct Device {
     pub mac: [u8; 6],
     /// MTU, bytes.
     pub mtu: u32,
-    /// Administratively up.
-    pub up: bool,
+    /// Whether packets get through it.
+    pub state: LinkState,
     /// Own addresses that may be a source, first of a family first. Link-local IPv6 left out.
     pub addresses: Vec<InterfaceAddress>,
     /// The driver's name, as ethtool gives it.
     pub driver: String,
     /// Whether the kernel forwards what comes in by it: IPv4, IPv6.
     pub forwards: [bool; 2],
+}
+
+/// Whether packets get through a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkState {
+    /// They do.
+    Up,
+    /// It is up, and at the other end of the cable is nobody.
+    NoCarrier,
+    /// Administratively down.
+    #[default]
+    Down,
 }
 
 /// A route of the host.

@@ -234,7 +234,7 @@ impl Host {
                 ifindex: link.ifindex,
                 mac,
                 mtu: link.mtu,
-                up: link.up,
+                state: link.state,
                 addresses: own_addresses(&self.addresses, link.ifindex),
                 driver: driver.clone(),
                 forwards: [false, true].map(|ipv6| sysctl::forwards(&link.name, ipv6)),

@@ -9,7 +9,10 @@ use super::{expect, start};
 fn interfaces_that_do_not_work() {
     let site = site();
     site.forwarder
-        .ip("link add slow0 type bridge\nlink set slow0 up")
+        .ip(
+            "link add slow0 type bridge\nlink add port type veth peer name plug\n\
+             link set port master slow0 up\nlink set slow0 up",
+        )
         .expect("a device without XDP of its own");
     let header = HEADER.replace(
         "device = \"eth1\" }",
@@ -28,7 +31,21 @@ fn interfaces_that_do_not_work() {
     let forwarder = start(&site, &config);
     let at = |device: &str| format!("tcp 198.51.100.7:40112 -> 203.0.113.10:80 --in {device}");
 
+    // The device is up, and nothing is plugged in.
+    expect(
+        &forwarder,
+        (
+            &at("slow"),
+            "l2-dsr",
+            &["slow0 has no carrier", "no packet comes in"],
+            "ethtool slow0",
+        ),
+    );
+
     // Generic XDP.
+    site.forwarder
+        .ip("link set plug up")
+        .expect("the other end of the cable");
     expect(
         &forwarder,
         (

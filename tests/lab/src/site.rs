@@ -267,6 +267,11 @@ impl Site {
         Ok(())
     }
 
+    /// Takes the carrier away from a host's device, or gives it back: at the switch, the host's side stays up.
+    pub fn set_carrier(&self, host: &Namespace, device: &str, carrier: bool) -> Result<()> {
+        self.switch.set_carrier(host, device, carrier)
+    }
+
     /// Gives a host one more interface.
     pub fn plug(
         &self,

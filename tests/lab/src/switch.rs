@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::device;
 use crate::lab::Lab;
@@ -76,6 +76,19 @@ impl Switch {
             commands.push_str(&format!("address add {address} dev {device} {flags}\n"));
         }
         host.ip(&commands)
+    }
+
+    /// Takes the carrier away from a host's device, or gives it back.
+    pub fn set_carrier(&self, host: &Namespace, device: &str, carrier: bool) -> Result<()> {
+        let link = host.show(&["link", "show", device])?;
+        let peer = &link[0]["link_index"];
+        let links = self.namespace.show(&["link", "show"])?;
+        let port = links.as_array().into_iter().flatten();
+        let port = port.filter(|each| each["ifindex"] == *peer && peer.is_u64());
+        let port = port.filter_map(|each| each["ifname"].as_str()).next();
+        let port = port.with_context(|| format!("{device} is in no port"))?;
+        let state = if carrier { "up" } else { "down" };
+        self.namespace.ip(&format!("link set {port} {state}"))
     }
 }
 

@@ -7,6 +7,7 @@ use forwarder_common::{Interface, Mode};
 
 use super::{Compilation, Note};
 use crate::config::model::{ServicePort, Transmit};
+use crate::core::facts::LinkState;
 use crate::core::key::{mac_words, wide, word};
 use crate::core::next_hop::Attached;
 
@@ -19,10 +20,13 @@ impl Compilation<'_> {
             let (interface, device) = (config.name.clone(), config.device.clone());
             match self.interface(&config.name) {
                 None => self.notes.push(Note::NoDevice { interface, device }),
-                Some(attached) if !attached.device.up => {
-                    self.notes.push(Note::Down { interface, device });
-                }
-                Some(_) => (),
+                Some(attached) => match attached.device.state {
+                    LinkState::Down => self.notes.push(Note::Down { interface, device }),
+                    LinkState::NoCarrier => {
+                        self.notes.push(Note::NoCarrier { interface, device });
+                    }
+                    LinkState::Up => (),
+                },
             }
         }
         let devices = self.model().interfaces.iter();

@@ -25,6 +25,14 @@ pub enum Note {
         /// Device.
         device: String,
     },
+    /// The device is up, and at the other end of its cable is nobody.
+    #[error("interface {interface}: {device} has no carrier")]
+    NoCarrier {
+        /// Interface.
+        interface: String,
+        /// Device.
+        device: String,
+    },
     /// A virtual server on an interface without an address of the VIP's family.
     #[error(
         "virtual server {virtual_server}: interface {interface} has no address of the VIP's family"

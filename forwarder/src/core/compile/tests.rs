@@ -13,7 +13,7 @@ use forwarder_common::{VirtualServer, interface};
 use super::*;
 use crate::config::model::{BackendState, InterfaceAddress, Snat, Transmit};
 use crate::config::{self, Prefix};
-use crate::core::facts::{Device, Route};
+use crate::core::facts::{Device, LinkState, Route};
 use crate::core::health::FULL;
 use crate::core::key::{Network, Source, Vip, mac_words, wide};
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
@@ -41,7 +41,7 @@ pub(super) fn device(ifindex: u32, addresses: &[(&str, u8)]) -> Device {
         ifindex,
         mac: [2, 0, 0, 0, 0, ifindex as u8],
         mtu: 1_500,
-        up: true,
+        state: LinkState::Up,
         addresses: addresses.iter().map(own).collect(),
         driver: "veth".to_owned(),
         forwards: [true, true],

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use forwarder_common::Reason;
 
-use super::{Hop, Member, Scene, Step, forwarded};
+use super::{Hop, Member, Scene, Step, forwarded, way_out};
 use crate::config::Prefix;
 use crate::config::model::VirtualServer;
 use crate::packet::{Kind, Packet};
@@ -90,16 +90,13 @@ fn no_next_hop(scene: &Scene<'_>) -> Step {
             format!("ip route get {address}"),
         ),
         Hop::Neighbour {
-            device, up: false, ..
-        } => Step::run(
-            format!("{device}, the way to {name}, is down"),
-            format!("ip link set {device} up"),
-        ),
-        Hop::Neighbour {
             device,
             address: hop,
             ..
         } => {
+            if let Some(step) = way_out(scene) {
+                return step;
+            }
             let what = if *hop == address {
                 format!("{name} ({hop})")
             } else {

@@ -2,7 +2,7 @@
 
 use forwarder_common::Reason;
 
-use super::{Scene, Step, backend, pool};
+use super::{Scene, Step, backend, pool, way_out};
 use crate::config::model::{Protocol, ServicePort};
 use crate::packet::{Kind, Packet};
 
@@ -10,7 +10,8 @@ pub fn steps(scene: &Scene<'_>) -> Vec<Step> {
     let Some(packet) = scene.packet else {
         return Vec::new();
     };
-    let mut steps = match scene.reason {
+    let mut steps: Vec<_> = way_out(scene).into_iter().collect();
+    steps.extend(match scene.reason {
         Reason::AnswerEcho => ping(scene, packet),
         Reason::AnswerTooBig => too_big(scene),
         Reason::L2Dsr => {
@@ -56,7 +57,7 @@ pub fn steps(scene: &Scene<'_>) -> Vec<Step> {
             vec![Step::run(text, scene.capture("", ""))]
         }
         _ => Vec::new(),
-    };
+    });
     steps.extend(idle(scene));
     steps
 }

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use forwarder_common::{Mode, Outcome, Reason};
 
+use super::facts::LinkState;
 use super::health::Status;
 use crate::config::Model;
 use crate::config::model::{Backend, BackendState, Interface, VirtualServer};
@@ -24,8 +25,8 @@ pub struct Scene<'a> {
     pub model: &'a Model,
     /// Where the packet came in.
     pub interface: &'a Interface,
-    /// Whether the device is up.
-    pub up: bool,
+    /// Whether packets get through the device.
+    pub link: LinkState,
     /// How the data plane is attached there; `None`: it is not.
     pub xdp: Option<String>,
     /// Why not.
@@ -74,8 +75,8 @@ pub enum Hop {
     Neighbour {
         /// Egress device.
         device: String,
-        /// Whether it is up.
-        up: bool,
+        /// Whether packets get through it.
+        link: LinkState,
         /// The backend itself, or a router.
         address: IpAddr,
         /// MAC address, if it is known.
@@ -229,12 +230,35 @@ pub fn steps(scene: &Scene<'_>) -> Vec<Step> {
     steps
 }
 
+/// Why no packet gets through a device, and the command to type.
+fn trouble(device: &str, state: LinkState) -> Option<(&'static str, String)> {
+    match state {
+        LinkState::Up => None,
+        LinkState::NoCarrier => Some((
+            "has no carrier (is the cable in, and the switch's port up?)",
+            format!("ethtool {device}"),
+        )),
+        LinkState::Down => Some(("is down", format!("ip link set {device} up"))),
+    }
+}
+
+/// What keeps packets from leaving for the chosen backend.
+fn way_out(scene: &Scene<'_>) -> Option<Step> {
+    let member = scene.chosen?;
+    let Hop::Neighbour { device, link, .. } = &member.hop else {
+        return None;
+    };
+    let (what, command) = trouble(device, *link)?;
+    let text = format!("{device}, the way to {}, {what}", member.backend.name);
+    Some(Step::run(text, command))
+}
+
 /// What keeps the interface from working at all.
 fn interface(scene: &Scene<'_>) -> Vec<Step> {
     let device = &scene.interface.device;
-    if !scene.up {
-        let text = format!("{device} is down: no packet comes in or leaves by it");
-        return vec![Step::run(text, format!("ip link set {device} up"))];
+    if let Some((what, command)) = trouble(device, scene.link) {
+        let text = format!("{device} {what}: no packet comes in or leaves by it");
+        return vec![Step::run(text, command)];
     }
     match scene.xdp.as_deref() {
         None => {

@@ -76,6 +76,7 @@ pub fn choose(facts: &Facts) -> Result<Choice, AttachError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::facts::LinkState;
     use crate::io::netlink::XdpAttachment;
 
     fn facts(mtu: u32, features: Option<u64>) -> Facts {
@@ -85,7 +86,7 @@ mod tests {
                 name: "eth0".into(),
                 mtu,
                 mac: Some([2, 0, 0, 0, 0, 1]),
-                up: true,
+                state: LinkState::Up,
                 xdp: None,
             },
             driver: "ena".into(),

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 pub use netlink_packet_route::neighbour::NeighbourState;
 
+use crate::core::facts::LinkState;
+
 /// A MAC address, as on the wire.
 pub type Mac = [u8; 6];
 
@@ -52,8 +54,8 @@ pub struct Link {
     pub mtu: u32,
     /// MAC address; `None`: not an Ethernet interface.
     pub mac: Option<Mac>,
-    /// Administratively up.
-    pub up: bool,
+    /// Whether packets get through it.
+    pub state: LinkState,
     /// XDP program attached, and its id.
     pub xdp: Option<(XdpAttachment, u32)>,
 }
@@ -65,7 +67,7 @@ impl Link {
             name: String::new(),
             mtu: 0,
             mac: None,
-            up: message.header.flags.contains(LinkFlags::Up),
+            state: state(message.header.flags),
             xdp: None,
         };
         for attribute in &message.attributes {
@@ -82,6 +84,16 @@ impl Link {
             .mac
             .filter(|_| message.header.link_layer_type == LinkLayerType::Ether);
         (!link.name.is_empty()).then_some(link)
+    }
+}
+
+fn state(flags: LinkFlags) -> LinkState {
+    if !flags.contains(LinkFlags::Up) {
+        LinkState::Down
+    } else if !flags.contains(LinkFlags::LowerUp) {
+        LinkState::NoCarrier
+    } else {
+        LinkState::Up
     }
 }
 

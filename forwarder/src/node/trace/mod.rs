@@ -11,7 +11,7 @@ use crate::admin::api::{Step, Trace, TraceRequest};
 use crate::config::model::{Backend, HttpRequest, Interface, Pool, Probe, VirtualServer};
 use crate::core::compile::BackendKey;
 use crate::core::diagnosis::{self, Hop, Member, Scene};
-use crate::core::facts::Facts;
+use crate::core::facts::{Facts, LinkState};
 use crate::core::key::mac_text;
 use crate::core::next_hop::{attached, next_hop};
 use crate::dataplane::bpf::drops::Dropped;
@@ -212,11 +212,11 @@ impl<'a> Outlook<'a> {
         let scene = Scene {
             model: &self.node.model,
             interface: self.interface,
-            up: self
+            link: self
                 .facts
                 .devices
                 .get(device)
-                .is_some_and(|device| device.up),
+                .map_or(LinkState::Down, |device| device.state),
             xdp: self.xdp(),
             not_attached: self.node.not_attached.get(device).map(String::as_str),
             own: &own,
@@ -333,7 +333,7 @@ impl<'a> Outlook<'a> {
             .known_neighbour(device.ifindex, hop.neighbour);
         Hop::Neighbour {
             device: hop.interface.config.device.clone(),
-            up: device.up,
+            link: device.state,
             address: hop.neighbour,
             mac: mac.map(mac_text),
             state,

@@ -8,6 +8,7 @@ use crate::admin::api;
 use crate::config::model::{Pool, VirtualServer};
 use crate::core::compile::BackendKey;
 use crate::core::diagnosis::{self, Scene};
+use crate::core::facts::LinkState;
 use crate::core::slots::NOWHERE;
 use crate::dataplane::bpf::trace::Traced;
 
@@ -143,7 +144,11 @@ fn interface(outlook: &Outlook<'_>, scene: &Scene<'_>, tags: u64) -> String {
         Some(mode) => format!("XDP in {mode} mode"),
         None => "not attached".to_owned(),
     };
-    let link = if scene.up { "up" } else { "down" };
+    let link = match scene.link {
+        LinkState::Up => "up",
+        LinkState::NoCarrier => "no carrier",
+        LinkState::Down => "down",
+    };
     let tags = if tags == 0 {
         ""
     } else {

@@ -20,14 +20,24 @@ fn a_missing_device_is_noted() {
 fn a_device_that_is_down_is_noted() {
     let model = model();
     let mut facts = facts(&model);
-    let device = facts.devices.get_mut("eth1").expect("the device");
-    device.up = false;
-    let outcome = compiled(&model, &facts, &[]);
-    let down = Note::Down {
-        interface: "inside".to_owned(),
-        device: "eth1".to_owned(),
+    let mut noted = |state| {
+        let device = facts.devices.get_mut("eth1").expect("the device");
+        device.state = state;
+        compiled(&model, &facts, &[]).notes
     };
-    assert!(outcome.notes.contains(&down), "{:?}", outcome.notes);
+    let (interface, device) = ("inside".to_owned(), "eth1".to_owned());
+    assert!(
+        !noted(LinkState::Up)
+            .iter()
+            .any(|note| matches!(note, Note::Down { .. } | Note::NoCarrier { .. }))
+    );
+    let down = Note::Down {
+        interface: interface.clone(),
+        device: device.clone(),
+    };
+    assert!(noted(LinkState::Down).contains(&down));
+    let unplugged = Note::NoCarrier { interface, device };
+    assert!(noted(LinkState::NoCarrier).contains(&unplugged));
 }
 
 /// The kernel tells a route only to an interface that may forward.
