@@ -208,7 +208,7 @@ fn packets_that_are_addressed_wrongly() {
     let packet = "tcp 198.51.100.7:40112 -> 203.0.113.10:80 syn vlan 5 --in eth0";
     let (trace, _) = json(&forwarder, packet);
     let keys: Vec<_> = trace.as_object().expect("an object").keys().collect();
-    let all = "backend becomes device interface meaning next outcome packet pool reason stages virtual_server";
+    let all = "backend becomes device dropped interface meaning next outcome packet pool reason stages virtual_server";
     let mut sorted: Vec<_> = all.split(' ').collect();
     sorted.sort_unstable();
     assert_eq!(keys.len(), sorted.len(), "{trace:#}");
