@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::ops::Range;
 
 use super::load::Load;
 use super::world::{LIMIT, World, config, names, servers, text};
@@ -12,6 +13,8 @@ use forwarder_lab::{Family, wait_until};
 use serde_json::Value;
 
 const ROUNDS: usize = 3;
+/// `SHF_EXECINSTR` of elf.h.
+const EXECUTABLE: usize = 4;
 /// Exit codes of `trace`.
 const DROPPED: i32 = 3;
 const NO_DROP: i32 = 4;
@@ -96,6 +99,23 @@ fn stop_leaves_forwarding_and_uninstall_leaves_nothing() {
     );
 }
 
+/// Where an object of 64 bits has its code: the sections that are executable.
+fn code(object: &[u8]) -> Vec<Range<usize>> {
+    let number = |at: usize, size: usize| {
+        let bytes = object[at..at + size].iter().rev();
+        bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let (table, size, count) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2));
+    let headers = (0..count).map(|index| table + index * size);
+    headers
+        .filter(|at| number(at + 0x08, 8) & EXECUTABLE != 0)
+        .map(|at| {
+            let begin = number(at + 0x18, 8);
+            begin..begin + number(at + 0x20, 8)
+        })
+        .collect()
+}
+
 #[test]
 fn another_object_takes_over_and_a_refused_one_does_not() {
     let mut world = World::start();
@@ -104,13 +124,16 @@ fn another_object_takes_over_and_a_refused_one_does_not() {
     // The same code with another embedded text is another object.
     let (good, bad) = (directory.join("good.o"), directory.join("bad.o"));
     fs::write(&good, [&object[..], b"another build"].concat()).expect("write");
-    // `exit` becomes `r0 = 0`: programs that run off their end.
+    // `exit` becomes `r0 = 0`: programs that run off their end. What looks like it elsewhere, in type
+    // information for example, stays.
     let (exit, other) = ([0x95, 0, 0, 0, 0, 0, 0, 0], [0xb7, 0, 0, 0, 0, 0, 0, 0]);
-    let broken: Vec<u8> = object
-        .chunks(8)
-        .flat_map(|word| if word == exit { &other[..] } else { word })
-        .copied()
-        .collect();
+    let mut broken = object.clone();
+    for section in code(&object) {
+        let words = broken[section].chunks_exact_mut(8);
+        words
+            .filter(|word| **word == exit)
+            .for_each(|word| word.copy_from_slice(&other));
+    }
     assert_ne!(broken, object);
     fs::write(&bad, broken).expect("write");
 
