@@ -11,6 +11,7 @@ mod end_to_end {
     mod interfaces;
     mod loops;
     mod modes;
+    mod pair;
     mod path_mtu;
     mod situations;
     mod snat;

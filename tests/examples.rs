@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -44,11 +45,20 @@ fn devices(host: &Namespace, model: &Model) -> Result<()> {
 fn every_example_starts() -> Result<()> {
     let lab = Lab::new()?;
     let mut started = 0;
+    let key = lab.directory().join("pair.key");
+    let mut keygen = Command::new(FORWARDER);
+    keygen.args(["pair", "keygen"]).arg(&key);
+    ensure!(keygen.status()?.success());
     for entry in fs::read_dir(root().join("examples"))? {
         let file = entry?.path();
         for model in config::load(&file)?.models {
             let host = lab.host(&format!("example{started}"))?;
             devices(&host, &model)?;
+            // As it is, but for the one file that every pair makes for itself.
+            let text = fs::read_to_string(&file)?;
+            let text = text.replace("/etc/forwarder/pair.key", &key.display().to_string());
+            let file = lab.directory().join(format!("{started}.toml"));
+            fs::write(&file, text)?;
             let mut command = host.command(FORWARDER);
             let socket = lab.directory().join(format!("{started}.sock"));
             command.arg("run").arg(&file).arg("--socket").arg(socket);

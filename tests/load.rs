@@ -46,6 +46,8 @@ fn load(names: &[String]) {
         std::env::var("FORWARDER_TEST_OBJECT").unwrap_or_else(|_| env!("FORWARDER_OBJECT").into());
     let bytes = fs::read(&path).expect("the object can be read");
     let mut object = EbpfLoader::new()
+        // With the checks that only a pair's node has.
+        .override_global("PAIR", &1_u8, true)
         .load(&bytes)
         .expect("the object's maps are made (needs root)");
     let mut refused = String::new();

@@ -130,6 +130,8 @@ reasons! {
         "Raise the MTU towards the backend, or set `mss_clamp`.";
     DropNoHeadroom "drop-no-headroom" Drop "The driver left no room for the outer header."
         "Use another driver, or generic XDP: `allow_generic = true`";
+    DropStandby "drop-standby" Drop "For a VIP that the peer has: this node of the pair is not active."
+        "Which node is active, and does the sender still have this one's MAC address for the VIP? `forwarder status`";
     DropInternal "drop-internal" Drop "A stage program or map entry was missing; please report it."
         "Report it, with `forwarder status -o json`";
 }

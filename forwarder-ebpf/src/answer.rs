@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use forwarder_common::{Interface, Link, Reason, V4, V6};
+use forwarder_common::{Interface, Link, Reason, V4, V6, lease};
 
 use crate::checksum::fold;
 use crate::context::Context;
@@ -72,6 +72,7 @@ pub fn answers<F: Family, T: FamilyTables<F::Address>>(
     tables
         .vip_address(address)
         .is_some_and(|vip| vip.answers & bit != 0)
+        && tables.leased(lease::ANSWER)
 }
 
 /// ARP (RFC 826): turns a request into the reply.

@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use forwarder_common::{FlowKey, Interface, Mode, Reason, Stage, VirtualServer, protocol};
+use forwarder_common::{FlowKey, Interface, Mode, Reason, Stage, VirtualServer, lease, protocol};
 
 use crate::answer::answers;
 use crate::checksum::Change;
@@ -281,6 +281,9 @@ fn to_backend<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     key: &FlowKey<F::Address>,
     server: &VirtualServer,
 ) -> Step {
+    if !tables.leased(lease::FORWARD) {
+        return Reason::DropStandby.into();
+    }
     let index = match choose::backend::<F, T>(tables, server, key, Age::Asked) {
         Ok(index) => index,
         Err(reason) => return reason.into(),

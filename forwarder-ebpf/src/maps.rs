@@ -18,7 +18,7 @@ use forwarder_common::trace::ENTRIES;
 use forwarder_common::{
     AddressKey, Backend, Counter, Egress, Flow, FlowKey, FragmentKey, Interface, LastDrop, Link,
     PortRange, PrefixKey, Reason, Slot, SnatPool, Stage, TraceEntry, TraceLog, V4, V6, VipAddress,
-    VipKey, VirtualServer, drop, limits,
+    VipKey, VirtualServer, drop, lease, limits,
 };
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::decapsulate::Accepts;
@@ -33,6 +33,10 @@ static HASH_KEY: Global<HashKey> = Global::new([0, 0]);
 #[unsafe(no_mangle)]
 static GUE_PORT: Global<u16> = Global::new(6080_u16.to_be());
 
+/// Whether this node is one of a pair; set at load. Without, the verifier deletes the lease's checks.
+#[unsafe(no_mangle)]
+static PAIR: Global<u8> = Global::new(0);
+
 macro_rules! maps {
     ($($name:ident: $type:ty;)*) => {$(
         #[btf_map]
@@ -44,6 +48,7 @@ maps! {
     INTERFACES: Array<Interface, { limits::IFINDEX }>;
     DEVICES: DevMap<{ limits::IFINDEX }>;
     DEVICES_FRAGS: DevMap<{ limits::IFINDEX }>;
+    LEASES: Array<u64, { lease::COUNT }, { BPF_F_MMAPABLE as usize }>;
     SLOTS: Array<Slot, { limits::SLOTS }, { BPF_F_MMAPABLE as usize }>;
     BACKENDS: Array<Backend, { limits::BACKENDS }>;
     SNAT_POOLS: Array<SnatPool, { limits::SNAT_POOLS }>;
@@ -150,6 +155,14 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
     fn now_nanoseconds(&self) -> u64 {
         // SAFETY: a helper without arguments (kernel 5.11).
         unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn leased(&self, what: u32) -> bool {
+        PAIR.load() == 0
+            || LEASES
+                .get(what)
+                .is_some_and(|until| self.now_nanoseconds() < *until)
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use forwarder_common::programs::StageProgram;
 use forwarder_common::virtual_server::{flags as server_flags, service};
 use forwarder_common::{
     FragmentKey, Interface, Link, Mode, Reason, Stage, V4, V6, VipKey, VirtualServer, counter,
-    interface,
+    interface, lease,
 };
 
 use crate::choose::{self, Age};
@@ -258,6 +258,9 @@ fn serve<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         );
         remember(tables, headers);
         return Reason::PassLocal.into();
+    }
+    if !tables.leased(lease::FORWARD) {
+        return Reason::DropStandby.into();
     }
     if let Err(reason) = admit::<F, T>(tables, server, headers) {
         return reason.into();

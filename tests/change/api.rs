@@ -129,6 +129,11 @@ fn every_answer_is_what_the_document_says() -> Result<()> {
             String::new()
         };
         let (status, answer) = ask(socket, &method, &path, &body)?;
+        if path == "/v1/pair" {
+            // This node has no peer.
+            ensure!(status == 422, "{path}: {status} {answer}");
+            continue;
+        }
         ensure!(status == 200, "{path}: {status} {answer}");
         let content = document.pointer(&format!("{pointer}/responses/200/content"));
         let content = content.and_then(Value::as_object).context("content")?;

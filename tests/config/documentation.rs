@@ -74,9 +74,10 @@ fn every_example_is_a_value_of_its_key() {
                 let text = match section.title {
                     "" if key.name == "version" => line,
                     "" => format!("version = 1\n{line}"),
-                    "limits" | "tunnel" | "automap" | "metrics" | "admin" => {
+                    "limits" | "tunnel" | "automap" | "metrics" | "admin" | "pair" => {
                         format!("[{}]\n{line}", section.title)
                     }
+                    "pair.path" => format!("[[pair.path]]\n{line}"),
                     "pool.backend" => format!("[[pool]]\n[[pool.backend]]\n{line}"),
                     title => format!("[[{title}]]\n{line}"),
                 };

@@ -109,6 +109,8 @@ fn configuration(round: u64) -> Tables {
     let mut tables = scene::tables();
     tables.hash_key[0] ^= round;
     tables.gue_port += round as u16;
+    // Now and then a node that is standby, or hands over.
+    tables.standby = [round % 8 == 5, matches!(round % 8, 5 | 7)];
     if round % 2 == 1 {
         for interface in tables.interfaces.values_mut() {
             interface.flags ^= TX;

@@ -66,6 +66,7 @@ impl Harness {
         loader
             .override_global("HASH_KEY", tables.hash_key.as_slice(), true)
             .override_global("GUE_PORT", &gue_port, true)
+            .override_global("PAIR", &1_u8, true)
             .override_global("AYA_LOG_LEVEL", &0_u8, false);
         let mut ebpf = loader
             .load(&object)

@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, MapData};
 use forwarder_common::virtual_server::service;
 use forwarder_common::{
     AddressKey, Backend, Egress, Interface, PortRange, PrefixKey, Slot, SnatPool, V4, V6,
-    VipAddress, VipKey, VirtualServer,
+    VipAddress, VipKey, VirtualServer, lease,
 };
 use forwarder_model::{Tables, wire};
 
@@ -29,6 +29,13 @@ pub const SIZES: &[(&str, u32)] = &[
 
 /// Writes the configuration part of `tables` into the maps; entries that are gone are removed.
 pub fn fill(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
+    let mut leases: Array<_, u64> = typed(ebpf, "LEASES")?;
+    for (index, standby) in [lease::FORWARD, lease::ANSWER]
+        .into_iter()
+        .zip(tables.standby)
+    {
+        leases.set(index, if standby { 0 } else { u64::MAX }, 0)?;
+    }
     interfaces(ebpf, tables)?;
     virtual_servers(ebpf, tables)?;
     let mut slots: Array<_, Slot> = typed(ebpf, "SLOTS")?;

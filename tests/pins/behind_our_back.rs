@@ -49,7 +49,8 @@ fn detach(pin: &Path) -> io::Result<()> {
 #[test]
 fn a_detached_program_is_attached_again() {
     let world = World::start();
-    let links = world.pins().join("v1/links");
+    let version = format!("v{}", forwarder_common::ABI_VERSION);
+    let links = world.pins().join(version).join("links");
     for link in world.bpf.run(|| super::world::names(&links)) {
         world
             .bpf

@@ -61,7 +61,8 @@ fn pins_of_another_version_are_taken_over_by_their_links() {
     world.kill();
     let program = world.program("eth0");
     // As an older forwarder would have left them.
-    let (new, old) = (world.pins().join("v1"), world.pins().join("v0"));
+    let version = format!("v{}", forwarder_common::ABI_VERSION);
+    let (new, old) = (world.pins().join(version), world.pins().join("v0"));
     world
         .bpf
         .run(|| std::fs::rename(&new, &old))

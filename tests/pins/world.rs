@@ -59,7 +59,9 @@ impl World {
 
     /// The current generation's directory.
     pub fn generation(&self) -> PathBuf {
-        let version = self.pins().join("v1");
+        let version = self
+            .pins()
+            .join(format!("v{}", forwarder_common::ABI_VERSION));
         let mut generations = Vec::new();
         wait_until("older generations are removed", LIMIT, || {
             generations = self.bpf.run(|| names(&version));

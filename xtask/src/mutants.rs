@@ -15,7 +15,7 @@ use std::thread;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
-use self::table::{MUTANTS, Mutant};
+use self::table::{Mutant, mutants};
 use self::verdict::{Judge, Verdict};
 use self::workshop::{Object, Workshop};
 use crate::ebpf::Builder;
@@ -38,8 +38,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let chosen: Vec<_> = MUTANTS
-        .iter()
+    let chosen: Vec<_> = mutants()
         .filter(|mutant| {
             let name = options.only.as_deref().unwrap_or_default();
             mutant.name.contains(name)

@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(access.rights(&peer), rights, "{peer:?}");
             let refused = |path| access.refusal(&peer, path).is_some();
             assert_eq!(refused("/v1/status"), rights == Rights::None);
-            for path in ["/v1/reload", "/v1/override", "/v1/config"] {
+            for path in ["/v1/reload", "/v1/override", "/v1/pair", "/v1/config"] {
                 assert_eq!(refused(path), rights != Rights::Write);
             }
         }

@@ -3,6 +3,7 @@
 mod change;
 mod drops;
 mod flow;
+mod pair;
 mod trace;
 
 pub use change::{
@@ -11,6 +12,8 @@ pub use change::{
 pub use drops::{Dropped, Drops};
 pub use flow::{Flow, FlowQuery, Flows, Snat, SnatPool};
 pub use trace::{Stage, Step, Trace, TraceRequest};
+
+pub use pair::{PairPath, PairRequest, PairStatus, Peer, RoleChange};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -53,6 +56,8 @@ pub struct Status {
     pub config_error: Option<String>,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
+    /// The pair; `null`: this node is on its own.
+    pub pair: Option<PairStatus>,
     /// Interfaces in the order of the file.
     pub interfaces: Vec<Interface>,
     /// Virtual servers in the order of the file.

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::api::{
-    Change, ConfigRequest, Drops, Failure, FlowQuery, Flows, History, OverrideRequest,
-    RunningConfig, Snat, Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, Failure, FlowQuery, Flows, History, OverrideRequest, PairRequest,
+    PairStatus, RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 use super::routes::Ask;
 
@@ -69,6 +69,11 @@ pub async fn reload(socket: &Path, config: &ConfigRequest) -> Result<Change, Cli
 /// `POST /v1/override`.
 pub async fn set_override(socket: &Path, wanted: &OverrideRequest) -> Result<Change, ClientError> {
     request(socket, Ask::Override, "", Some(wanted)).await
+}
+
+/// `POST /v1/pair`.
+pub async fn pair(socket: &Path, request: &PairRequest) -> Result<PairStatus, ClientError> {
+    self::request(socket, Ask::Pair, "", Some(request)).await
 }
 
 /// `GET /v1/config`.

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::access::Rights;
 use super::api::{
-    Change, ConfigRequest, Drops, FlowQuery, Flows, History, OverrideRequest, RunningConfig, Snat,
-    Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, FlowQuery, Flows, History, OverrideRequest, PairRequest,
+    PairStatus, RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 
 /// A question.
@@ -25,6 +25,7 @@ pub enum Ask {
     Plan,
     Reload,
     Override,
+    Pair,
 }
 
 /// How a question is asked and answered.
@@ -62,7 +63,7 @@ pub enum Answer {
 
 impl Ask {
     /// Every question.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Status,
         Self::Flows,
         Self::Snat,
@@ -75,6 +76,7 @@ impl Ask {
         Self::Plan,
         Self::Reload,
         Self::Override,
+        Self::Pair,
     ];
 
     /// How it is asked; no two have the same path.
@@ -147,6 +149,11 @@ impl Ask {
                 "/v1/override",
                 json::<Change>(),
                 "Changes one backend until the next reload",
+            ),
+            Self::Pair => change::<PairRequest>(
+                "/v1/pair",
+                json::<PairStatus>(),
+                "Moves the VIPs to the other node of a pair, or keeps this one from having them",
             ),
         }
     }

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use super::access::{Access, Peer};
 use super::api::{
-    Change, ConfigRequest, Drops, Failure, FlowQuery, History, OverrideRequest, RunningConfig,
-    Snat, Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, Failure, FlowQuery, History, OverrideRequest, PairRequest,
+    PairStatus, RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 use super::metrics::{self, Sample};
 use super::openapi;
@@ -74,6 +74,8 @@ pub enum Command {
     Reload(ConfigRequest, Reply<Change>),
     /// `POST /v1/override`.
     Override(OverrideRequest, Reply<Change>),
+    /// `POST /v1/pair`.
+    Pair(PairRequest, Reply<PairStatus>),
 }
 
 /// Where an answer goes: the value, or why there is none.
@@ -218,6 +220,7 @@ impl Desk {
             Ask::OpenApi => json(StatusCode::OK, &openapi::document()),
             Ask::Trace => self.pass_on(request, Command::Trace).await,
             Ask::Override => self.pass_on(request, Command::Override).await,
+            Ask::Pair => self.pass_on(request, Command::Pair).await,
             Ask::Plan => self.config(request, Command::Plan).await,
             Ask::Reload => self.config(request, Command::Reload).await,
         }

@@ -17,7 +17,7 @@ pub struct HistoryArguments {
     #[arg(short = 'n', long, value_name = "NUMBER")]
     latest: Option<usize>,
     /// Only one kind
-    #[arg(long, value_name = "KIND", value_parser = ["config", "override", "health", "interface", "problem"])]
+    #[arg(long, value_name = "KIND", value_parser = ["config", "override", "health", "interface", "role", "problem"])]
     kind: Option<String>,
     #[command(flatten)]
     socket: SocketArgument,

@@ -13,6 +13,7 @@ mod history;
 mod judgement;
 mod metrics;
 mod output;
+mod pair;
 mod pool;
 mod run;
 mod status;
@@ -68,6 +69,8 @@ enum Command {
     Reload(change::Reload),
     /// Show pools and their backends; drain, enable or disable a backend, or change its weight
     Pool(pool::Pool),
+    /// The two nodes of a pair: hand over, maintenance, their secret
+    Pair(pair::Pair),
     /// The config file: its schema, examples, and the one that is at work
     Config(config::ConfigArguments),
     /// Explain an error code of a config file, or the reason of a packet
@@ -131,6 +134,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Plan(arguments) => runtime()?.block_on(change::plan(&arguments)),
         Command::Reload(arguments) => runtime()?.block_on(change::reload(&arguments)),
         Command::Pool(arguments) => runtime()?.block_on(pool::pool(&arguments)),
+        Command::Pair(arguments) => runtime()?.block_on(pair::pair(&arguments)),
         Command::Config(arguments) => config::config(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::History(arguments) => runtime()?.block_on(history::history(&arguments)),

@@ -72,6 +72,9 @@ fn text(status: &Status, look: Look) -> String {
     if let Some(error) = &status.config_error {
         text.push_str(&format!("the last reload changed nothing:\n{error}\n"));
     }
+    if let Some(pair) = &status.pair {
+        text.push_str(&super::pair::lines(pair));
+    }
     let sections = [
         ("Interfaces", tables::interfaces(&status.interfaces)),
         (

@@ -144,6 +144,12 @@ codes! {
         "Make one with openssl rand -hex 16 and put it at the top of the file as hash_key."
     Error SameAddressOnBothNodes "same-address-on-both-nodes" "Both nodes have the same own address."
         "Give each node an address of its own; only VIPs are shared."
+    Error PairWithoutPeer "pair-without-peer" "A pair is described, but not two nodes."
+        "Name both nodes in [[node]] sections."
+    Error PairPath "pair-path" "The nodes of a pair have no path, or one between addresses that can't be its ends."
+        "Give [[pair.path]] an address of each node: two addresses of one family."
+    Warning SinglePath "single-path" "There is only one path between the nodes: when it fails, both will be active."
+        "Add a second [[pair.path]] over another network."
     // Interfaces.
     Error NoInterface "no-interface" "There is no interface."
         "Add an [[interface]] with the device that clients come in by."

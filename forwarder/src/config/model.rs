@@ -8,6 +8,7 @@ mod check;
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forwarder_common::Mode;
@@ -25,6 +26,8 @@ use super::words::{Word as _, words};
 pub struct Model {
     /// This node, where the file names nodes.
     pub node: Option<Node>,
+    /// How the nodes of a pair watch each other, where they do.
+    pub pair: Option<Pair>,
     /// Key of the flow hash; `None`: a single node may choose its own.
     #[serde(skip)]
     pub hash_key: Option<[u64; 2]>,
@@ -94,6 +97,36 @@ pub struct Node {
     pub index: usize,
     /// The other node's name.
     pub peer: Option<String>,
+}
+
+/// How the nodes of a pair watch each other, as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// Where they reach each other.
+    pub paths: Vec<PairPath>,
+    /// The file with the secret.
+    pub key_file: PathBuf,
+    /// The UDP port of both.
+    pub port: NonZeroU16,
+    /// Between two echoes.
+    pub interval: Duration,
+    /// Unanswered echoes that make a path down.
+    pub multiplier: u32,
+    /// This node's.
+    pub priority: u8,
+    /// Whether the node with the higher priority takes over again.
+    pub preempt: bool,
+    /// How long it must have been well before.
+    pub failback_delay: Duration,
+}
+
+/// The ends of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PairPath {
+    /// This node's.
+    pub own: IpAddr,
+    /// The other's.
+    pub peer: IpAddr,
 }
 
 /// How much there is room for.

@@ -30,6 +30,9 @@ section! {
         limits: Limits = Default("{}"), "{ flows = 2000000 }";
         /// The nodes of a pair; at most two.
         node: Many<Node> = Default("[]"), "[{ name = \"lb1\" }, { name = \"lb2\" }]";
+        /// How the two nodes watch each other, so that one is active and the other takes over.
+        pair: Pair = Optional("none: each node is active, whatever the other does"),
+            "{ key_file = \"/etc/forwarder/pair.key\", path = [{ address = { lb1 = \"10.0.2.4\", lb2 = \"10.0.2.5\" } }] }";
         /// The interfaces that the data plane is attached to.
         interface: Many<Interface> = Default("[]"), "[{ name = \"outside\", device = \"eth0\" }]";
         /// What is forwarded.
@@ -79,6 +82,37 @@ section! {
     "node" Node {
         /// The name, as `forwarder run --node` takes it.
         name: Name = Required, "\"lb1\"";
+    }
+}
+
+section! {
+    /// How the two nodes watch each other, and which is to be active.
+    "pair" Pair {
+        /// Where the nodes reach each other; better two, over different networks.
+        path: Many<Path> = Default("[]"),
+            "[{ address = { lb1 = \"10.0.2.4\", lb2 = \"10.0.2.5\" } }]";
+        /// The file with the secret that both nodes share. `forwarder pair keygen FILE` makes one.
+        key_file: FilePath = Required, "\"/etc/forwarder/pair.key\"";
+        /// The UDP port of both nodes.
+        port: NonZeroU16 = Default("4747"), "4748";
+        /// Between two echoes on a path; at least 5ms.
+        interval: Duration = Default("\"50ms\""), "\"10ms\"";
+        /// So many unanswered echoes in a row make a path down; all paths down is the peer's loss.
+        multiplier: Number<3, 50> = Default("3"), "5";
+        /// The node with the higher one is active when both start, and with `preempt` whenever it is well.
+        priority: PerNode<Number<1, 255>> = Default("100"), "{ lb1 = 200, lb2 = 100 }";
+        /// Whether the node with the higher priority takes over again once it is back.
+        preempt: bool = Default("false"), "true";
+        /// How long it must have been well before it does.
+        failback_delay: Duration = Default("\"30s\""), "\"2m\"";
+    }
+}
+
+section! {
+    /// A path between the nodes.
+    "pair.path" Path {
+        /// The address of each node.
+        address: PerNode<IpAddr> = Required, "{ lb1 = \"10.0.2.4\", lb2 = \"10.0.2.5\" }";
     }
 }
 

@@ -12,6 +12,9 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     if old.limits != new.limits {
         needs.push("limits");
     }
+    if old.pair != new.pair {
+        needs.push("pair");
+    }
     if old.gue_port != new.gue_port {
         needs.push("tunnel.gue_port");
     }
@@ -53,9 +56,10 @@ mod tests {
         assert_eq!(needs_restart(&old, &new, key), none);
         new.hash_key = Some([1, 2]);
         new.limits.flows += 1;
+        new.pair = None;
         new.gue_port = new.gue_port.saturating_add(1);
         let needs = needs_restart(&old, &new, key);
-        assert_eq!(needs, ["limits", "tunnel.gue_port", "hash_key"]);
+        assert_eq!(needs, ["limits", "pair", "tunnel.gue_port", "hash_key"]);
     }
 
     #[test]

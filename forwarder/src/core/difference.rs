@@ -77,6 +77,7 @@ fn things<T: Serialize>(list: &[T], name: impl Fn(&T) -> String) -> Things {
 fn settings(model: &Model) -> Things {
     let value = serde_json::json!({
         "node": model.node.as_ref().map(|node| &node.name),
+        "pair": model.pair,
         "limits": model.limits,
         "tunnel.gue_port": model.gue_port,
         "automap.ports": model.automap_ports.all.to_string(),

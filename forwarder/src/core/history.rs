@@ -19,6 +19,8 @@ pub enum Kind {
     Health,
     /// The data plane was attached to an interface, or detached.
     Interface,
+    /// This node became active, standby, or hands over.
+    Role,
     /// Something stopped working, or works again.
     Problem,
 }
@@ -31,6 +33,7 @@ impl Kind {
             Kind::Override => "override",
             Kind::Health => "health",
             Kind::Interface => "interface",
+            Kind::Role => "role",
             Kind::Problem => "problem",
         }
     }

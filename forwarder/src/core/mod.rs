@@ -13,6 +13,7 @@ pub mod key;
 pub mod next_hop;
 pub mod op;
 pub mod overrides;
+pub mod pair;
 pub mod plan;
 pub mod slots;
 pub mod table;

@@ -6,6 +6,7 @@ pub mod health;
 pub mod multicast;
 pub mod netlink;
 pub mod notify;
+pub mod pair;
 pub mod process;
 pub mod sysctl;
 pub mod users;

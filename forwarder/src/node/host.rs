@@ -10,7 +10,7 @@ use log::{Level, debug, log};
 use super::moving::Moving;
 use crate::config::model::InterfaceAddress;
 use crate::config::{Model, Prefix};
-use crate::core::facts::{Device, Facts, Route};
+use crate::core::facts::{Device, Facts, LinkState, Route};
 use crate::core::key::mac_text;
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
 use crate::dataplane::attach;
@@ -91,6 +91,12 @@ impl Host {
             Some(known) => (known.mac, format!("{:?}", known.state).to_lowercase()),
             None => (None, "not asked".to_owned()),
         }
+    }
+
+    /// Whether an interface is there, up, and has a carrier.
+    pub fn carries(&self, device: &str) -> bool {
+        let mut links = self.links.iter();
+        links.any(|link| link.name == device && link.state == LinkState::Up)
     }
 
     /// Takes in a change; whether it may matter.

@@ -12,6 +12,7 @@ mod keep;
 mod metrics;
 mod moving;
 mod notes;
+mod pair;
 mod reload;
 mod run;
 mod running;
@@ -86,6 +87,8 @@ struct Node {
     not_attached: BTreeMap<String, String>,
     hash_key: HashKey,
     host: Host,
+    /// `None`: this node is on its own.
+    pair: Option<pair::Member>,
     /// `None`: not allowed, which was logged.
     memberships: Option<Memberships>,
     checks: Checks,
@@ -127,6 +130,7 @@ impl Node {
         }
         self.failure = failure;
         self.receive_solicitations();
+        self.inform_pair();
         self.report(notes);
         ops
     }

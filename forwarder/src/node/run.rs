@@ -19,6 +19,7 @@ use super::checks::{self, Checks};
 use super::host::{FRESH_TICK, Host};
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
+use super::pair::{Member, PairError};
 use super::running::Running;
 use super::{FlowView, Node, drops, flows, metrics, status, trace};
 use crate::admin::access::{Access, GroupError};
@@ -114,6 +115,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// This node cannot be one of a pair.
+    #[error(transparent)]
+    Pair(#[from] PairError),
     /// The data-plane log cannot be read.
     #[error("the data plane's log cannot be read: {0}")]
     Log(String),
@@ -164,6 +168,17 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut log = logger(&mut node, options.log_dataplane)?;
     let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
+    let (changed_role, mut roles) = mpsc::unbounded_channel();
+    let running = (&node.model, node.running.hash.as_str());
+    let leases = node.bpf.leases()?;
+    node.pair = Member::start(
+        running.0,
+        running.1,
+        &options.socket,
+        leases,
+        changed_role.clone(),
+    )?;
+    node.inform_pair();
     let (sender, mut commands) = mpsc::channel(16);
     let scraped = async {
         match metrics {
@@ -209,6 +224,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 false
             }
             results = node.checks.next() => node.checked(results),
+            Some(change) = roles.recv() => { node.role_changed(change); false }
             // What is found out is at work before it is told.
             command = commands.recv(), if !waits => { node.answer(command); false }
             _ = tick.tick() => {
@@ -238,6 +254,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         }
     }
     manager.stopping();
+    if let Some(pair) = node.pair.take() {
+        pair.leave().await;
+    }
     if node.keep.is_some() {
         info!("stopping: forwarding goes on without the daemon; `forwarder uninstall` ends it");
     } else {
@@ -301,6 +320,7 @@ fn start(
         },
         interfaces: None,
         gue_port: model.gue_port.get(),
+        pair: model.pair.is_some(),
         sizes: Sizes {
             // Twice: new ones come before old ones go.
             virtual_servers: limits.virtual_servers.saturating_mul(2),
@@ -363,6 +383,7 @@ fn start(
         bpf,
         hash_key: load.hash_key,
         host,
+        pair: None,
         memberships: memberships(),
         actual,
         state,
@@ -440,7 +461,7 @@ fn memberships() -> Option<Memberships> {
 }
 
 /// A hash key for a node of its own.
-fn random_key() -> io::Result<[u64; 2]> {
+pub(super) fn random_key() -> io::Result<[u64; 2]> {
     let mut key = [0; 2];
     for word in &mut key {
         let mut bytes = [0; 8];
@@ -471,6 +492,7 @@ impl Node {
                     text: running.text.clone(),
                 })));
             }
+            Some(Command::Pair(request, reply)) => self.ask_pair(&request, reply),
             Some(Command::Trace(packet, reply)) => drop(reply.send(trace::trace(self, &packet))),
             Some(Command::Plan(config, reply)) => self.queue(Request::Plan(config, reply)),
             Some(Command::Reload(config, reply)) => self.queue(Request::Reload(config, reply)),

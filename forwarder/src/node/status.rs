@@ -64,6 +64,7 @@ pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
         config_generation: node.generation,
         config_error: node.config_error.clone(),
         uptime_seconds: clock::monotonic().saturating_sub(node.started).as_secs(),
+        pair: node.pair_status(),
         interfaces: interfaces.collect(),
         virtual_servers: model
             .virtual_servers

@@ -73,6 +73,9 @@ impl Model {
             && let Some(mode) = Mode::from_abi(server.mode)
             && matches!(mode, Mode::L2Dsr | Mode::IpipDsr | Mode::GueDsr)
         {
+            if self.tables.standby[0] {
+                return Err(Reason::DropStandby.into());
+            }
             let (_, backend) = self.choose(&tuple, &server, Chooser::Error)?;
             return self.direct(
                 packet,

@@ -96,6 +96,8 @@ pub struct Tables {
     pub hash_key: HashKey,
     /// GUE's UDP port, host order.
     pub gue_port: u16,
+    /// This node is one of a pair, and what it has no lease for: to forward, to answer.
+    pub standby: [bool; 2],
     /// By kernel interface index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// By VIP, port (0: every port) and protocol.
@@ -154,7 +156,7 @@ impl Tables {
 
     /// Whether this interface answers for the address.
     pub fn answers(&self, interface: &Interface, address: IpAddr) -> bool {
-        self.vip(interface, address, |vip| vip.answers)
+        !self.standby[1] && self.vip(interface, address, |vip| vip.answers)
     }
 
     fn vip(

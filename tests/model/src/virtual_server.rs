@@ -48,6 +48,9 @@ impl Model {
                 ..Reason::PassLocal.into()
             });
         }
+        if self.tables.standby[0] {
+            return Err(Reason::DropStandby.into());
+        }
         self.admit(packet, server)?;
         if matches!(mode, Mode::Dnat | Mode::FullNat) {
             return self.translate_forward(packet, server, mode, environment);

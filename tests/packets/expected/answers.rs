@@ -19,6 +19,28 @@ fn octets(address: IpAddr) -> [u8; 4] {
     }
 }
 
+/// A node that hands over forwards, and answers for nothing.
+#[test]
+fn without_a_lease_nothing_is_answered() {
+    Bench::run(|bench| {
+        bench
+            .harness
+            .change(|tables| tables.standby = [false, true])?;
+        let target = octets(vip(Mode::L2Dsr, 4));
+        let asker = (ASKER, [198, 51, 100, 77]);
+        let request = arp(1, asker, ([0; 6], target), [0xff; 6]);
+        let host = Expected::Kept(Reason::PassNotOurs);
+        bench.check("ARP", CLIENT, &request, host)?;
+        for family in FAMILIES {
+            let kind = if family == 6 { 128 } else { 8 };
+            let to = vip(Mode::L2Dsr, family);
+            let ping = Packet::icmp(client(family), to, kind, 0, [1, 2, 3, 4], b"payload");
+            bench.kept("ping", CLIENT, &ping, Reason::PassNotOurs)?;
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn arp_for_vips() {
     Bench::run(|bench| {

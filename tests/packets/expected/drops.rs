@@ -47,6 +47,28 @@ fn bad_sources() {
     });
 }
 
+/// A pair's node without a lease does nothing for VIPs; what it serves itself, it does.
+#[test]
+fn standby() {
+    Bench::run(|bench| {
+        bench
+            .harness
+            .change(|tables| tables.standby = [true, true])?;
+        for family in FAMILIES {
+            for mode in FORWARDING {
+                let to =
+                    |port| Packet::tcp((client(family), 4_000), (vip(mode, family), port), SYN);
+                bench.kept("syn", CLIENT, &to(port::PLAIN), Reason::DropStandby)?;
+                bench.kept("no server", CLIENT, &to(9), Reason::PassNotOurs)?;
+            }
+            let to = (vip(Mode::Local, family), port::PLAIN);
+            let local = Packet::tcp((client(family), 4_000), to, SYN);
+            bench.kept("local", CLIENT, &local, Reason::PassLocal)?;
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn unusable_backends() {
     Bench::run(|bench| {

@@ -1,5 +1,7 @@
 //! The bugs: small mistakes of a careless programmer, over the whole packet path.
 
+mod tunnels;
+
 use super::patch::Patch;
 
 /// A seeded bug.
@@ -26,7 +28,12 @@ impl Mutant {
     }
 }
 
-pub const MUTANTS: &[Mutant] = &[
+/// Every one.
+pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
+    MUTANTS.iter().chain(tunnels::MUTANTS)
+}
+
+const MUTANTS: &[Mutant] = &[
     // From bytes to facts.
     Mutant {
         name: "ipv4-one-byte-beyond-the-frame",
@@ -219,105 +226,6 @@ pub const MUTANTS: &[Mutant] = &[
         breaks: "UDP goes on to a dead backend",
         search: "slot.in_grace() && keeps(slot.previous())",
         replace: "slot.in_grace()",
-    },
-    // Tunnels.
-    Mutant {
-        name: "outer-length-of-the-inner",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "the outer IPv4 total length misses the outer header",
-        search: "total_length: (outer.length + overhead as u16).to_be(),",
-        replace: "total_length: outer.length.to_be(),",
-    },
-    Mutant {
-        name: "outer-tos-not-copied",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "the outer IPv4 TOS is zero",
-        search: "tos: outer.traffic_class,",
-        replace: "tos: 0,",
-    },
-    Mutant {
-        name: "outer-may-be-fragmented",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "DF is missing in the outer IPv4 header",
-        search: "fragment: DO_NOT_FRAGMENT,",
-        replace: "fragment: 0,",
-    },
-    Mutant {
-        name: "outer-ends-swapped",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "source and destination of the outer IPv4 header are swapped",
-        search: "source: backend.tunnel_source[0],\n        destination: backend.address[0],",
-        replace: "source: backend.address[0],\n        destination: backend.tunnel_source[0],",
-    },
-    Mutant {
-        name: "flow-label-spills",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "the hash runs over into the outer traffic class",
-        search: "outer.hash & FLOW_LABEL_BITS",
-        replace: "outer.hash",
-    },
-    Mutant {
-        name: "gue-source-port-in-host-order",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "the entropy is in the wrong byte of the source port",
-        search: "crate::parse::ports(source.to_be(), port)",
-        replace: "crate::parse::ports(source, port)",
-    },
-    Mutant {
-        name: "gue-length-counted-once",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "the UDP length is missing in the pseudo-header over IPv6",
-        search: "+ 2 * length +",
-        replace: "+ length +",
-    },
-    Mutant {
-        name: "gue-checksum-becomes-none",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "a GUE checksum that comes out as zero is sent as zero",
-        search: "        0 => 0xffff,\n        checksum => checksum,",
-        replace: "        checksum => checksum,",
-    },
-    Mutant {
-        name: "gue-trusts-a-missing-checksum",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "an inner UDP checksum of zero stands in for its bytes",
-        search: "udp.checksum != 0 && covered",
-        replace: "covered",
-    },
-    Mutant {
-        name: "tunnel-overhead-forgotten",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "a packet that does not fit with the outer header is sent",
-        search: "if headers.length + overhead as u32 > backend.mtu as u32 {",
-        replace: "if headers.length > backend.mtu as u32 {",
-    },
-    Mutant {
-        name: "tunnel-ttl-of-one",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "a packet whose TTL runs out here is sent with TTL 0",
-        search: "if F::ttl(packet) <= 1 {",
-        replace: "if F::ttl(packet) < 1 {",
-    },
-    Mutant {
-        name: "mss-without-overhead",
-        file: "forwarder-ebpf/src/tunnel.rs",
-        breaks: "the MSS leaves no room for the outer header",
-        search: "saturating_sub(overhead as u32 + tcp_headers)",
-        replace: "saturating_sub(tcp_headers)",
-    },
-    Mutant {
-        name: "mss-raised",
-        file: "forwarder-ebpf/src/mss.rs",
-        breaks: "a smaller MSS is made larger",
-        search: "if u16::from_be(old) <= limit {",
-        replace: "if u16::from_be(old) == limit {",
-    },
-    Mutant {
-        name: "mss-at-an-odd-offset",
-        file: "forwarder-ebpf/src/mss.rs",
-        breaks: "the TCP checksum is wrong when options shift the MSS by one byte",
-        search: "if (at - transport) & 1 == 1 {",
-        replace: "if false {",
     },
     // NAT.
     Mutant {
@@ -553,47 +461,26 @@ pub const MUTANTS: &[Mutant] = &[
         search: "last.tags = context.tags;",
         replace: "last.tags = [0; 2];",
     },
-    // The decapsulator.
+    // Leases.
     Mutant {
-        name: "decapsulates-for-anybody",
-        file: "forwarder-ebpf/src/decapsulate.rs",
-        breaks: "tunnel packets from unknown sources are accepted",
-        search: "ip.version_length != 0x45 || fragmented || !accepts.source4(ip.source)",
-        replace: "ip.version_length != 0x45 || fragmented",
+        name: "standby-forwards",
+        file: "forwarder-ebpf/src/pipeline.rs",
+        breaks: "a node without a lease forwards",
+        search: "if !tables.leased(lease::FORWARD) {",
+        replace: "if false && !tables.leased(lease::FORWARD) {",
     },
     Mutant {
-        name: "decapsulates-to-anywhere",
-        file: "forwarder-ebpf/src/decapsulate.rs",
-        breaks: "inner packets to any IPv6 address are accepted",
-        search: ">> 28 != 6 || !accepts.vip6(ip.destination)",
-        replace: ">> 28 != 6",
+        name: "standby-sends-errors-on",
+        file: "forwarder-ebpf/src/icmp.rs",
+        breaks: "a node without a lease sends ICMP errors to backends",
+        search: "if !tables.leased(lease::FORWARD) {",
+        replace: "if false && !tables.leased(lease::FORWARD) {",
     },
     Mutant {
-        name: "decapsulates-a-last-fragment",
-        file: "forwarder-ebpf/src/decapsulate.rs",
-        breaks: "the last fragment of a tunnel packet is decapsulated",
-        search: "u16::from_be(ip.fragment) & 0x3fff != 0",
-        replace: "u16::from_be(ip.fragment) & 0x2000 != 0",
-    },
-    Mutant {
-        name: "decapsulates-any-udp",
-        file: "forwarder-ebpf/src/decapsulate.rs",
-        breaks: "UDP to any port is taken for GUE",
-        search: "if crate::parse::destination_port(udp.ports) != accepts.gue_port() {",
-        replace: "if false {",
-    },
-    Mutant {
-        name: "decapsulated-ethertype-stays",
-        file: "forwarder-ebpf/src/decapsulate.rs",
-        breaks: "an inner packet of the other family keeps the outer EtherType",
-        search: "    packet.at_mut::<Ethernet>(0)?.ethertype = inner;\n",
-        replace: "    let _ = inner;\n",
-    },
-    Mutant {
-        name: "gue-fields-taken-for-the-packet",
-        file: "forwarder-ebpf/src/decapsulate.rs",
-        breaks: "a GUE header with optional fields is taken for one without",
-        search: "_ if first == 0 =>",
-        replace: "_ if first >> 5 == 0 =>",
+        name: "standby-answers",
+        file: "forwarder-ebpf/src/answer.rs",
+        breaks: "a node without a lease to answer answers for VIPs",
+        search: "&& tables.leased(lease::ANSWER)",
+        replace: "&& (true || tables.leased(lease::ANSWER))",
     },
 ];

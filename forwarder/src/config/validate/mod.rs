@@ -9,6 +9,7 @@ mod health_check;
 mod interface;
 mod limits;
 mod nodes;
+mod pair;
 mod pool;
 mod snat;
 mod snat_pool;

@@ -90,8 +90,10 @@ impl<'d, 'o> View<'d, 'o> {
         self.check_unused();
         let automap_ports = self.automap_ports();
         let metrics = self.metrics();
+        let pair = self.pair();
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
+            pair: pair?,
             hash_key: self.document.hash_key.as_ref().map(|key| key.value.0),
             limits: self.limits()?,
             interfaces: interfaces?,
@@ -136,12 +138,35 @@ impl<'d, 'o> View<'d, 'o> {
             );
         }
         let node = self.nodes.name(self.node?);
+        self.value_of(node, span, values)
+    }
+
+    fn value_of<'v, T>(
+        &mut self,
+        node: &str,
+        span: Span,
+        values: &'v [(Spanned<String>, Option<Spanned<T>>)],
+    ) -> Option<&'v Spanned<T>> {
         match values.iter().find(|(name, _)| name.value == node) {
             Some((_, value)) => value.as_ref(),
             None => {
                 let message = format!("there is no value for node \"{node}\"");
                 self.push(Code::NodeWithoutValue, span, message);
                 None
+            }
+        }
+    }
+
+    /// The other node's value.
+    pub(super) fn pick_peer<'v, T>(
+        &mut self,
+        value: &'v Option<Spanned<PerNode<T>>>,
+    ) -> Option<&'v Spanned<T>> {
+        match &value.as_ref()?.value {
+            PerNode::Same(value) => Some(value),
+            PerNode::ByNode { span, values } => {
+                let peer = self.nodes.name(1 - self.node?.min(1));
+                self.value_of(peer, *span, values)
             }
         }
     }

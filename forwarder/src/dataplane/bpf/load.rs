@@ -95,6 +95,8 @@ pub struct Options {
     pub hash_key: HashKey,
     /// UDP destination port of GUE, host order.
     pub gue_port: u16,
+    /// Whether leases are checked.
+    pub pair: bool,
     /// Sizes of maps.
     pub sizes: Sizes,
     /// Entries of maps by interface index, where those are there already.
@@ -154,10 +156,12 @@ pub fn open(
     pinned: &BTreeMap<&'static str, PathBuf>,
 ) -> Result<Ebpf, LoadError> {
     let gue_port = options.gue_port.to_be();
+    let pair = u8::from(options.pair);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HASH_KEY", &options.hash_key, true)
         .override_global("GUE_PORT", &gue_port, true)
+        .override_global("PAIR", &pair, true)
         // Without logging calls in the programs the object has no level.
         .override_global("AYA_LOG_LEVEL", &options.log_level, false);
     for (map, entries) in sizes(options) {

@@ -7,6 +7,7 @@ pub mod drops;
 pub mod expiry;
 pub mod flows;
 mod forget;
+pub mod leases;
 pub mod load;
 mod read;
 mod remove;
@@ -133,6 +134,11 @@ impl Bpf {
         })?;
         self.used.note_all(&tables);
         Ok(tables)
+    }
+
+    /// The leases of a pair's node.
+    pub fn leases(&self) -> Result<leases::Leases, StartError> {
+        Ok(leases::Leases::map(fd(&self.ebpf, "LEASES")?)?)
     }
 
     /// The loaded object, for the data-plane logger.

@@ -31,7 +31,8 @@ const CONTROL: [&str; 17] = [
     "EGRESS6",
 ];
 /// Written by the data plane: what would be lost. Each is taken over by itself.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 16] = [
+    "LEASES",
     "RATES",
     "COUNTERS",
     "VIRTUAL_SERVER_COUNTERS",

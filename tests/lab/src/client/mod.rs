@@ -1,5 +1,6 @@
 //! Real clients. They use the namespace of the thread they run on: see [`crate::Namespace::run`].
 
+pub mod arp;
 pub mod http;
 pub mod icmp;
 pub mod syn;

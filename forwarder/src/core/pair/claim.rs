@@ -1,0 +1,122 @@
+//! What nodes tell each other about a group, and what comes of it.
+
+use std::fmt::{self, Display, Formatter};
+
+/// What a node does for a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Nothing; it watches.
+    Standby,
+    /// It forwards, answers for the VIPs, and has announced them.
+    Active,
+    /// It hands over: it forwards what still comes in, and answers for nothing.
+    Releasing,
+}
+
+impl Role {
+    /// Every role, in the order of the wire.
+    pub const ALL: [Self; 3] = [Self::Standby, Self::Active, Self::Releasing];
+
+    /// As people read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Standby => "standby",
+            Role::Active => "active",
+            Role::Releasing => "releasing",
+        }
+    }
+}
+
+impl Display for Role {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// How well a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Every interface works.
+    #[default]
+    Sound,
+    /// Some interface does not: the peer had better be active.
+    Degraded,
+    /// No interface works: nobody can reach it.
+    Isolated,
+}
+
+/// What a node says about a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The group.
+    pub group: u16,
+    /// Its role there.
+    pub role: Role,
+    /// The highest epoch that it knows.
+    pub epoch: u64,
+    /// The epoch in which it was active last; 0: not since it was started.
+    pub held: u64,
+    /// Its priority.
+    pub priority: u8,
+    /// Whether it can be active: sound, and not in maintenance.
+    pub able: bool,
+    /// Whether the listener may take the group.
+    pub offers: bool,
+    /// Whether it would like to have the group.
+    pub asks: bool,
+}
+
+/// Why a role changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The peer offered the group.
+    Offered,
+    /// The peer answers on no path.
+    PeerLost,
+    /// A hand-over begins.
+    HandOver,
+    /// The peer has taken the group.
+    Taken,
+    /// The peer did not take what it was offered.
+    NotTaken,
+    /// The peer is active with a higher epoch.
+    PeerHasIt,
+    /// Both were active; this one stays so.
+    Healed,
+    /// The lease was not renewed in time.
+    LeaseRanOut,
+    /// No interface works.
+    Isolated,
+}
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Offered => "the peer offered it",
+            Cause::PeerLost => "the peer answers on no path",
+            Cause::HandOver => "handing over to the peer",
+            Cause::Taken => "the peer has taken it",
+            Cause::NotTaken => "the peer did not take it",
+            Cause::PeerHasIt => "the peer is active with a higher epoch",
+            Cause::Healed => "stays so, announced again: the peer may have been active too",
+            Cause::LeaseRanOut => "the lease was not renewed in time",
+            Cause::Isolated => "no interface works",
+        })
+    }
+}
+
+/// A role changed; or, with [`Cause::Healed`], it is to be announced again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The group.
+    pub group: u16,
+    /// The role now.
+    pub role: Role,
+    /// The epoch now.
+    pub epoch: u64,
+    /// Why.
+    pub cause: Cause,
+}

@@ -1,0 +1,425 @@
+//! The pair: two nodes, one of which carries each group of virtual servers.
+//!
+//! Detection is fast and may be wrong; the lease is what is right. A node's data plane forwards, answers
+//! for VIPs and answers the peer's echoes only while its lease is valid. So whoever finds the peer silent
+//! knows that the peer's lease has run out, or that the network is cut. Everything here takes datagrams
+//! and time, and gives [`Effect`]s.
+
+pub mod announce;
+pub mod claim;
+pub mod group;
+pub mod liveness;
+pub mod secret;
+pub mod session;
+pub mod wire;
+
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use claim::{Change, Claim, Health, Role};
+use group::{Group, Situation};
+use liveness::{Path, PathState, Timing};
+use secret::{Keys, Secret};
+use session::Session;
+pub use view::{GroupView, PathView, PeerView, View};
+use wire::{Header, Hello, Kind, Refusal};
+
+/// What a pair is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// 0: the first node of the file, 1: the second.
+    pub own: u8,
+    /// Of both nodes.
+    pub secret: Secret,
+    /// Of every path.
+    pub timing: Timing,
+    /// How long the data plane goes on by itself.
+    pub lease: Duration,
+    /// How long a node forwards after the peer has taken over from it in peace.
+    pub grace: Duration,
+    /// How many.
+    pub paths: usize,
+    /// The groups.
+    pub groups: Vec<group::Settings>,
+    /// Digest of the configuration.
+    pub config: u64,
+}
+
+/// Until when a group's packets are handled, since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupLease {
+    /// Until when they are forwarded.
+    pub forward: Duration,
+    /// Until when the node answers for the VIPs.
+    pub answer: Duration,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a datagram on a path.
+    Send(usize, Vec<u8>),
+    /// Write the lease of the node, and those of its groups in their order.
+    Lease(Duration, Vec<GroupLease>),
+    /// Tell, and where the role is active announce its VIPs: they are at this node now.
+    Changed(Change),
+}
+
+/// An operator's wish that cannot be granted.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unable {
+    /// There is no such peer now.
+    #[error("the peer is not able to take over")]
+    Peer,
+    /// It is so already.
+    #[error("nothing to do: it is there already")]
+    Already,
+    /// This node is not to be active.
+    #[error("this node is in maintenance")]
+    Maintenance,
+}
+
+/// A node's side of the pair.
+#[derive(Debug)]
+pub struct Pair {
+    settings: Settings,
+    own_keys: Keys,
+    peer_keys: Keys,
+    session: Session,
+    paths: Vec<Path>,
+    groups: Vec<Group>,
+    claims: BTreeMap<u16, Claim>,
+    peer: PeerView,
+    heard: Option<Duration>,
+    /// The process of the peer that was heard last.
+    acquainted: u64,
+    health: Health,
+    maintenance: bool,
+    lease_until: Duration,
+    grace_until: Vec<Duration>,
+    renew_at: Duration,
+    hello_at: Duration,
+    refusals: BTreeMap<Refusal, u64>,
+    effects: VecDeque<Effect>,
+}
+
+impl Pair {
+    /// Begins as standby. `process`: random, not 0. `epochs`: the highest that this node remembers, by
+    /// group.
+    pub fn new(
+        settings: Settings,
+        process: u64,
+        epochs: &BTreeMap<u16, u64>,
+        now: Duration,
+    ) -> Self {
+        let groups: Vec<Group> = settings
+            .groups
+            .iter()
+            .map(|group| Group::new(*group, epochs.get(&group.id).copied().unwrap_or(0), now))
+            .collect();
+        Self {
+            own_keys: settings.secret.keys(settings.own),
+            peer_keys: settings.secret.keys(1 - settings.own),
+            session: Session::new(process),
+            paths: vec![Path::new(settings.timing, now); settings.paths],
+            grace_until: vec![Duration::ZERO; groups.len()],
+            groups,
+            claims: BTreeMap::new(),
+            peer: PeerView::default(),
+            heard: None,
+            acquainted: 0,
+            health: Health::Sound,
+            maintenance: false,
+            lease_until: Duration::ZERO,
+            renew_at: now,
+            hello_at: now,
+            refusals: BTreeMap::new(),
+            effects: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// The next thing to be done, in order.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call [`Self::timeout`], at the latest.
+    pub fn next(&self, now: Duration) -> Duration {
+        let paths = self.paths.iter().map(Path::next);
+        let groups = self.groups.iter().filter_map(|group| group.next(now));
+        paths
+            .chain(groups)
+            .chain([self.renew_at, self.hello_at])
+            .min()
+            .unwrap_or(now)
+    }
+
+    /// Takes in a datagram.
+    pub fn datagram(&mut self, path: usize, datagram: &[u8], now: Duration) -> Result<(), Refusal> {
+        self.expire(now);
+        let result = self.take(path, datagram, now);
+        if let Err(refusal) = result {
+            *self.refusals.entry(refusal).or_default() += 1;
+        }
+        result
+    }
+
+    /// Does what is due. `alive`: whether the rest of the daemon is; if not, the lease runs out.
+    /// Datagrams that have arrived must have been taken in before.
+    pub fn timeout(&mut self, alive: bool, now: Duration) {
+        self.expire(now);
+        if alive {
+            self.lease_until = now + self.settings.lease;
+        }
+        self.renew_at = now + self.settings.lease / 4;
+        for index in 0..self.paths.len() {
+            self.paths[index].check(now);
+            if let Some(sequence) = self.paths[index].send(now) {
+                let header = self.header(Kind::Echo, index, sequence);
+                let datagram = wire::echo(&header, &self.own_keys.echo);
+                self.effects.push_back(Effect::Send(index, datagram));
+            }
+        }
+        self.decide(now);
+        self.write_lease();
+        if now >= self.hello_at {
+            self.hello(now);
+        }
+    }
+
+    /// This node's health has changed.
+    pub fn set_health(&mut self, health: Health, now: Duration) {
+        if self.health == Health::Isolated && health != Health::Isolated {
+            self.groups.iter_mut().for_each(|group| group.wait(now));
+        }
+        if std::mem::replace(&mut self.health, health) != health {
+            self.decide(now);
+            self.tell(now);
+        }
+    }
+
+    /// The operator keeps this node from being active, or no longer does.
+    pub fn set_maintenance(&mut self, on: bool, now: Duration) {
+        self.maintenance = on;
+        self.decide(now);
+        self.tell(now);
+    }
+
+    /// The operator wants every group here, or at the peer.
+    pub fn fail_over(&mut self, here: bool, now: Duration) -> Result<(), Unable> {
+        if here && self.maintenance {
+            return Err(Unable::Maintenance);
+        }
+        let wrong = if here { Role::Active } else { Role::Standby };
+        if self.groups.iter().all(|group| group.role() == wrong) {
+            return Err(Unable::Already);
+        }
+        let fit = |claim: &Claim| here || claim.able;
+        if self.is_lost() || !self.is_fresh(now) || !self.claims.values().any(fit) {
+            return Err(Unable::Peer);
+        }
+        for group in &mut self.groups {
+            match (here, group.role()) {
+                (true, Role::Standby) => group.ask(now),
+                (false, Role::Active) => group.give(),
+                _ => {}
+            }
+        }
+        self.decide(now);
+        self.tell(now);
+        Ok(())
+    }
+
+    /// Whether this node carries no group.
+    pub fn is_idle(&self) -> bool {
+        self.groups
+            .iter()
+            .all(|group| group.role() == Role::Standby)
+    }
+
+    fn take(&mut self, path: usize, datagram: &[u8], now: Duration) -> Result<(), Refusal> {
+        let header = Header::decode(datagram)?;
+        let from_peer = header.sender == 1 - self.settings.own;
+        match header.kind {
+            Kind::Echo if from_peer => {
+                wire::check_echo(datagram, &header, &self.peer_keys.echo)?;
+                if now < self.lease_until {
+                    let answer = Header {
+                        kind: Kind::Answer,
+                        ..header
+                    };
+                    let datagram = wire::echo(&answer, &self.own_keys.answer);
+                    self.effects.push_back(Effect::Send(path, datagram));
+                }
+                Ok(())
+            }
+            Kind::Answer if !from_peer => {
+                wire::check_echo(datagram, &header, &self.peer_keys.answer)?;
+                let asked = usize::from(header.path);
+                if header.process != self.session.process() {
+                    return Err(Refusal::Stale);
+                }
+                let path = self.paths.get_mut(asked).ok_or(Refusal::Nonsense)?;
+                if !path.answered(header.sequence, now) {
+                    return Err(Refusal::Replayed);
+                }
+                self.decide(now);
+                Ok(())
+            }
+            Kind::Hello if from_peer => {
+                let hello = Hello::decode(datagram, &header, &self.peer_keys)?;
+                let stale = self.settings.timing.detection() * 3;
+                self.session.receive(&header, &hello.heard, stale, now)?;
+                self.hear(hello, now);
+                Ok(())
+            }
+            _ => Err(Refusal::Sender),
+        }
+    }
+
+    fn hear(&mut self, hello: Hello, now: Duration) {
+        self.heard = Some(now);
+        if std::mem::replace(&mut self.acquainted, self.session.peer()) != self.session.peer() {
+            self.groups.iter_mut().for_each(Group::meet);
+        }
+        self.peer = PeerView {
+            health: hello.health,
+            maintenance: hello.maintenance,
+            same_config: hello.config == self.settings.config,
+        };
+        self.claims = hello
+            .claims
+            .iter()
+            .map(|claim| (claim.group, *claim))
+            .collect();
+        self.each_group(now, |group, situation| {
+            let claim = situation.claim?;
+            group.hear(claim, situation, now)
+        });
+    }
+
+    fn decide(&mut self, now: Duration) {
+        self.each_group(now, |group, situation| group.decide(situation, now));
+    }
+
+    /// The lease ran out while nobody looked: the data plane has stopped by itself.
+    fn expire(&mut self, now: Duration) {
+        if self.lease_until > Duration::ZERO && now >= self.lease_until {
+            self.each_group(now, |group, _| group.lapse(now));
+            self.lease_until = Duration::ZERO;
+            self.session.wake(now);
+        }
+    }
+
+    fn each_group(
+        &mut self,
+        now: Duration,
+        mut act: impl FnMut(&mut Group, &Situation) -> Option<Change>,
+    ) {
+        let mut news = false;
+        for index in 0..self.groups.len() {
+            let group = self.groups[index].settings().id;
+            let situation = self.situation(group, now);
+            let before = self.groups[index].claim(&situation, now);
+            let change = act(&mut self.groups[index], &situation);
+            if let Some(change) = change {
+                let taken = change.cause == claim::Cause::Taken;
+                self.grace_until[index] = match taken {
+                    true => now + self.settings.grace,
+                    false => Duration::ZERO,
+                };
+                self.effects.push_back(Effect::Changed(change));
+            }
+            news |= self.groups[index].claim(&situation, now) != before;
+        }
+        if news {
+            self.write_lease();
+            self.tell(now);
+        }
+    }
+
+    fn situation(&self, group: u16, now: Duration) -> Situation {
+        let claim = self.claims.get(&group).copied();
+        Situation {
+            lost: self.is_lost(),
+            claim: claim.filter(|_| self.is_fresh(now)),
+            health: self.health,
+            maintenance: self.maintenance,
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.paths
+            .iter()
+            .all(|path| path.state() == PathState::Down)
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
+        let stale = self.settings.timing.detection() * 3;
+        self.heard
+            .is_some_and(|heard| now.saturating_sub(heard) <= stale)
+    }
+
+    fn write_lease(&mut self) {
+        let leases = self.groups.iter().zip(&self.grace_until);
+        let leases = leases.map(|(group, grace)| match group.role() {
+            Role::Active => GroupLease {
+                forward: self.lease_until,
+                answer: self.lease_until,
+            },
+            Role::Releasing => GroupLease {
+                forward: self.lease_until,
+                answer: Duration::ZERO,
+            },
+            Role::Standby => GroupLease {
+                forward: *grace,
+                answer: Duration::ZERO,
+            },
+        });
+        let leases = leases.collect();
+        self.effects
+            .push_back(Effect::Lease(self.lease_until, leases));
+    }
+
+    /// Says what is new at once, on every path.
+    fn tell(&mut self, now: Duration) {
+        self.hello(now);
+    }
+
+    fn hello(&mut self, now: Duration) {
+        self.hello_at = now + self.settings.timing.interval;
+        let hello = Hello {
+            heard: self.session.heard(),
+            config: self.settings.config,
+            health: self.health,
+            maintenance: self.maintenance,
+            claims: self
+                .groups
+                .iter()
+                .map(|group| group.claim(&self.situation(group.settings().id, now), now))
+                .collect(),
+        };
+        for path in 0..self.paths.len() {
+            let sequence = self.session.send(now);
+            let header = self.header(Kind::Hello, path, sequence);
+            let datagram = hello.encode(&header, &self.own_keys);
+            self.effects.push_back(Effect::Send(path, datagram));
+        }
+    }
+
+    fn header(&self, kind: Kind, path: usize, sequence: u64) -> Header {
+        Header {
+            kind,
+            sender: self.settings.own,
+            path: path as u8,
+            process: self.session.process(),
+            sequence,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What must come of each thing that can happen, one by one.
+
+use super::super::Unable;
+use super::super::claim::{Cause, Health, Role};
+use super::simulation::{GRACE, Simulation};
+
+/// Started, and node 0, which has the higher priority, is active.
+fn settled(preempt: bool) -> Simulation {
+    let mut pair = Simulation::new(1, preempt);
+    pair.run(2_000);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    assert!(pair.both.is_empty());
+    pair
+}
+
+fn roles(pair: &Simulation) -> [Option<Role>; 2] {
+    [pair.role(0), pair.role(1)]
+}
+
+/// Milliseconds until the node answers for the VIPs.
+fn until_it_answers(pair: &mut Simulation, index: usize) -> u64 {
+    let from = pair.now;
+    while !pair.answers(index) {
+        assert!(pair.now < from + 5_000, "node {index} never answers");
+        pair.run(1);
+    }
+    pair.now - from
+}
+
+#[test]
+fn a_node_that_dies_is_replaced_within_the_detection_time() {
+    let mut pair = settled(false);
+    pair.kill(0);
+    let gap = until_it_answers(&mut pair, 1);
+    assert!((100..=220).contains(&gap), "{gap} ms");
+    pair.start(0);
+    pair.run(5_000);
+    // No failback without preempt.
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+    assert!(pair.both.is_empty());
+}
+
+#[test]
+fn a_stopped_node_wakes_up_as_standby() {
+    let mut pair = settled(false);
+    pair.sleep(0, 1_000);
+    let gap = until_it_answers(&mut pair, 1);
+    assert!(gap <= 220, "{gap} ms");
+    pair.run(3_000);
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+    assert!(pair.both.is_empty(), "{:?}", pair.both);
+}
+
+#[test]
+fn a_stopped_standby_changes_nothing() {
+    let mut pair = settled(false);
+    pair.sleep(1, 3_000);
+    pair.run(6_000);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    assert!(pair.both.is_empty());
+    assert_eq!(pair.nodes[0].changes.len(), 1);
+}
+
+#[test]
+fn the_operator_moves_it_to_and_fro() {
+    let mut pair = settled(false);
+    pair.with(1, |own, now| {
+        assert_eq!(own.fail_over(false, now), Err(Unable::Already))
+    });
+    pair.with(0, |own, now| assert_eq!(own.fail_over(false, now), Ok(())));
+    let gap = until_it_answers(&mut pair, 1);
+    assert!(gap <= 20, "{gap} ms");
+    pair.run(10);
+    assert!(pair.forwards(0), "packets on their way to the old node");
+    pair.run(GRACE.as_millis() as u64 + 10);
+    assert!(!pair.forwards(0));
+    pair.run(5_000);
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+    pair.with(0, |own, now| assert_eq!(own.fail_over(true, now), Ok(())));
+    pair.run(100);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    assert!(pair.both.is_empty());
+}
+
+#[test]
+fn somebody_forwards_at_every_moment_of_a_hand_over() {
+    for seed in 0..50 {
+        let mut pair = Simulation::new(seed, false);
+        pair.run(2_000);
+        pair.with(0, |own, now| own.set_maintenance(true, now));
+        for _ in 0..1_000 {
+            pair.run(1);
+            assert!(pair.forwards(0) || pair.forwards(1), "seed {seed}");
+        }
+        assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+        assert!(pair.both.is_empty());
+    }
+}
+
+#[test]
+fn a_node_in_maintenance_takes_nothing_and_its_peer_hands_nothing_over() {
+    let mut pair = settled(false);
+    pair.with(1, |own, now| own.set_maintenance(true, now));
+    pair.run(200);
+    pair.with(0, |own, now| {
+        assert_eq!(own.fail_over(false, now), Err(Unable::Peer))
+    });
+    pair.with(1, |own, now| {
+        assert_eq!(own.fail_over(true, now), Err(Unable::Maintenance))
+    });
+    pair.kill(0);
+    pair.run(2_000);
+    assert_eq!(roles(&pair), [None, Some(Role::Standby)]);
+    pair.with(1, |own, now| own.set_maintenance(false, now));
+    pair.run(100);
+    assert_eq!(pair.role(1), Some(Role::Active));
+}
+
+#[test]
+fn the_preferred_node_takes_it_back_after_the_delay() {
+    let mut pair = settled(true);
+    pair.kill(0);
+    pair.run(3_000);
+    pair.start(0);
+    pair.run(1_500);
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+    pair.run(1_500);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    assert!(pair.both.is_empty());
+}
+
+#[test]
+fn a_node_without_a_working_interface_steps_aside_at_once() {
+    let mut pair = settled(false);
+    pair.set_health(0, Health::Degraded);
+    let gap = until_it_answers(&mut pair, 1);
+    assert!(gap <= 20, "{gap} ms");
+    pair.set_health(0, Health::Sound);
+    pair.run(2_000);
+    pair.set_health(1, Health::Isolated);
+    pair.run(50);
+    assert_eq!(pair.role(1), Some(Role::Standby));
+    assert!(until_it_answers(&mut pair, 0) <= 200);
+    pair.set_health(1, Health::Sound);
+    pair.run(3_000);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    assert!(pair.both.is_empty());
+}
+
+#[test]
+fn two_nodes_that_are_cut_apart_both_serve_and_one_stays() {
+    let mut pair = settled(false);
+    pair.cut(true);
+    pair.run(2_000);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Active)]);
+    pair.cut(false);
+    let healed = pair.now;
+    pair.run(1_000);
+    // The one that took over knows more.
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+    let last = pair.both.last().expect("both were active");
+    assert!(last - healed <= 60, "two owners for {} ms", last - healed);
+    assert!(pair.nodes[1].announced >= pair.nodes[0].answered);
+    let causes: Vec<Cause> = pair.nodes[1]
+        .changes
+        .iter()
+        .map(|(_, change)| change.cause)
+        .collect();
+    assert!(causes.contains(&Cause::Healed), "{causes:?}");
+}
+
+#[test]
+fn one_path_of_two_is_enough_and_one_way_loss_is_a_path_down() {
+    let mut pair = settled(false);
+    pair.paths[0].loss = [30, 30];
+    pair.run(5_000);
+    pair.paths[0].loss = [100, 0];
+    pair.run(5_000);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    assert_eq!(pair.nodes[0].changes.len(), 1, "no false failover");
+    let view = pair.nodes[1]
+        .pair
+        .as_ref()
+        .expect("runs")
+        .view(pair.clock(1));
+    let words: Vec<_> = view.paths.iter().map(|path| path.state.word()).collect();
+    assert_eq!(words, ["down", "up"]);
+}
+
+#[test]
+fn a_hand_over_need_not_wait_for_an_older_one() {
+    let mut pair = Simulation::new(1, false);
+    while pair.role(0) != Some(Role::Active) {
+        pair.run(1);
+    }
+    pair.run(60);
+    pair.with(0, |own, now| assert_eq!(own.fail_over(false, now), Ok(())));
+    assert!(until_it_answers(&mut pair, 1) <= 20);
+    pair.run(60);
+    pair.with(0, |own, now| assert_eq!(own.fail_over(true, now), Ok(())));
+    assert!(until_it_answers(&mut pair, 0) <= 80);
+    assert!(pair.both.is_empty());
+}

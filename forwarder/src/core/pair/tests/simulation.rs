@@ -1,0 +1,275 @@
+//! A simulated pair: two paths, each with its own troubles; processes that stop, die and come back; clocks
+//! that jump.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::claim::{Cause, Change, Health, Role};
+use super::super::liveness::Timing;
+use super::super::{Effect, GroupLease, Pair, Settings, group};
+
+pub const TIMING: Timing = Timing {
+    interval: Duration::from_millis(50),
+    multiplier: 3,
+};
+pub const LEASE: Duration = Duration::from_millis(100);
+pub const GRACE: Duration = Duration::from_millis(500);
+pub const FAILBACK: Duration = Duration::from_secs(2);
+const PATHS: usize = 2;
+
+pub fn settings(own: u8, preempt: bool) -> Settings {
+    Settings {
+        own,
+        secret: [7; 32].into(),
+        timing: TIMING,
+        lease: LEASE,
+        grace: GRACE,
+        paths: PATHS,
+        groups: vec![group::Settings {
+            id: 0,
+            priority: if own == 0 { 200 } else { 100 },
+            first: own == 0,
+            preempt,
+            failback_delay: FAILBACK,
+            detection: TIMING.detection(),
+        }],
+        config: 1,
+    }
+}
+
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % limit.max(1)
+    }
+}
+
+/// A node: its process, and its data plane, which goes on without the process.
+pub struct Node {
+    pub pair: Option<Pair>,
+    /// The process does not run before this.
+    asleep_until: u64,
+    /// Milliseconds that the clock is ahead.
+    ahead: u64,
+    lease: GroupLease,
+    inbox: Vec<(usize, Vec<u8>)>,
+    epoch: u64,
+    pub health: Health,
+    /// When VIPs were announced last.
+    pub announced: Option<u64>,
+    /// When the data plane answered for VIPs last.
+    pub answered: Option<u64>,
+    pub changes: Vec<(u64, Change)>,
+}
+
+/// What a path does to datagrams in each direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// Datagrams lost, of 100, from node 0 and from node 1.
+    pub loss: [u64; 2],
+}
+
+pub struct Simulation {
+    pub now: u64,
+    pub nodes: [Node; 2],
+    pub paths: [Trouble; PATHS],
+    /// Whether two nodes answered at once, and when.
+    pub both: Vec<u64>,
+    preempt: bool,
+    random: Random,
+    flying: BTreeMap<(u64, u64), (usize, usize, Vec<u8>)>,
+    launched: u64,
+    processes: u64,
+}
+
+impl Simulation {
+    pub fn new(seed: u64, preempt: bool) -> Self {
+        let node = || Node {
+            pair: None,
+            asleep_until: 0,
+            ahead: 0,
+            lease: GroupLease::default(),
+            inbox: Vec::new(),
+            epoch: 0,
+            health: Health::Sound,
+            announced: None,
+            answered: None,
+            changes: Vec::new(),
+        };
+        let mut simulation = Self {
+            now: 1_000,
+            nodes: [node(), node()],
+            paths: [Trouble::default(); PATHS],
+            both: Vec::new(),
+            preempt,
+            random: Random::new(seed),
+            flying: BTreeMap::new(),
+            launched: 0,
+            processes: 0,
+        };
+        simulation.start(0);
+        simulation.start(1);
+        simulation
+    }
+
+    pub fn start(&mut self, index: usize) {
+        self.processes += 1;
+        let now = self.clock(index);
+        let node = &mut self.nodes[index];
+        let epochs = BTreeMap::from([(0, node.epoch)]);
+        let settings = settings(index as u8, self.preempt);
+        let mut pair = Pair::new(settings, self.processes, &epochs, now);
+        pair.set_health(node.health, now);
+        node.pair = Some(pair);
+        node.inbox.clear();
+        node.lease = GroupLease::default();
+    }
+
+    /// The process dies. What is pinned goes on until the lease runs out.
+    pub fn kill(&mut self, index: usize) {
+        self.nodes[index].pair = None;
+    }
+
+    pub fn sleep(&mut self, index: usize, milliseconds: u64) {
+        self.nodes[index].asleep_until = self.now + milliseconds;
+    }
+
+    pub fn jump(&mut self, index: usize, milliseconds: u64) {
+        self.nodes[index].ahead += milliseconds;
+    }
+
+    pub fn set_health(&mut self, index: usize, health: Health) {
+        let now = self.clock(index);
+        self.nodes[index].health = health;
+        if let Some(pair) = &mut self.nodes[index].pair {
+            pair.set_health(health, now);
+        }
+    }
+
+    pub fn with(&mut self, index: usize, act: impl FnOnce(&mut Pair, Duration)) {
+        let now = self.clock(index);
+        if let Some(pair) = &mut self.nodes[index].pair {
+            act(pair, now);
+        }
+    }
+
+    pub fn cut(&mut self, cut: bool) {
+        let loss = [if cut { 100 } else { 0 }; 2];
+        self.paths = [Trouble { loss }; PATHS];
+    }
+
+    pub fn clock(&self, index: usize) -> Duration {
+        Duration::from_millis(self.now + self.nodes[index].ahead)
+    }
+
+    pub fn role(&self, index: usize) -> Option<Role> {
+        let pair = self.nodes[index].pair.as_ref()?;
+        Some(pair.groups[0].role())
+    }
+
+    pub fn answers(&self, index: usize) -> bool {
+        self.nodes[index].lease.answer > self.clock(index)
+    }
+
+    pub fn forwards(&self, index: usize) -> bool {
+        self.nodes[index].lease.forward > self.clock(index)
+    }
+
+    pub fn run(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds {
+            self.now += 1;
+            self.deliver();
+            for index in 0..2 {
+                self.turn(index);
+            }
+            let answering = [self.answers(0), self.answers(1)];
+            for (node, answers) in self.nodes.iter_mut().zip(answering) {
+                if answers {
+                    node.answered = Some(self.now);
+                }
+            }
+            if answering == [true, true] {
+                self.both.push(self.now);
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        while let Some(next) = self.flying.first_entry() {
+            if next.key().0 > self.now {
+                break;
+            }
+            let (to, path, datagram) = next.remove();
+            if self.nodes[to].pair.is_some() {
+                self.nodes[to].inbox.push((path, datagram));
+            }
+        }
+    }
+
+    fn turn(&mut self, index: usize) {
+        if self.now < self.nodes[index].asleep_until {
+            return;
+        }
+        let now = self.clock(index);
+        let inbox = std::mem::take(&mut self.nodes[index].inbox);
+        let Some(pair) = &mut self.nodes[index].pair else {
+            return;
+        };
+        for (path, datagram) in inbox {
+            let _ = pair.datagram(path, &datagram, now);
+        }
+        if now >= pair.next(now) {
+            pair.timeout(true, now);
+        }
+        let effects: Vec<Effect> = std::iter::from_fn(|| pair.poll()).collect();
+        for effect in effects {
+            self.apply(index, effect);
+        }
+    }
+
+    fn apply(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::Send(path, datagram) => self.launch(index, path, datagram),
+            Effect::Lease(_, groups) => self.nodes[index].lease = groups[0],
+            Effect::Changed(change) => {
+                let node = &mut self.nodes[index];
+                if change.role == Role::Active {
+                    node.announced = Some(self.now);
+                    assert!(
+                        change.epoch > node.epoch || change.cause == Cause::Healed,
+                        "an epoch comes again: {change:?} after {}",
+                        node.epoch
+                    );
+                }
+                node.epoch = node.epoch.max(change.epoch);
+                node.changes.push((self.now, change));
+            }
+        }
+    }
+
+    /// Up to 5 ms on the way, so that order is not kept; some come twice.
+    fn launch(&mut self, from: usize, path: usize, datagram: Vec<u8>) {
+        let isolated = self
+            .nodes
+            .iter()
+            .any(|node| node.health == Health::Isolated);
+        if isolated || self.random.below(100) < self.paths[path].loss[from] {
+            return;
+        }
+        let copies = if self.random.below(20) == 0 { 2 } else { 1 };
+        for _ in 0..copies {
+            self.launched += 1;
+            let at = self.now + self.random.below(6);
+            let flight = (1 - from, path, datagram.clone());
+            self.flying.insert((at, self.launched), flight);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The pair's own thread: datagrams and time in, datagrams, leases and announcements out. It waits for
+//! nobody, so that neither a long change nor a slow disk looks like a dead node; but it renews the lease
+//! only while the daemon's main loop shows that it lives.
+
+mod packet;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock;
+use crate::config::model;
+use crate::core::pair::claim::{Change, Health, Role};
+use crate::core::pair::{Effect, Pair, Settings, Unable, View, announce};
+use crate::dataplane::bpf::leases::Leases;
+use packet::Sender as Announcer;
+use socket::Path;
+
+/// So long the main loop may be busy with one thing.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Datagrams that are taken in before time is looked at again.
+const AT_ONCE: usize = 64;
+
+/// A VIP at an interface: index and MAC address.
+pub type Place = (u32, [u8; 6], IpAddr);
+
+/// What the operator or the host says.
+#[derive(Debug)]
+pub enum Request {
+    /// This node's health.
+    Health(Health),
+    /// What is announced when this node is active.
+    Places(Vec<Place>),
+    /// Move every group here, or to the peer.
+    FailOver(bool, oneshot::Sender<Result<(), Unable>>),
+    /// Keep this node from being active, or no longer.
+    Maintenance(bool),
+    /// The daemon ends.
+    Stop,
+}
+
+/// What the thread is asked by, and what it shows.
+#[derive(Debug)]
+pub struct Handle {
+    requests: Sender<Request>,
+    waker: UnixDatagram,
+    alive: Arc<AtomicU64>,
+    view: Arc<Mutex<View>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the thread. Changes of role come by `changes`.
+pub fn start(
+    settings: Settings,
+    pair: &model::Pair,
+    process: u64,
+    epochs: &BTreeMap<u16, u64>,
+    leases: Leases,
+    changes: mpsc::UnboundedSender<Change>,
+) -> io::Result<Handle> {
+    let paths = pair
+        .paths
+        .iter()
+        .map(|path| Path::open(path, pair.port.get()));
+    let now = clock::monotonic();
+    let pair = Pair::new(settings, process, epochs, now);
+    let (requests, received) = channel();
+    let (waker, woken) = UnixDatagram::pair()?;
+    waker.set_nonblocking(true)?;
+    woken.set_nonblocking(true)?;
+    let alive = Arc::new(AtomicU64::new(milliseconds(now)));
+    let view = Arc::new(Mutex::new(pair.view(now)));
+    let mut side = Side {
+        pair,
+        paths: paths.collect::<io::Result<_>>()?,
+        leases,
+        announcer: Announcer::open(),
+        places: Vec::new(),
+        announce_at: Vec::new(),
+        changes,
+        requests: received,
+        woken,
+        alive: Arc::clone(&alive),
+        view: Arc::clone(&view),
+    };
+    let thread = thread::Builder::new()
+        .name("pair".to_owned())
+        .spawn(move || side.run())?;
+    Ok(Handle {
+        requests,
+        waker,
+        alive,
+        view,
+        thread: Some(thread),
+    })
+}
+
+impl Handle {
+    /// The main loop lives.
+    pub fn alive(&self) {
+        self.alive
+            .store(milliseconds(clock::monotonic()), Ordering::Relaxed);
+    }
+
+    /// Asks for something.
+    pub fn request(&self, request: Request) {
+        // A thread that is gone, or awake already, needs no waking.
+        let _ = self.requests.send(request);
+        let _ = self.waker.send(&[0]);
+    }
+
+    /// What is to be seen.
+    pub fn view(&self) -> View {
+        self.view
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Hands everything over, if the peer is able to take it: at most `patience`.
+    pub async fn leave(&mut self, patience: Duration) {
+        self.request(Request::Maintenance(true));
+        let end = clock::monotonic() + patience;
+        let idle = |view: View| view.groups.iter().all(|group| group.role == Role::Standby);
+        let able = |view: View| {
+            view.groups.iter().any(|group| {
+                group.role == Role::Releasing || group.peer.is_some_and(|peer| peer.able)
+            })
+        };
+        while clock::monotonic() < end && !idle(self.view()) && able(self.view()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.request(Request::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the pair's thread has failed");
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the thread has.
+struct Side {
+    pair: Pair,
+    paths: Vec<Path>,
+    leases: Leases,
+    announcer: Announcer,
+    places: Vec<Place>,
+    announce_at: Vec<Duration>,
+    changes: mpsc::UnboundedSender<Change>,
+    requests: Receiver<Request>,
+    woken: UnixDatagram,
+    alive: Arc<AtomicU64>,
+    view: Arc<Mutex<View>>,
+}
+
+impl Side {
+    fn run(&mut self) {
+        loop {
+            self.wait();
+            while self.woken.recv(&mut [0; 8]).is_ok() {}
+            while let Ok(request) = self.requests.try_recv() {
+                if matches!(request, Request::Stop) {
+                    return;
+                }
+                self.request(request);
+            }
+            // Before time is looked at: what has arrived is no loss.
+            self.receive();
+            let now = clock::monotonic();
+            if now >= self.pair.next(now) {
+                let heartbeat = self.alive.load(Ordering::Relaxed);
+                let alive = milliseconds(now).saturating_sub(heartbeat) < milliseconds(PATIENCE);
+                self.pair.timeout(alive, now);
+            }
+            while let Some(effect) = self.pair.poll() {
+                self.apply(effect);
+            }
+            self.announce_again();
+            *self.view.lock().unwrap_or_else(PoisonError::into_inner) =
+                self.pair.view(clock::monotonic());
+        }
+    }
+
+    fn wait(&self) {
+        let now = clock::monotonic();
+        let next = self
+            .announce_at
+            .iter()
+            .copied()
+            .chain([self.pair.next(now)]);
+        let time = next.min().unwrap_or(now).saturating_sub(now);
+        let sockets = self.paths.iter().map(|path| path.socket.as_raw_fd());
+        socket::wait(sockets.chain([self.woken.as_raw_fd()]), time);
+    }
+
+    fn receive(&mut self) {
+        for index in 0..self.paths.len() {
+            for _ in 0..AT_ONCE {
+                let Some(datagram) = self.paths[index].receive() else {
+                    break;
+                };
+                // Refusals are counted.
+                let _ = self.pair.datagram(index, datagram, clock::monotonic());
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let now = clock::monotonic();
+        match request {
+            Request::Health(health) => self.pair.set_health(health, now),
+            Request::Places(places) => self.places = places,
+            Request::FailOver(here, reply) => {
+                // An asker that went away needs no answer.
+                let _ = reply.send(self.pair.fail_over(here, now));
+            }
+            Request::Maintenance(on) => self.pair.set_maintenance(on, now),
+            Request::Stop => {}
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(path, datagram) => self.paths[path].send(&datagram),
+            Effect::Lease(_, groups) => {
+                if let Some(group) = groups.first() {
+                    self.leases.store(group.forward, group.answer);
+                }
+            }
+            Effect::Changed(change) => {
+                if change.role == Role::Active {
+                    self.announce();
+                    let now = clock::monotonic();
+                    self.announce_at = announce::AGAIN.map(|after| now + after).to_vec();
+                } else {
+                    self.announce_at.clear();
+                }
+                info!("{}: {}, epoch {}", change.role, change.cause, change.epoch);
+                let _ = self.changes.send(change);
+            }
+        }
+    }
+
+    fn announce_again(&mut self) {
+        let now = clock::monotonic();
+        let before = self.announce_at.len();
+        self.announce_at.retain(|at| *at > now);
+        if self.announce_at.len() != before {
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        for (ifindex, mac, vip) in &self.places {
+            self.announcer.send(*ifindex, &announce::frame(*mac, *vip));
+        }
+    }
+}
