@@ -6,6 +6,10 @@ const PREVIOUS_SHIFT: u32 = 32;
 const CHANGED: u64 = 1 << 63;
 const GRACE: u64 = 1 << 62;
 
+/// A backend index that is never given away: no next hop, keeps no flows. The current backend of
+/// slots whose pool takes no new flows while some backend still keeps its own.
+pub const NOWHERE: u32 = 0;
+
 /// A lookup-table slot in one 64-bit word, so that a change is one atomic store.
 ///
 /// Bits 0–23: current backend. Bits 32–55: previous backend. Bit 63: the slot has changed and

@@ -1,6 +1,7 @@
 //! Which backend a packet goes to: stateless, but for slots that changed.
 
 use forwarder_common::hash::{flow_hash, slot_of};
+use forwarder_common::slot::NOWHERE;
 use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
 use forwarder_common::{Affinity, FlowKey, Reason, Slot, Stage, VirtualServer, protocol};
 
@@ -18,6 +19,16 @@ pub enum Age {
     Flow,
     /// As `Older`, for a packet about the flow (an ICMP error): nothing is written down.
     Asked,
+}
+
+/// Why nothing goes to a backend that has no next hop.
+#[inline(always)]
+pub fn no_way(backend: u32) -> Reason {
+    if backend == NOWHERE {
+        Reason::DropNoBackend
+    } else {
+        Reason::DropNoNextHop
+    }
 }
 
 /// The backend for a packet with this 5-tuple.

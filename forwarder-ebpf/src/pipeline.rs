@@ -306,7 +306,7 @@ pub fn switch<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     };
     tables.note(Stage::Backend, context.backend, backend.ifindex as u64);
     if backend.ifindex == 0 {
-        return Reason::DropNoNextHop.into();
+        return choose::no_way(context.backend).into();
     }
     if headers.length > backend.mtu as u32 {
         tables.note(Stage::Mtu, headers.length, backend.mtu as u64);

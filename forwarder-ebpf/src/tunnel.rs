@@ -15,7 +15,7 @@ use crate::packet::Packet;
 use crate::parse::{Fragment, Headers};
 use crate::pipeline::{Stages, count_in, remember};
 use crate::verdict::Step;
-use crate::{link, mss};
+use crate::{choose, link, mss};
 
 /// TTL and hop limit of outer headers.
 const TTL: u8 = 64;
@@ -59,7 +59,7 @@ pub fn tunnel<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     };
     tables.note(Stage::Backend, context.backend, backend.ifindex as u64);
     if backend.ifindex == 0 {
-        return Reason::DropNoNextHop.into();
+        return choose::no_way(context.backend).into();
     }
     if F::ttl(packet) <= 1 {
         return Reason::DropTtl.into();

@@ -206,6 +206,7 @@ fn towards_vip(random: &mut Random) -> Packet {
             port::THIRD_ONLY,
             port::BROKEN,
             port::DEAD,
+            port::NOWHERE,
         ])
     };
     let (destination, destination_port) = match random.below(30) {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forwarder_common::interface::{admission, flags as interface_flags};
 use forwarder_common::protocol::{TCP, UDP};
+use forwarder_common::slot::NOWHERE;
 use forwarder_common::virtual_server::{AUTOMAP, NO_SNAT, backend_flags, flags};
 use forwarder_common::{
     Affinity, Backend, Egress, Interface, Mode, PortRange, Slot, SnatPool, VipAddress,
@@ -148,8 +149,10 @@ pub mod port {
     pub const BROKEN: u16 = 100;
     /// A backend that keeps no flows.
     pub const DEAD: u16 = 101;
+    /// Every slot changed: older flows keep their backend, new ones have none.
+    pub const NOWHERE: u16 = 102;
     /// All of them.
-    pub const ALL: std::ops::RangeInclusive<u16> = PLAIN..=DEAD;
+    pub const ALL: std::ops::RangeInclusive<u16> = PLAIN..=NOWHERE;
 }
 
 /// The VIP of a mode; `family` is 4 or 6.
@@ -478,6 +481,7 @@ fn servers(tables: &mut Tables, pools: &mut Pools, mode: Mode, family: u8) {
             port::OTHER_FAMILY if tunnel => across(&[1, 2, 4, 8]),
             port::BROKEN => vec![Slot::new(0xff_ffff)],
             port::DEAD => same(&[7]),
+            port::NOWHERE => vec![Slot::changed(NOWHERE, backend(family, 2), true)],
             _ => same(&[1, 2, 3]),
         };
         let (table_base, table_size) = pools.table(tables, &slots);

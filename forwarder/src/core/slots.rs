@@ -10,10 +10,7 @@
 //! runs this by forgetting a backend's exceptions when it stops keeping flows.
 
 use forwarder_common::Slot;
-
-/// A backend index that is never given away: no next hop, keeps no flows. The current backend of
-/// slots whose pool takes no new flows while some backend still keeps its own.
-pub const NOWHERE: u32 = 0;
+pub use forwarder_common::slot::NOWHERE;
 
 /// The slots after a change to `table` (see [`super::table::build`]); `keeps` tells whether a
 /// backend keeps flows after the change.

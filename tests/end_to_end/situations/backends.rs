@@ -91,7 +91,7 @@ fn backends_that_get_nothing() {
             ),
             (
                 &to(14),
-                "drop-no-next-hop",
+                "drop-no-backend",
                 &["weightless-1 has weight 0"],
                 "forwarder pool weight weightless weightless-1 1",
             ),

@@ -6,6 +6,7 @@ use forwarder_common::counter::Direction;
 use forwarder_common::hash::{flow_hash, slot_of};
 use forwarder_common::interface::admission::ALLOW;
 use forwarder_common::protocol::TCP;
+use forwarder_common::slot::NOWHERE;
 use forwarder_common::virtual_server::{backend_flags, flags};
 use forwarder_common::{Affinity, Backend, Mode, Reason, VirtualServer};
 
@@ -182,6 +183,9 @@ impl Model {
             }
             kept.unwrap_or(current)
         };
+        if index == NOWHERE {
+            return Err(Reason::DropNoBackend.into());
+        }
         let backend = self
             .tables
             .backends

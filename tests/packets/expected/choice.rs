@@ -6,6 +6,7 @@ use forwarder_common::{Mode, Reason};
 use forwarder_model::build::Packet;
 use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 
+use super::drops::FORWARDING;
 use super::{Bench, FAMILIES, client, towards};
 use crate::scene::{self, CLIENT, SERVER, port, vip};
 
@@ -64,6 +65,25 @@ fn nothing_stays_with_a_dead_backend() {
             flip(bench)?;
         }
         Ok(())
+    });
+}
+
+/// The last backend that took new flows is gone, and 2 keeps its own.
+#[test]
+fn a_pool_without_backends_says_so_to_new_flows_alone() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            for mode in FORWARDING {
+                let to = (vip(mode, family), port::NOWHERE);
+                let syn = Packet::tcp((client(family), 1), to, SYN);
+                bench.kept("new", CLIENT, &syn, Reason::DropNoBackend)?;
+            }
+            let to = (vip(Mode::L2Dsr, family), port::NOWHERE);
+            let from = (client(family), 2);
+            reaches(bench, "older", &Packet::tcp(from, to, ACK), 2)?;
+            reaches(bench, "datagram in grace", &Packet::udp(from, to, b"?"), 2)?;
+        }
+        crate::flow_maps::compare(&mut bench.harness)
     });
 }
 

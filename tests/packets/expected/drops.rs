@@ -10,7 +10,7 @@ use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 use super::{Bench, Expected, FAMILIES, at, client};
 use crate::scene::{CLIENT, RATE_BURST, RATE_INTERVAL, SERVER, address, port, vip};
 
-const FORWARDING: [Mode; 5] = [
+pub(super) const FORWARDING: [Mode; 5] = [
     Mode::L2Dsr,
     Mode::IpipDsr,
     Mode::GueDsr,

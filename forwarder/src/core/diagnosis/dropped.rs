@@ -12,10 +12,6 @@ use crate::packet::{Kind, Packet};
 pub fn steps(scene: &Scene<'_>) -> Vec<Step> {
     match scene.reason {
         Reason::DropNoBackend => no_backend(scene),
-        // A table in which older flows have backends, but new ones none.
-        Reason::DropNoNextHop if scene.server.is_some() && scene.chosen.is_none() => {
-            no_backend(scene)
-        }
         Reason::DropNoNextHop => vec![no_next_hop(scene)],
         Reason::DropDenied => denied(scene).into_iter().collect(),
         Reason::DropRate => rate(scene).into_iter().collect(),
