@@ -288,3 +288,61 @@ fn a_file_that_a_check_names_must_be_good() {
     }
     world.wait_up("tls");
 }
+
+/// Each time that it goes down it is held down for longer, though it answers, and comes back then.
+#[test]
+fn a_backend_that_flaps_is_held_down() {
+    let site = site();
+    let config = |interval: &str| {
+        format!(
+            "version = 1\n\
+             interface = [{{ name = \"outside\", device = \"eth0\" }}, {{ name = \"inside\", device = \"eth1\" }}]\n\
+             [[health_check]]\nname = \"http\"\ntype = \"http\"\npath = \"/health\"\ninterval = \"{interval}\"\n\
+             timeout = \"1s\"\nrise = 1\nfall = 1\nmax_hold = \"10m\"\n\
+             [[virtual_server]]\nname = \"web\"\naddress = \"{}\"\nport = 80\nmode = \"dnat\"\npool = \"web\"\n\
+             [[pool]]\nname = \"web\"\nhealth_check = \"http\"\nbackend = [{{ name = \"b1\", address = \"{}\" }}]\n",
+            Family::V4.vip(10),
+            Family::V4.backend(0)
+        )
+    };
+    let quick = config("200ms");
+    let forwarder = Forwarder::start(binary(), &site.forwarder, site.directory(), &quick);
+    let world = World {
+        forwarder: forwarder.expect("it starts"),
+        tcp: None,
+        body: None,
+        udp: None,
+        tls: None,
+        site,
+    };
+    let answers = |status| world.site.server(0).expect("its server").set_health(status);
+    let flaps = |backend: &Value| backend["health_check"]["flaps"].as_u64();
+    world.wait_up("web");
+    for flap in 1..=3 {
+        answers(503);
+        world.wait("web", "down once more", |backend| {
+            backend["health"] == "down" && flaps(backend) == Some(flap)
+        });
+        answers(200);
+        world.wait_up("web");
+    }
+
+    // The next hold is eight intervals: long enough to be seen.
+    std::fs::write(world.forwarder.config(), config("3s")).expect("write");
+    let reload = world.forwarder.run(&["reload"]).expect("reload");
+    assert!(reload.status.success(), "{reload:?}");
+    answers(503);
+    let down = world.wait("web", "down, and held", |backend| {
+        let held = &backend["health_check"]["held_seconds"];
+        backend["health"] == "down" && flaps(backend) == Some(4) && held.is_u64()
+    });
+    let passed = |backend: &Value| backend["health_check"]["results"]["passed"].as_u64();
+    answers(200);
+    world.wait("web", "answering, and held all the same", |backend| {
+        let held = &backend["health_check"]["held_seconds"];
+        backend["health"] == "down" && held.is_u64() && passed(backend) > passed(&down)
+    });
+    world.wait("web", "up when the hold is over", |backend| {
+        backend["health"] == "up" && backend["health_check"]["held_seconds"].is_null()
+    });
+}
