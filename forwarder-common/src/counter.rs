@@ -12,6 +12,17 @@ abi! {
     }
 }
 
+abi! {
+    /// Entries of the embryonic flows of one family. Those that were made, are not there any more and were not
+    /// removed were pushed out by newer ones: an LRU map does not say so itself.
+    pub struct Churn {
+        /// Entries that were written under a new key.
+        pub made: u64,
+        /// Entries that the data plane removed or wrote over.
+        pub removed: u64,
+    }
+}
+
 /// Direction of a packet through a virtual server; a counter index is `id * 2 + direction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

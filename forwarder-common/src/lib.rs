@@ -23,7 +23,7 @@ pub mod slot;
 pub mod trace;
 pub mod virtual_server;
 
-pub use counter::Counter;
+pub use counter::{Churn, Counter};
 pub use drop::LastDrop;
 pub use flow::{AddressKey, Flow, FlowKey, FragmentKey, Link};
 pub use interface::{Egress, Interface, PortRange, PrefixKey, SnatPool};

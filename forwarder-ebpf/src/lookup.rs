@@ -114,6 +114,8 @@ pub trait Tables {
     fn count_virtual_server(&self, index: u32, bytes: u32);
     /// Counts a packet of a backend.
     fn count_backend(&self, index: u32, bytes: u32);
+    /// Counts a packet for which a SNAT pool had no port.
+    fn count_exhausted(&self, pool: u32, bytes: u32);
     /// The same value, about which the verifier knows nothing any more.
     fn forget(&self, value: u64) -> u64;
     /// Writes a line of the trace; nothing in a live run.
@@ -153,6 +155,10 @@ pub trait FamilyTables<A>: Tables {
     fn remove_established(&self, key: &FlowKey<A>);
     /// Removes an embryonic flow.
     fn remove_embryonic(&self, key: &FlowKey<A>);
+    /// Takes back what was claimed for this very packet.
+    fn withdraw_embryonic(&self, key: &FlowKey<A>);
+    /// Counts entries of embryonic flows; withdrawn ones are neither.
+    fn count_embryonic(&self, made: u32, removed: u32);
 
     /// The backend that a flow of a changed slot keeps.
     fn exception(&self, key: &FlowKey<A>) -> Option<u32>;

@@ -16,9 +16,9 @@ use forwarder_common::hash::HashKey;
 use forwarder_common::programs::CALLEES;
 use forwarder_common::trace::ENTRIES;
 use forwarder_common::{
-    AddressKey, Backend, Counter, Egress, Flow, FlowKey, FragmentKey, Interface, LastDrop, Link,
-    PortRange, PrefixKey, Reason, Slot, SnatPool, Stage, TraceEntry, TraceLog, V4, V6, VipAddress,
-    VipKey, VirtualServer, drop, lease, limits,
+    AddressKey, Backend, Churn, Counter, Egress, Flow, FlowKey, FragmentKey, Interface, LastDrop,
+    Link, PortRange, PrefixKey, Reason, Slot, SnatPool, Stage, TraceEntry, TraceLog, V4, V6,
+    VipAddress, VipKey, VirtualServer, drop, lease, limits,
 };
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::decapsulate::Accepts;
@@ -57,6 +57,8 @@ maps! {
     COUNTERS: PerCpuArray<Counter, { limits::INTERFACES * Reason::COUNT }>;
     VIRTUAL_SERVER_COUNTERS: PerCpuArray<Counter, { limits::VIRTUAL_SERVERS * 2 * 2 }>;
     BACKEND_COUNTERS: PerCpuArray<Counter, { limits::BACKENDS * 2 }>;
+    SNAT_COUNTERS: PerCpuArray<Counter, { limits::SNAT_POOLS }>;
+    EMBRYONIC_COUNTERS: PerCpuArray<Churn, 2>;
 
     VIPS4: HashMap<VipKey<V4>, VirtualServer, { limits::VIRTUAL_SERVERS }>;
     VIP_ADDRESSES4: HashMap<AddressKey<V4>, VipAddress, { limits::VIP_ADDRESSES }>;
@@ -206,6 +208,13 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
     fn count_backend(&self, index: u32, bytes: u32) {
         if WRITE {
             count(&BACKEND_COUNTERS, index, bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn count_exhausted(&self, pool: u32, bytes: u32) {
+        if WRITE {
+            count(&SNAT_COUNTERS, pool, bytes);
         }
     }
 
@@ -419,7 +428,25 @@ macro_rules! family_tables {
 
             #[inline(always)]
             fn remove_embryonic(&self, key: &FlowKey<$address>) {
+                let removed = $embryonic.remove(key).is_ok();
+                FamilyTables::<$address>::count_embryonic(self, 0, removed as u32);
+            }
+
+            #[inline(always)]
+            fn withdraw_embryonic(&self, key: &FlowKey<$address>) {
                 let _ = $embryonic.remove(key);
+            }
+
+            #[inline(always)]
+            fn count_embryonic(&self, made: u32, removed: u32) {
+                let of_family = if $bits == 32 { 0 } else { 1 };
+                if WRITE && let Some(churn) = EMBRYONIC_COUNTERS.get_ptr_mut(of_family) {
+                    // SAFETY: this CPU's own copy; XDP programs on one CPU don't interrupt each other.
+                    unsafe {
+                        (*churn).made += made as u64;
+                        (*churn).removed += removed as u64;
+                    }
+                }
             }
 
             #[inline(always)]

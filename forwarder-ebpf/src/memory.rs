@@ -146,6 +146,7 @@ impl<const WRITE: bool> Tables for Run<'_, WRITE> {
     }
     fn count_virtual_server(&self, _index: u32, _bytes: u32) {}
     fn count_backend(&self, _index: u32, _bytes: u32) {}
+    fn count_exhausted(&self, _pool: u32, _bytes: u32) {}
     fn forget(&self, value: u64) -> u64 {
         value
     }
@@ -223,6 +224,10 @@ macro_rules! family {
             fn remove_embryonic(&self, key: &FlowKey<$address>) {
                 self.0.$field.embryonic.borrow_mut().remove(key);
             }
+            fn withdraw_embryonic(&self, key: &FlowKey<$address>) {
+                self.remove_embryonic(key);
+            }
+            fn count_embryonic(&self, _made: u32, _removed: u32) {}
             fn exception(&self, key: &FlowKey<$address>) -> Option<u32> {
                 self.0.$field.exceptions.borrow().get(key).copied()
             }

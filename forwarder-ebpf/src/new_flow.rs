@@ -77,6 +77,11 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     let headers = headers.forget(tables);
     draft.key = headers.key();
     if let Err(reason) = claim::<F, T>(tables, &mut draft, plan.pool) {
+        if reason as u32 == Reason::DropSnatExhausted as u32
+            && let Some(pool) = plan.pool
+        {
+            tables.count_exhausted(pool, context.bytes);
+        }
         return reason.into();
     }
     remember(tables, &headers);
@@ -114,6 +119,9 @@ fn to_backend<F: Stages, T: FamilyTables<F::Address>>(
     let index = choose::backend::<F, T>(tables, server, key, Age::Flow)?;
     let backend = tables.backend(index).ok_or(Reason::DropInternal)?;
     tables.note(Stage::Backend, index, backend.ifindex as u64);
+    if backend.ifindex == 0 {
+        return Err(choose::no_way(index));
+    }
     let full_nat = server.mode == Mode::FullNat as u8;
     let port = match backend.port {
         0 => destination_port(key.ports),
@@ -195,9 +203,10 @@ fn claim<F: Stages, T: FamilyTables<F::Address>>(
     }
     if T::WRITE && !tables.add_embryonic(&draft.key, &draft.flow) {
         draft.other = other_key(&draft.flow, draft.key.protocol);
-        tables.remove_embryonic(&draft.other);
+        tables.withdraw_embryonic(&draft.other);
         return Err(Reason::DropFlowTableFull);
     }
+    tables.count_embryonic(2, 0);
     Ok(())
 }
 
@@ -295,7 +304,7 @@ fn take<F: Stages, T: FamilyTables<F::Address>>(
     // A flow becomes established before its embryonic entry goes: asking in this order misses none.
     if let Some(flow) = tables.established(&draft.other) {
         if T::WRITE && !half_open {
-            tables.remove_embryonic(&draft.other);
+            tables.withdraw_embryonic(&draft.other);
         }
         return if is_closed::<F, T>(tables, &flow, draft.key.protocol) {
             Taken::Yields
@@ -322,6 +331,10 @@ fn oust<F: Stages, T: FamilyTables<F::Address>>(tables: &T, draft: &mut Draft<F:
     }
     if !T::WRITE {
         return true;
+    }
+    if established.is_none() {
+        // Its reply entry is written over.
+        tables.count_embryonic(0, 1);
     }
     if let Some(reply) = established.or_else(|| tables.embryonic(&draft.other)) {
         draft.other = other_key(&reply, draft.key.protocol);

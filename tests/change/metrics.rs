@@ -1,16 +1,16 @@
 //! Metrics: what they say is what happened.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use forwarder::admin::metrics::catalogue;
 use forwarder_lab::client::http as web;
-use forwarder_lab::wait_until;
+use forwarder_lab::{Family, wait_until};
 
 use super::exposition::Page;
-use super::world::{DNAT, File, LIMIT, World, http};
+use super::world::{DNAT, File, LIMIT, World, echo, http};
 
 const LISTEN: &str = "[metrics]\nlisten = \"127.0.0.1:9477\"\n";
 
@@ -200,6 +200,36 @@ fn metrics_say_what_happened() -> Result<()> {
         over_tcp(&world, GET).is_ok()
     })?;
     drop(idle);
+    Ok(())
+}
+
+/// Datagrams of ever new flows: the newest push the oldest out, and never an established one.
+#[test]
+fn half_open_flows_that_are_pushed_out_are_counted() -> Result<()> {
+    let text = File::base().text();
+    let small = "flows = 100000, embryonic_flows = 1024";
+    let world = World::start_text(&text.replace("flows = 100000", small))?;
+    let evicted = |page: &Page, kind| {
+        let labels = [("kind", kind), ("family", "ipv4")];
+        page.value("forwarder_flow_entries_evicted_total", &labels)
+    };
+    ensure!(evicted(&metrics(&world)?, "embryonic")? == 0.0);
+    let send = || {
+        let socket = UdpSocket::bind((Family::V4.client(), 0))?;
+        socket.send_to(b"?", echo(DNAT)).map(drop)
+    };
+    let mut last = None;
+    let reached = wait_until("evictions are counted", LIMIT, || {
+        let sent = world.site.client.run(|| (0..500).try_for_each(|_| send()));
+        last = metrics(&world).ok();
+        let evicted = last
+            .as_ref()
+            .and_then(|page| evicted(page, "embryonic").ok());
+        sent.is_ok() && evicted >= Some(1_000.0)
+    });
+    let page = last.context("a page")?;
+    reached.with_context(|| format!("{:?}", evicted(&page, "embryonic")))?;
+    ensure!(evicted(&page, "established")? == 0.0);
     Ok(())
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, PerCpuArray};
 use forwarder_common::flow::{NO_BACKEND, state};
-use forwarder_common::{Flow, FlowKey, V4, V6};
+use forwarder_common::{Churn, Flow, FlowKey, V4, V6};
 use forwarder_model::{Tuple, wire};
 
 use crate::harness::Harness;
@@ -59,10 +59,31 @@ pub fn compare(harness: &mut Harness) -> Result<()> {
             .collect();
         same(name, &program, &model)?;
     }
+    churn::<V4>(harness, 0, "EMBRYONIC4")?;
+    churn::<V6>(harness, 1, "EMBRYONIC6")?;
     let mut program = BTreeMap::new();
     exceptions::<V4>(harness, "EXCEPTIONS4", &mut program)?;
     exceptions::<V6>(harness, "EXCEPTIONS6", &mut program)?;
     same("EXCEPTIONS", &program, &harness.model.tables.exceptions)
+}
+
+/// What was made and not removed is there.
+fn churn<A>(harness: &mut Harness, family: u32, name: &str) -> Result<()>
+where
+    FlowKey<A>: aya::Pod,
+    Flow<A>: aya::Pod,
+{
+    let map: HashMap<&mut MapData, FlowKey<A>, Flow<A>> = typed(harness.ebpf(), name)?;
+    let there = map.keys().count() as u64;
+    let counters: PerCpuArray<&mut MapData, Churn> = typed(harness.ebpf(), "EMBRYONIC_COUNTERS")?;
+    let churn = counters.get(&family, 0)?;
+    let made: u64 = churn.iter().map(|each| each.made).sum();
+    let removed: u64 = churn.iter().map(|each| each.removed).sum();
+    ensure!(
+        made - removed == there,
+        "{name}: {made} made, {removed} removed, {there} there"
+    );
+    Ok(())
 }
 
 fn same<V: PartialEq + std::fmt::Debug>(

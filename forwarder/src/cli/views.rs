@@ -199,9 +199,10 @@ pub async fn snat(arguments: &ViewArguments) -> Result<ExitCode> {
                 "EACH",
                 "TCP IN USE",
                 "UDP IN USE",
+                "DROPPED",
                 "ADDRESSES",
             ],
-            &[3, 4, 5],
+            &[3, 4, 5, 6],
         );
         for pool in &snat.pools {
             let addresses: Vec<_> = pool.addresses.iter().map(ToString::to_string).collect();
@@ -212,6 +213,7 @@ pub async fn snat(arguments: &ViewArguments) -> Result<ExitCode> {
                 pool.ports.to_string(),
                 pool.tcp_in_use.to_string(),
                 pool.udp_in_use.to_string(),
+                short(pool.exhausted.packets),
                 addresses.join(" "),
             ]);
         }

@@ -58,8 +58,18 @@ mod tests {
         new.limits.flows += 1;
         new.pair = None;
         new.gue_port = new.gue_port.saturating_add(1);
+        new.admin.group = Some("netops".to_owned());
+        new.metrics = Some(([127, 0, 0, 1], 9477).into());
         let needs = needs_restart(&old, &new, key);
-        assert_eq!(needs, ["limits", "pair", "tunnel.gue_port", "hash_key"]);
+        let all = [
+            "limits",
+            "pair",
+            "tunnel.gue_port",
+            "admin",
+            "metrics.listen",
+            "hash_key",
+        ];
+        assert_eq!(needs, all);
     }
 
     #[test]

@@ -83,6 +83,9 @@ impl DataPlane for Fake {
         counters
             .backends
             .retain(|index, _| !given.backends.contains(index));
+        counters
+            .snat_pools
+            .retain(|index, _| !given.snat_pools.contains(index));
         Ok(())
     }
 

@@ -69,4 +69,6 @@ pub struct Counters {
     pub virtual_servers: BTreeMap<u32, [Counter; 2]>,
     /// By backend index: in, out.
     pub backends: BTreeMap<u32, [Counter; 2]>,
+    /// By SNAT pool: packets for which it had no port.
+    pub snat_pools: BTreeMap<u32, Counter>,
 }

@@ -9,9 +9,9 @@ use forwarder_common::{Reason, protocol};
 use super::Node;
 use crate::admin::api::{Count, Flow, FlowQuery, Flows, Snat, SnatPool};
 use crate::core::compile::SnatKey;
-use crate::dataplane::DataPlane as _;
 use crate::dataplane::bpf::expiry::FlowMaps;
 use crate::dataplane::bpf::flows::{Filter, Found, State, count, list};
+use crate::dataplane::{Counters, DataPlane as _};
 use crate::io::clock;
 
 /// Flows that are shown unless more are asked for.
@@ -102,13 +102,13 @@ pub fn snat(node: &Node) -> Result<Snat, String> {
         bytes: sum.bytes + counter.bytes,
     });
     Ok(Snat {
-        pools: pools(node),
+        pools: pools(node, &counters),
         exhausted,
     })
 }
 
 /// SNAT pools that are in the maps.
-pub fn pools(node: &Node) -> Vec<SnatPool> {
+pub fn pools(node: &Node, counters: &Counters) -> Vec<SnatPool> {
     let census = node.bpf.census();
     let pools = node.state.snat_pools();
     let pools = pools.filter_map(|(key, index, addresses)| {
@@ -133,6 +133,12 @@ pub fn pools(node: &Node) -> Vec<SnatPool> {
             ports: range.len() as u64 * addresses.len() as u64,
             tcp_in_use,
             udp_in_use,
+            exhausted: counters
+                .snat_pools
+                .get(&index)
+                .copied()
+                .unwrap_or_default()
+                .into(),
         })
     });
     pools.collect()

@@ -22,7 +22,7 @@ pub fn sample(node: &mut Node) -> Result<Sample, String> {
         checks: checks(node),
         check_durations,
         flows: flow_maps(node),
-        snat: flows::pools(node),
+        snat: flows::pools(node, &counters),
         process: Process {
             cpu: process::cpu(),
             memory: process::memory(),
@@ -74,6 +74,7 @@ fn flow_maps(node: &Node) -> Vec<FlowMap> {
             _ => limits.embryonic_flows,
         }),
         expired: map.expired,
+        evicted: map.evicted,
     });
     maps.collect()
 }

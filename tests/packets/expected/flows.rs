@@ -9,6 +9,7 @@ use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 use forwarder_model::packet::{Frame, Ip, word};
 
 use super::{Bench, FAMILIES, at, backend, client, towards};
+use crate::harness::read;
 use crate::scene::{self, CLIENT, SERVER, THIRD, address, port, vip};
 
 /// `packet` between other ends, with another TTL.
@@ -230,6 +231,10 @@ fn snat_exhaustion() {
             }
             // Three backends, one address, four ports each.
             assert_eq!((made.len(), refused), (12, 188));
+            let mut counted = |pool| read(bench.harness.ebpf(), "SNAT_COUNTERS", pool);
+            let [tiny, other] = if family == 6 { [14, 13] } else { [4, 3] };
+            assert_eq!(counted(tiny)?.packets, refused, "the pool's own counter");
+            assert_eq!(counted(other)?.packets, 0, "another pool's");
             for from in made {
                 let output = bench.send(CLIENT, &Packet::tcp(from, to, ACK))?;
                 assert_eq!(output.reason, Some(Reason::FullNat), "an old flow goes on");

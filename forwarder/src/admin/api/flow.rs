@@ -132,6 +132,8 @@ pub struct SnatPool {
     pub tcp_in_use: u64,
     /// Those that UDP flows had a few seconds ago.
     pub udp_in_use: u64,
+    /// Packets dropped because no port of it was free.
+    pub exhausted: Count,
 }
 
 #[cfg(test)]

@@ -114,12 +114,14 @@ metrics! {
         "Entries that there is room for. When embryonic is full its oldest entry makes room for a new one; established takes no more.";
     FLOW_ENTRIES_EXPIRED Counter "forwarder_flow_entries_expired_total" "entries" ["kind" "family"]
         "Entries of idle flows that were removed.";
+    FLOW_ENTRIES_EVICTED Counter "forwarder_flow_entries_evicted_total" "entries" ["kind" "family"]
+        "Entries of half-open flows that newer ones pushed out because embryonic was full: at least so many, known every few seconds.";
     SNAT_PORTS Gauge "forwarder_snat_ports" "ports" ["snat_pool" "family" "protocol"]
         "Ports that this node may take from the pool, over all its addresses.";
     SNAT_PORTS_IN_USE Gauge "forwarder_snat_ports_in_use" "ports" ["snat_pool" "family" "protocol"]
         "Ports of these that some flow has; a port serves flows to several destinations at once.";
-    SNAT_EXHAUSTED Counter "forwarder_snat_exhausted_total" "packets" []
-        "Packets dropped because no free SNAT port was found for a new flow.";
+    SNAT_EXHAUSTED Counter "forwarder_snat_exhausted_total" "packets" ["snat_pool" "family"]
+        "Packets dropped because no free port of the pool was found for a new flow.";
 
     PROCESS_CPU Counter "process_cpu_seconds_total" "seconds" []
         "Processor time of the daemon, user and system.";

@@ -79,6 +79,8 @@ pub struct FlowMap {
     pub limit: u64,
     /// Entries that were idle and removed.
     pub expired: u64,
+    /// Entries that newer ones pushed out.
+    pub evicted: u64,
 }
 
 /// What the daemon takes of the host.

@@ -167,6 +167,10 @@ fn flows(page: &mut Page, sample: &Sample) {
     for map in &sample.flows {
         family.sample([map.kind, map.family], map.expired);
     }
+    let mut family = page.family(&metric::FLOW_ENTRIES_EVICTED);
+    for map in &sample.flows {
+        family.sample([map.kind, map.family], map.evicted);
+    }
     let mut family = page.family(&metric::SNAT_PORTS);
     for pool in &sample.snat {
         for protocol in ["tcp", "udp"] {
@@ -178,11 +182,10 @@ fn flows(page: &mut Page, sample: &Sample) {
         family.sample([&pool.name, &pool.family, "tcp"], pool.tcp_in_use);
         family.sample([&pool.name, &pool.family, "udp"], pool.udp_in_use);
     }
-    let exhausted = sample.status.interfaces.iter();
-    let exhausted = exhausted.flat_map(|interface| &interface.reasons);
-    let exhausted = exhausted.filter(|each| each.reason == Reason::DropSnatExhausted.name());
-    let exhausted: u64 = exhausted.map(|each| each.count.packets).sum();
-    page.family(&metric::SNAT_EXHAUSTED).sample([], exhausted);
+    let mut family = page.family(&metric::SNAT_EXHAUSTED);
+    for pool in &sample.snat {
+        family.sample([&pool.name, &pool.family], packets(pool.exhausted));
+    }
 }
 
 fn process(page: &mut Page, sample: &Sample) {

@@ -90,12 +90,17 @@ pub struct Given {
     pub virtual_servers: BTreeSet<u32>,
     /// Indices of backends.
     pub backends: BTreeSet<u32>,
+    /// Indices of SNAT pools.
+    pub snat_pools: BTreeSet<u32>,
 }
 
 impl Given {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.interfaces.is_empty() && self.virtual_servers.is_empty() && self.backends.is_empty()
+        self.interfaces.is_empty()
+            && self.virtual_servers.is_empty()
+            && self.backends.is_empty()
+            && self.snat_pools.is_empty()
     }
 }
 
@@ -136,6 +141,7 @@ impl State {
             interfaces: self.interfaces.given_since(&old.interfaces),
             virtual_servers: self.virtual_servers.given_since(&old.virtual_servers),
             backends: self.backends.given_since(&old.backends),
+            snat_pools: self.snat_pools.given_since(&old.snat_pools),
         }
     }
 

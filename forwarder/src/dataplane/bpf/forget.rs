@@ -24,27 +24,24 @@ pub fn exceptions(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Everything: exceptions and NAT flows.
-pub fn backend(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
+/// Everything: exceptions and NAT flows. Returns how many entries of embryonic flows those were: IPv4, IPv6.
+pub fn backend(ebpf: &mut Ebpf, index: u32) -> Result<[u64; 2], LoadError> {
     exceptions(ebpf, index)?;
-    for name in ["FLOWS4", "EMBRYONIC4"] {
-        remove(ebpf, name, |_: &FlowKey<V4>, flow: &Flow<V4>| {
-            flow.backend == index
-        })?;
-    }
-    for name in ["FLOWS6", "EMBRYONIC6"] {
-        remove(ebpf, name, |_: &FlowKey<V6>, flow: &Flow<V6>| {
-            flow.backend == index
-        })?;
-    }
-    Ok(())
+    let of_four = |_: &FlowKey<V4>, flow: &Flow<V4>| flow.backend == index;
+    let of_six = |_: &FlowKey<V6>, flow: &Flow<V6>| flow.backend == index;
+    remove(ebpf, "FLOWS4", of_four)?;
+    remove(ebpf, "FLOWS6", of_six)?;
+    Ok([
+        remove(ebpf, "EMBRYONIC4", of_four)?,
+        remove(ebpf, "EMBRYONIC6", of_six)?,
+    ])
 }
 
 fn remove<K: Pod + Default, V: Pod + Default>(
     ebpf: &mut Ebpf,
     name: &str,
     remembers: impl Fn(&K, &V) -> bool,
-) -> Result<(), LoadError> {
+) -> Result<u64, LoadError> {
     let failed = |error| LoadError::Stages(MapError::IoError(error));
     let map = fd(ebpf, name)?;
     let mut found = Vec::new();
@@ -57,8 +54,10 @@ fn remove<K: Pod + Default, V: Pod + Default>(
         );
     })
     .map_err(failed)?;
+    let mut removed = 0;
     for key in &found {
-        remove_if(map, key, |value| remembers(key, value)).map_err(failed)?;
+        let gone = remove_if(map, key, |value| remembers(key, value)).map_err(failed)?;
+        removed += u64::from(gone);
     }
-    Ok(())
+    Ok(removed)
 }

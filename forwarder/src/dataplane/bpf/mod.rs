@@ -41,7 +41,7 @@ use crate::core::op::Op;
 use crate::core::tables::Tables;
 use crate::io::netlink::Netlink;
 use drops::Dropped;
-use expiry::{Census, Expiry, FlowMaps, Timeouts};
+use expiry::{Census, Churned, Expiry, FlowMaps, Timeouts};
 use load::{LoadError, Options};
 use shape::Adoption;
 use slots::Slots;
@@ -99,7 +99,8 @@ impl Bpf {
             fd(&ebpf, "EMBRYONIC4")?,
             fd(&ebpf, "EMBRYONIC6")?,
         )?;
-        let expiry = Expiry::start(flows, Timeouts::default())?;
+        let churn = Churned::new(fd(&ebpf, "EMBRYONIC_COUNTERS")?, stats::cpus()?)?;
+        let expiry = Expiry::start(flows, churn, Timeouts::default())?;
         Ok(Self {
             expiry,
             slots,
@@ -287,10 +288,12 @@ impl DataPlane for Bpf {
     }
 
     fn forget_backend(&mut self, index: u32) -> Result<(), ApplyError> {
-        forget::backend(&mut self.ebpf, index).map_err(|error| ApplyError {
+        let forgotten = forget::backend(&mut self.ebpf, index).map_err(|error| ApplyError {
             op: format!("forget backend {index}"),
             reason: describe(&error),
-        })
+        })?;
+        self.expiry.removed(forgotten);
+        Ok(())
     }
 
     fn reset_counters(&mut self, given: &Given) -> Result<(), ApplyError> {

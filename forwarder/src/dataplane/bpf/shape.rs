@@ -31,10 +31,12 @@ const CONTROL: [&str; 17] = [
     "EGRESS6",
 ];
 /// Written by the data plane: what would be lost. Each is taken over by itself.
-const KEPT: [&str; 16] = [
+const KEPT: [&str; 18] = [
     "LEASES",
     "RATES",
     "COUNTERS",
+    "SNAT_COUNTERS",
+    "EMBRYONIC_COUNTERS",
     "VIRTUAL_SERVER_COUNTERS",
     "BACKEND_COUNTERS",
     "FLOWS4",

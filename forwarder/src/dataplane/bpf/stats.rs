@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use forwarder_common::{Counter, Reason};
+use forwarder_common::{Counter, Reason, limits};
 
 use super::batch::for_each_per_cpu;
 use super::load::LoadError;
@@ -85,6 +85,10 @@ pub fn read(ebpf: &Ebpf, used: Used) -> Result<Counters, LoadError> {
     )?;
     counters.virtual_servers = pairs(ebpf, "VIRTUAL_SERVER_COUNTERS", used.virtual_servers)?;
     counters.backends = pairs(ebpf, "BACKEND_COUNTERS", used.backends)?;
+    let pools = limits::SNAT_POOLS as u32;
+    each(ebpf, "SNAT_COUNTERS", pools, |index, counter| {
+        counters.snat_pools.insert(index, counter);
+    })?;
     Ok(counters)
 }
 
@@ -118,7 +122,7 @@ fn each(
     Ok(read.map_err(MapError::IoError)?)
 }
 
-fn cpus() -> Result<usize, LoadError> {
+pub(super) fn cpus() -> Result<usize, LoadError> {
     Ok(nr_cpus().map_err(|(_, error)| MapError::IoError(error))?)
 }
 
@@ -141,7 +145,8 @@ pub fn reset(ebpf: &mut Ebpf, given: &Given) -> Result<(), LoadError> {
     let ids = given.virtual_servers.iter().flat_map(of_id);
     zero(ebpf, "VIRTUAL_SERVER_COUNTERS", ids)?;
     let indices = given.backends.iter().flat_map(of_id);
-    zero(ebpf, "BACKEND_COUNTERS", indices)
+    zero(ebpf, "BACKEND_COUNTERS", indices)?;
+    zero(ebpf, "SNAT_COUNTERS", given.snat_pools.iter().copied())
 }
 
 fn zero(ebpf: &mut Ebpf, name: &str, elements: impl Iterator<Item = u32>) -> Result<(), LoadError> {

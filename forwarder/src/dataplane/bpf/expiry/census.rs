@@ -25,6 +25,8 @@ pub struct MapCensus {
     pub entries: u64,
     /// Entries that were removed because they were idle, since the walks began.
     pub expired: u64,
+    /// Entries that newer ones pushed out, since the walks began.
+    pub evicted: u64,
 }
 
 /// A set of ports.

@@ -1,6 +1,7 @@
 //! Takes idle NAT flows out of the flow maps, and counts what is in them on the way.
 
 mod census;
+mod churn;
 mod decision;
 
 use std::io;
@@ -21,6 +22,8 @@ use super::remove::remove_if;
 use crate::io::clock;
 use census::MapCensus;
 pub use census::{Address, Census, ports};
+pub use churn::Churned;
+use churn::Evictions;
 use decision::{Stage, is_idle};
 pub use decision::{Timeouts, partner_key};
 
@@ -42,23 +45,43 @@ pub struct Expiry {
     thread: Option<thread::JoinHandle<()>>,
     census: Arc<Mutex<Arc<Census>>>,
     maps: Arc<FlowMaps>,
+    churn: Arc<Churned>,
 }
 
 impl Expiry {
     /// Starts a thread of its own: a walk over a million flows takes a while.
-    pub fn start(maps: FlowMaps, timeouts: Timeouts) -> io::Result<Self> {
+    pub fn start(maps: FlowMaps, churn: Churned, timeouts: Timeouts) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let census: Arc<Mutex<Arc<Census>>> = Arc::default();
         let taken = Arc::clone(&census);
         let maps = Arc::new(maps);
         let walked = Arc::clone(&maps);
+        let churn = Arc::new(churn);
+        let counted = Arc::clone(&churn);
         let thread = thread::Builder::new()
             .name("flow-expiry".into())
             .spawn(move || {
                 let mut expired = [0; 4];
-                while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    match walked.expire(&timeouts, clock::coarse_monotonic()) {
-                        Ok(mut census) => {
+                let mut evictions = [Evictions::default(); 2];
+                // What is there to begin with tells what was made before.
+                let mut pause = Duration::ZERO;
+                while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                    pause = INTERVAL;
+                    let before = counted.read();
+                    let walked = walked.expire(&timeouts, clock::coarse_monotonic());
+                    match walked.and_then(|census| Ok((census, before?, counted.read()?))) {
+                        Ok((mut census, before, after)) => {
+                            for (family, evictions) in evictions.iter_mut().enumerate() {
+                                // The embryonic maps come last.
+                                let map = &mut census.maps[2 + family];
+                                evictions.note(
+                                    before[family],
+                                    after[family],
+                                    map.entries + map.expired,
+                                );
+                                counted.removed(family, map.expired);
+                                map.evicted = evictions.count();
+                            }
                             for (map, before) in census.maps.iter_mut().zip(&mut expired) {
                                 if map.expired > 0 {
                                     debug!("{} idle flow entries removed", map.expired);
@@ -78,7 +101,15 @@ impl Expiry {
             thread: Some(thread),
             census,
             maps,
+            churn,
         })
+    }
+
+    /// Takes in that embryonic entries were removed by others than the walks: IPv4, IPv6.
+    pub fn removed(&self, entries: [u64; 2]) {
+        for (family, entries) in entries.into_iter().enumerate() {
+            self.churn.removed(family, entries);
+        }
     }
 
     /// The maps that are walked.
@@ -174,6 +205,7 @@ where
     Ok(MapCensus {
         entries: entries.saturating_sub(removed) as u64,
         expired: removed as u64,
+        evicted: 0,
     })
 }
 
