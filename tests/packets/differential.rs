@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use forwarder_common::interface::flags::TX;
 use forwarder_common::programs::ProgramSet;
+use forwarder_common::slot::NOWHERE;
 use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
 use forwarder_common::{Counter, Reason, Slot, counter};
 use forwarder_model::packet::{Frame, Ip};
@@ -78,7 +79,10 @@ fn run_round(seed: u64, round: u64, length: u64) -> Result<BTreeMap<Option<Reaso
     for position in 0..length {
         if position % CHANGE == CHANGE - 1 {
             let (backend, number) = (random.pick(&[1, 2, 3, 11, 12, 13]), random.next());
-            harness.change(|tables| change(tables, backend, number))?;
+            harness.change(|tables| {
+                change(tables, backend, number);
+                tables.standby = standby(position / CHANGE);
+            })?;
             harness.fill_buckets()?;
         }
         let (ifindex, mut bytes) = frame(&mut random, &echoes);
@@ -109,14 +113,17 @@ fn configuration(round: u64) -> Tables {
     let mut tables = scene::tables();
     tables.hash_key[0] ^= round;
     tables.gue_port += round as u16;
-    // Now and then a node that is standby, or hands over.
-    tables.standby = [round % 8 == 5, matches!(round % 8, 5 | 7)];
     if round % 2 == 1 {
         for interface in tables.interfaces.values_mut() {
             interface.flags ^= TX;
         }
     }
     tables
+}
+
+/// Now and then the node is standby, or hands over.
+fn standby(step: u64) -> [bool; 2] {
+    [step % 8 == 5, matches!(step % 8, 5 | 7)]
 }
 
 /// A backend dies or comes back, another slot changes.
@@ -126,7 +133,7 @@ fn change(tables: &mut Tables, backend: u32, number: u64) {
     }
     let at = number as usize % tables.slots.len();
     if let Some(slot) = tables.slots.values_mut().nth(at)
-        && (slot.current() as usize) < 100
+        && (NOWHERE + 1..100).contains(&slot.current())
     {
         let base = if slot.current() > 10 { 11 } else { 1 };
         *slot = Slot::changed(
