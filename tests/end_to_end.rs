@@ -6,6 +6,7 @@ mod end_to_end {
     mod admission;
     mod death;
     mod flood;
+    mod groups;
     mod health;
     mod icmp;
     mod interfaces;

@@ -1,9 +1,20 @@
-//! Leases of a pair's node: until when it may do something, on the coarse monotonic clock in nanoseconds.
-//! The daemon writes them again and again; when it no longer does, the data plane stops by itself.
+//! Leases of a pair's node: until when it may do something for a group of virtual servers, on the coarse
+//! monotonic clock in nanoseconds. The daemon writes them again and again; when it no longer does, the data
+//! plane stops by itself.
 
-/// Index of the lease to forward what is for VIPs.
-pub const FORWARD: u32 = 0;
-/// Index of the lease to answer for VIPs: ARP, neighbour discovery, echo.
-pub const ANSWER: u32 = 1;
-/// How many there are.
-pub const COUNT: usize = 2;
+/// Groups that a node has leases for.
+pub const GROUPS: usize = 16;
+/// How many leases there are.
+pub const COUNT: usize = GROUPS * 2;
+
+/// Index of a group's lease to forward what is for its VIPs.
+#[inline(always)]
+pub const fn forward(group: u32) -> u32 {
+    group % GROUPS as u32 * 2
+}
+
+/// Index of a group's lease to answer for its VIPs: ARP, neighbour discovery, echo.
+#[inline(always)]
+pub const fn answer(group: u32) -> u32 {
+    forward(group) + 1
+}

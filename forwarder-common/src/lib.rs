@@ -34,7 +34,7 @@ pub use virtual_server::{Affinity, Backend, Mode, VipAddress, VipKey, VirtualSer
 
 /// Version of everything here: maps of one version can be used by programs of the same version. To be
 /// raised with every change of a key, a value or the meaning of either.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// IPv4 address, one word in wire order.
 pub type V4 = u32;

@@ -24,7 +24,9 @@ abi! {
         /// An [`Affinity`].
         pub affinity: u8,
         /// `flags::*`.
-        pub flags: u16,
+        pub flags: u8,
+        /// The group that it moves between the nodes of a pair with ([`crate::lease`]).
+        pub group: u8,
         /// Index of the SNAT pool (full-nat); [`AUTOMAP`]: the egress interface's own.
         pub snat_pool: u32,
         /// Largest MSS let through on a SYN, bytes, host order; 0: derived from the backend's MTU in
@@ -44,6 +46,8 @@ abi! {
         pub interfaces: u64,
         /// Bit per slot where ARP, neighbour discovery and echo are answered.
         pub answers: u64,
+        /// As [`VirtualServer::group`]: all virtual servers of an address move together.
+        pub group: u64,
     }
 
     /// A pool member and how to reach it. One cache line.
@@ -72,9 +76,9 @@ abi! {
 /// Bits of [`VirtualServer::flags`].
 pub mod flags {
     /// Source prefixes are listed; no match: allowed.
-    pub const LISTED: u16 = 1 << 0;
+    pub const LISTED: u8 = 1 << 0;
     /// With [`LISTED`]: no match: denied.
-    pub const DENY_UNLISTED: u16 = 1 << 1;
+    pub const DENY_UNLISTED: u8 = 1 << 1;
 }
 
 /// Bits of [`Backend::flags`].

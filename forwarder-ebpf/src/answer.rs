@@ -71,8 +71,7 @@ pub fn answers<F: Family, T: FamilyTables<F::Address>>(
     let bit = 1 << (interface.slot & 63);
     tables
         .vip_address(address)
-        .is_some_and(|vip| vip.answers & bit != 0)
-        && tables.leased(lease::ANSWER)
+        .is_some_and(|vip| vip.answers & bit != 0 && tables.leased(lease::answer(vip.group as u32)))
 }
 
 /// ARP (RFC 826): turns a request into the reply.

@@ -281,7 +281,7 @@ fn to_backend<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
     key: &FlowKey<F::Address>,
     server: &VirtualServer,
 ) -> Step {
-    if !tables.leased(lease::FORWARD) {
+    if !tables.leased(lease::forward(server.group as u32)) {
         return Reason::DropStandby.into();
     }
     let index = match choose::backend::<F, T>(tables, server, key, Age::Asked) {

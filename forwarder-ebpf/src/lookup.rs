@@ -96,8 +96,8 @@ pub trait Tables {
     fn now_seconds(&self) -> u32;
     /// Nanoseconds of the coarse monotonic clock.
     fn now_nanoseconds(&self) -> u64;
-    /// Whether this node may do something for VIPs now (`forwarder_common::lease`). Without a pair: yes.
-    fn leased(&self, what: u32) -> bool;
+    /// Whether this node has a lease now (index: `forwarder_common::lease`). Without a pair: yes.
+    fn leased(&self, index: u32) -> bool;
     /// The interface with this index.
     fn interface(&self, ifindex: u32) -> Option<&Interface>;
     /// A lookup-table slot.

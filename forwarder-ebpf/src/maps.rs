@@ -160,10 +160,10 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
     }
 
     #[inline(always)]
-    fn leased(&self, what: u32) -> bool {
+    fn leased(&self, index: u32) -> bool {
         PAIR.load() == 0
             || LEASES
-                .get(what)
+                .get(index)
                 .is_some_and(|until| self.now_nanoseconds() < *until)
     }
 

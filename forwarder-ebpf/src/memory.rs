@@ -123,7 +123,7 @@ impl<const WRITE: bool> Tables for Run<'_, WRITE> {
     fn now_nanoseconds(&self) -> u64 {
         7 << 30
     }
-    fn leased(&self, _what: u32) -> bool {
+    fn leased(&self, _index: u32) -> bool {
         true
     }
     fn interface(&self, ifindex: u32) -> Option<&Interface> {

@@ -259,7 +259,7 @@ fn serve<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         remember(tables, headers);
         return Reason::PassLocal.into();
     }
-    if !tables.leased(lease::FORWARD) {
+    if !tables.leased(lease::forward(server.group as u32)) {
         return Reason::DropStandby.into();
     }
     if let Err(reason) = admit::<F, T>(tables, server, headers) {

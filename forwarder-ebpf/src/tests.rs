@@ -83,6 +83,7 @@ fn memory(mode: Mode) -> Memory {
         VipAddress {
             interfaces: 3,
             answers: 3,
+            group: 0,
         },
     );
     let key = VipKey {

@@ -14,18 +14,30 @@ use serde_json::Value;
 use super::world::{HEADER, VIP, binary, both_services, site};
 
 /// A busy machine takes its time.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 const NODES: [&str; 2] = ["lb1", "lb2"];
 
 /// A site with two forwarders. Dropped in this order.
-struct Two {
-    nodes: [Option<Forwarder>; 2],
+pub(super) struct Two {
+    pub nodes: [Option<Forwarder>; 2],
     second: Namespace,
-    site: Site,
+    pub site: Site,
+    /// More keys of the pair.
+    more: &'static str,
 }
 
 impl Two {
-    fn start(mode: &str) -> Self {
+    pub fn start(mode: &str) -> Self {
+        Self::with(&both_services(mode, |family| family))
+    }
+
+    /// Two nodes with these virtual servers and pools.
+    pub fn with(services: &str) -> Self {
+        Self::of(services, "")
+    }
+
+    /// The same; `more`: keys of the pair, each with a comma after it.
+    pub fn of(services: &str, more: &'static str) -> Self {
         let site = site();
         let second = site.lab().host("second").expect("a host");
         let at = |address: fn(Family) -> IpAddr| Family::ALL.map(|f| f.in_subnet(address(f)));
@@ -55,15 +67,16 @@ impl Two {
             nodes: [None, None],
             second,
             site,
+            more,
         };
-        let config = two.config(mode);
+        let config = two.config(services);
         for index in 0..2 {
             two.nodes[index] = Some(two.daemon(index, &config));
         }
         two
     }
 
-    fn config(&self, mode: &str) -> String {
+    pub fn config(&self, services: &str) -> String {
         let key = self.site.directory().join("pair.key");
         let path = |one: IpAddr, other: IpAddr| {
             format!("{{ address = {{ lb1 = \"{one}\", lb2 = \"{other}\" }} }}")
@@ -72,15 +85,15 @@ impl Two {
         format!(
             "{HEADER}\nhash_key = \"00112233445566778899aabbccddeeff\"\n\
              node = [{{ name = \"lb1\" }}, {{ name = \"lb2\" }}]\n\
-             pair = {{ key_file = \"{}\", interval = \"500ms\", priority = {{ lb1 = 200, lb2 = 100 }}, path = [{}, {}] }}\n{}",
+             pair = {{ {}key_file = \"{}\", interval = \"500ms\", priority = {{ lb1 = 200, lb2 = 100 }}, path = [{}, {}] }}\n{services}",
+            self.more,
             key.display(),
             path(v4.outside(), v4.vip(3)),
             path(v6.inside(), v6.backend(20)),
-            both_services(mode, |family| family),
         )
     }
 
-    fn daemon(&self, index: usize, config: &str) -> Forwarder {
+    pub fn daemon(&self, index: usize, config: &str) -> Forwarder {
         let directory = self.site.directory().join(NODES[index]);
         fs::create_dir_all(&directory).expect("a directory");
         Forwarder::start_with(binary(), self.host(index), &directory, config, |command| {
@@ -97,17 +110,17 @@ impl Two {
         }
     }
 
-    fn node(&self, index: usize) -> &Forwarder {
+    pub fn node(&self, index: usize) -> &Forwarder {
         self.nodes[index].as_ref().expect("it runs")
     }
 
-    fn pair(&self, index: usize) -> Value {
+    pub fn pair(&self, index: usize) -> Value {
         let status = self.node(index).status();
         status.map_or(Value::Null, |mut status| status["pair"].take())
     }
 
     /// Waits until the nodes that run have these roles, and know the way to every backend.
-    fn wait_for(&self, roles: [Option<&str>; 2]) {
+    pub fn wait_for(&self, roles: [Option<&str>; 2]) {
         // Each as itself and, where both run, as the other sees it.
         let as_wanted = || {
             (0..2).all(|index| {
@@ -126,7 +139,7 @@ impl Two {
             .unwrap_or_else(|error| panic!("{error:#}: {roles:?}\n{}", self.diagnosis()));
     }
 
-    fn diagnosis(&self) -> String {
+    pub fn diagnosis(&self) -> String {
         let nodes = self.nodes.iter().flatten();
         nodes
             .map(Forwarder::diagnosis)
@@ -136,7 +149,7 @@ impl Two {
 
     /// Asks again and again until both families are served; how long that took.
     #[expect(clippy::disallowed_methods, reason = "a gap is measured")]
-    fn served(&self) -> Duration {
+    pub fn served(&self) -> Duration {
         let start = Instant::now();
         for family in Family::ALL {
             let vip = SocketAddr::new(family.vip(VIP), HTTP);
@@ -152,7 +165,7 @@ impl Two {
         start.elapsed()
     }
 
-    fn run(&self, index: usize, words: &[&str]) {
+    pub fn run(&self, index: usize, words: &[&str]) {
         let output = self.node(index).run(words).expect("it runs");
         assert!(
             output.status.success(),
@@ -216,7 +229,7 @@ fn a_killed_node_is_replaced_and_comes_back_as_standby() {
     two.nodes[0] = None;
     println!("kill -9: {:?}", two.served());
     two.wait_for([None, Some("active")]);
-    let config = two.config("l2-dsr");
+    let config = two.config(&both_services("l2-dsr", |family| family));
     two.nodes[0] = Some(two.daemon(0, &config));
     two.wait_for([Some("standby"), Some("active")]);
     two.served();

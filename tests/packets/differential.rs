@@ -1,6 +1,6 @@
 //! A1: structured-random packets through program and model; flows, counters and bytes compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,7 +8,7 @@ use forwarder_common::interface::flags::TX;
 use forwarder_common::programs::ProgramSet;
 use forwarder_common::slot::NOWHERE;
 use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
-use forwarder_common::{Counter, Reason, Slot, counter};
+use forwarder_common::{Counter, Mode, Reason, Slot, counter, lease};
 use forwarder_model::packet::{Frame, Ip};
 use forwarder_model::{Action, Output, Tables};
 
@@ -121,9 +121,16 @@ fn configuration(round: u64) -> Tables {
     tables
 }
 
-/// Now and then the node is standby, or hands over.
-fn standby(step: u64) -> [bool; 2] {
-    [step % 8 == 5, matches!(step % 8, 5 | 7)]
+/// Now and then the node is standby, or hands over, or carries some of the groups.
+fn standby(step: u64) -> [BTreeSet<u8>; 2] {
+    let all: BTreeSet<u8> = (0..lease::GROUPS as u8).collect();
+    let some = BTreeSet::from([Mode::L2Dsr as u8, Mode::FullNat as u8]);
+    match step % 8 {
+        3 => [some.clone(), some],
+        5 => [all.clone(), all],
+        7 => [BTreeSet::new(), all],
+        _ => Default::default(),
+    }
 }
 
 /// A backend dies or comes back, another slot changes.

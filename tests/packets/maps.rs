@@ -30,11 +30,16 @@ pub const SIZES: &[(&str, u32)] = &[
 /// Writes the configuration part of `tables` into the maps; entries that are gone are removed.
 pub fn fill(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
     let mut leases: Array<_, u64> = typed(ebpf, "LEASES")?;
-    for (index, standby) in [lease::FORWARD, lease::ANSWER]
-        .into_iter()
-        .zip(tables.standby)
-    {
-        leases.set(index, if standby { 0 } else { u64::MAX }, 0)?;
+    for group in 0..lease::GROUPS as u8 {
+        let indices = [lease::forward(group.into()), lease::answer(group.into())];
+        for (index, standby) in indices.into_iter().zip(&tables.standby) {
+            let until = if standby.contains(&group) {
+                0
+            } else {
+                u64::MAX
+            };
+            leases.set(index, until, 0)?;
+        }
     }
     interfaces(ebpf, tables)?;
     virtual_servers(ebpf, tables)?;

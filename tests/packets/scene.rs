@@ -223,7 +223,7 @@ pub fn tables() -> Tables {
             vip_third(family),
             VipAddress {
                 interfaces: 1 << 63,
-                answers: 0,
+                ..VipAddress::default()
             },
         );
     }
@@ -502,6 +502,8 @@ fn servers(tables: &mut Tables, pools: &mut Pools, mode: Mode, family: u8) {
                     port::ALLOW => flags::LISTED | flags::DENY_UNLISTED,
                     _ => 0,
                 },
+                // Each mode's VIPs are a group.
+                group: mode as u8,
                 snat_pool: match (mode, port) {
                     (Mode::FullNat, port::TINY_SNAT) => v6 + 4,
                     (Mode::FullNat, port::SNAT_POOL) => v6 + 3,
@@ -533,6 +535,7 @@ fn servers(tables: &mut Tables, pools: &mut Pools, mode: Mode, family: u8) {
             VipAddress {
                 interfaces: EVERYWHERE,
                 answers: 1 | 1 << 63,
+                group: mode as u64,
             },
         );
     }

@@ -27,6 +27,7 @@ fn both(mode: Mode) -> Memory {
     let answers = VipAddress {
         interfaces: 3,
         answers: 3,
+        group: 0,
     };
     memory.v6.addresses.insert(AddressKey { address }, answers);
     for (key, server) in &memory.v4.servers {

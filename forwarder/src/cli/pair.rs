@@ -32,6 +32,9 @@ enum Action {
         /// The node that is to be active
         #[arg(long, value_name = "NODE", default_value = "")]
         to: String,
+        /// The group of virtual servers that moves; without, all
+        #[arg(long, value_name = "NAME")]
+        group: Option<String>,
         #[command(flatten)]
         socket: SocketArgument,
     },
@@ -56,9 +59,10 @@ pub async fn pair(arguments: &Pair) -> Result<ExitCode> {
         Action::Keygen { file } => {
             keygen(file).with_context(|| format!("{}", file.display()))?;
         }
-        Action::Failover { to, socket } => {
+        Action::Failover { to, group, socket } => {
             let request = PairRequest {
                 fail_over_to: Some(to.clone()),
+                group: group.clone(),
                 maintenance: None,
             };
             client::pair(&socket.socket, &request).await?;
@@ -66,8 +70,8 @@ pub async fn pair(arguments: &Pair) -> Result<ExitCode> {
         }
         Action::Maintenance { state, socket } => {
             let request = PairRequest {
-                fail_over_to: None,
                 maintenance: Some(*state == Switch::On),
+                ..PairRequest::default()
             };
             client::pair(&socket.socket, &request).await?;
         }
@@ -79,16 +83,21 @@ pub async fn pair(arguments: &Pair) -> Result<ExitCode> {
 pub fn lines(pair: &PairStatus) -> String {
     let maintenance = |on: bool| if on { ", in maintenance" } else { "" };
     let mut text = format!(
-        "pair: {}, epoch {}, priority {}, {}{}\n",
+        "pair: {}, {}{}\n",
         pair.role,
-        pair.epoch,
-        pair.priority,
         pair.health,
         maintenance(pair.maintenance),
     );
-    if let Some(latest) = &pair.latest {
-        let at = crate::core::time::utc(latest.at_milliseconds);
-        text.push_str(&format!("  {} since {at}: {}\n", latest.role, latest.cause));
+    for group in &pair.groups {
+        text.push_str(&format!(
+            "  group {}: {}, epoch {}, priority {}",
+            group.name, group.role, group.epoch, group.priority
+        ));
+        if let Some(latest) = &group.latest {
+            let at = crate::core::time::utc(latest.at_milliseconds);
+            text.push_str(&format!("; since {at}: {}", latest.cause));
+        }
+        text.push('\n');
     }
     let peer = &pair.peer;
     match (&peer.role, &peer.health) {

@@ -63,6 +63,15 @@ impl Model {
             .find(|interface| interface.name == name)
     }
 
+    /// The place of a group in the data plane's leases; 0 without a pair.
+    pub fn group(&self, name: &str) -> u8 {
+        let groups = self.pair.iter().flat_map(|pair| &pair.groups);
+        let mut names = (0..).zip(groups.map(|group| &group.name));
+        names
+            .find(|(_, known)| *known == name)
+            .map_or(0, |(place, _)| place)
+    }
+
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.name == name)
@@ -112,12 +121,40 @@ pub struct Pair {
     pub interval: Duration,
     /// Unanswered echoes that make a path down.
     pub multiplier: u32,
-    /// This node's.
-    pub priority: u8,
     /// Whether the node with the higher priority takes over again.
     pub preempt: bool,
     /// How long it must have been well before.
     pub failback_delay: Duration,
+    /// Groups of virtual servers, at least one; [`DEFAULT_GROUP`], if anything is in it, is the first.
+    pub groups: Vec<Group>,
+}
+
+/// The group of virtual servers that name none.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// Virtual servers that move between the nodes together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// The name in the file.
+    pub name: String,
+    /// What the nodes call it between them: of the name alone, as their files may differ for a while.
+    pub id: u16,
+    /// This node's priority.
+    pub priority: u8,
+}
+
+impl Group {
+    /// The id of a name.
+    pub fn id(name: &str) -> u16 {
+        if name == DEFAULT_GROUP {
+            return 0;
+        }
+        // FNV-1a, folded.
+        let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        ((hash >> 16 ^ hash & 0xffff) as u16).max(1)
+    }
 }
 
 /// The ends of a path.
@@ -286,6 +323,8 @@ pub struct VirtualServer {
     pub port: ServicePort,
     /// Protocol.
     pub protocol: Protocol,
+    /// The name of its group; without a pair [`DEFAULT_GROUP`].
+    pub group: String,
     /// Mode, pool and SNAT.
     #[serde(flatten)]
     pub action: Action,
@@ -461,6 +500,8 @@ pub struct SnatPool {
     pub ports: SharedPorts,
     /// The name of the interface that has the addresses.
     pub interface: String,
+    /// The name of the group that it moves with: that of its virtual servers.
+    pub group: String,
 }
 
 /// SNAT of what comes from a prefix and leaves by an interface.

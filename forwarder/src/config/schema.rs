@@ -105,6 +105,20 @@ section! {
         preempt: bool = Default("false"), "true";
         /// How long it must have been well before it does.
         failback_delay: Duration = Default("\"30s\""), "\"2m\"";
+        /// Groups of virtual servers, each with a preferred node of its own, so that both nodes carry
+        /// traffic. Virtual servers that name none are in the group `default`.
+        group: Many<Group> = Default("[]"),
+            "[{ name = \"mail\", priority = { lb1 = 100, lb2 = 200 } }]";
+    }
+}
+
+section! {
+    /// Virtual servers that move between the nodes together.
+    "pair.group" Group {
+        /// The name; not `default`.
+        name: Name = Required, "\"mail\"";
+        /// As the pair's, for this group.
+        priority: PerNode<Number<1, 255>> = Optional("the pair's"), "{ lb1 = 100, lb2 = 200 }";
     }
 }
 
@@ -149,6 +163,9 @@ section! {
         port: ServicePort = Required, "80";
         /// The transport protocol.
         protocol: Protocol = Default("\"tcp\""), "\"udp\"";
+        /// The group that it moves between the nodes of a pair with. All virtual servers of a VIP are in
+        /// one, and so are all that use a SNAT pool.
+        group: Name = Optional("`default`"), "\"mail\"";
         /// How packets reach the backend.
         mode: Mode = Required, "\"l2-dsr\"";
         /// The pool they go to; every mode but `local` needs one.

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
-use crate::admin::api::{PairRequest, PairStatus};
+use crate::admin::api::{MIXED, PairRequest, PairStatus};
 use crate::config::{Model, model};
 use crate::core::history::Kind;
 use crate::core::key::mac_bytes;
@@ -57,8 +57,10 @@ pub struct Member {
     model: model::Pair,
     peer: String,
     epoch_file: PathBuf,
-    /// The latest change of role, with the wall clock's time.
-    latest: Option<(Duration, Change)>,
+    /// The highest of each group.
+    epochs: BTreeMap<u16, u64>,
+    /// The latest change of each group's role, with the wall clock's time.
+    latest: BTreeMap<u16, (Duration, Change)>,
     places: Vec<Place>,
     health: Option<Health>,
 }
@@ -87,27 +89,32 @@ impl Member {
             lease: timing.detection() - timing.interval,
             grace: GRACE,
             paths: pair.paths.len(),
-            groups: vec![group::Settings {
-                id: 0,
-                priority: pair.priority,
-                first: node.index == 0,
-                preempt: pair.preempt,
-                failback_delay: pair.failback_delay,
-                detection: timing.detection(),
-            }],
+            groups: pair
+                .groups
+                .iter()
+                .map(|group| group::Settings {
+                    id: group.id,
+                    priority: group.priority,
+                    first: node.index == 0,
+                    preempt: pair.preempt,
+                    failback_delay: pair.failback_delay,
+                    detection: timing.detection(),
+                })
+                .collect(),
             config: u64::from_str_radix(digest.get(..16).unwrap_or("0"), 16).unwrap_or(0),
         };
         let mut epoch_file = socket.as_os_str().to_owned();
         epoch_file.push(".epoch");
         let epoch_file = PathBuf::from(epoch_file);
-        let epochs = BTreeMap::from([(0, read_epoch(&epoch_file))]);
+        let epochs = read_epochs(&epoch_file);
         let process = super::run::random_key()?[0] | 1;
         Ok(Some(Self {
             handle: start(settings, pair, process, &epochs, leases, changes)?,
             model: pair.clone(),
             peer: node.peer.clone().unwrap_or_default(),
             epoch_file,
-            latest: None,
+            epochs,
+            latest: BTreeMap::new(),
             places: Vec::new(),
             health: None,
         }))
@@ -131,16 +138,22 @@ fn secret(path: &Path) -> Result<Secret, PairError> {
     Secret::parse(&text).map_err(|error| PairError::Bad(path.to_owned(), error))
 }
 
-/// The highest epoch of the daemon before; the peer knows it too.
-fn read_epoch(path: &Path) -> u64 {
+/// The highest epochs of the daemon before, by group; the peer knows them too.
+fn read_epochs(path: &Path) -> BTreeMap<u16, u64> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
+    let epoch = |line: &str| {
+        let (group, epoch) = line.split_once(' ')?;
+        Some((group.parse().ok()?, epoch.parse().ok()?))
+    };
+    text.lines().filter_map(epoch).collect()
 }
 
-fn write_epoch(path: &Path, epoch: u64) -> io::Result<()> {
+fn write_epochs(path: &Path, epochs: &BTreeMap<u16, u64>) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    fs::write(&new, format!("{epoch}\n"))?;
+    let lines = epochs.iter();
+    let text: String = lines.map(|(id, epoch)| format!("{id} {epoch}\n")).collect();
+    fs::write(&new, text)?;
     fs::set_permissions(&new, Permissions::from_mode(0o600))?;
     fs::rename(&new, path)
 }
@@ -164,13 +177,17 @@ impl Node {
 
     /// A change of role.
     pub(super) fn role_changed(&mut self, change: Change) {
-        let text = format!("{}: {}, epoch {}", change.role, change.cause, change.epoch);
-        self.remember(Kind::Role, "pair", &text);
         let Some(pair) = &mut self.pair else { return };
-        pair.latest = Some((clock::wall(), change));
-        if let Err(error) = write_epoch(&pair.epoch_file, change.epoch) {
+        pair.latest.insert(change.group, (clock::wall(), change));
+        pair.epochs.insert(change.group, change.epoch);
+        if let Err(error) = write_epochs(&pair.epoch_file, &pair.epochs) {
             warn!("{}: {error}", pair.epoch_file.display());
         }
+        let mut groups = pair.model.groups.iter();
+        let group = groups.find(|group| group.id == change.group);
+        let group = group.map(|group| group.name.clone()).unwrap_or_default();
+        let text = format!("{}: {}, epoch {}", change.role, change.cause, change.epoch);
+        self.remember(Kind::Role, &group, &text);
     }
 
     /// What an operator asked for.
@@ -191,18 +208,15 @@ impl Node {
             let _ = reply.send(Ok(status));
             return;
         };
-        let own = self.model.node.as_ref().map_or("", |node| &node.name);
-        let here = match to.as_str() {
-            "" => status.role != "active",
-            name if name == own => true,
-            name if name == pair.peer => false,
-            name => {
-                let _ = reply.send(Err(format!("the pair has no node \"{name}\"")));
+        let (group, here) = match self.destination(pair, &status, request.group.as_deref(), to) {
+            Ok(destination) => destination,
+            Err(error) => {
+                let _ = reply.send(Err(error));
                 return;
             }
         };
         let (done, answer) = oneshot::channel();
-        pair.handle.request(Request::FailOver(here, done));
+        pair.handle.request(Request::FailOver(group, here, done));
         tokio::spawn(async move {
             let result = match answer.await {
                 Ok(Ok(())) => Ok(status),
@@ -213,11 +227,43 @@ impl Node {
         });
     }
 
+    /// Which group is meant, if not all, and whether it is to be here.
+    fn destination(
+        &self,
+        pair: &Member,
+        status: &PairStatus,
+        group: Option<&str>,
+        to: &str,
+    ) -> Result<(Option<u16>, bool), String> {
+        let role = match group {
+            None => &status.role,
+            Some(name) => {
+                let mut groups = status.groups.iter();
+                let known = groups.find(|group| group.name == name);
+                let unknown = || format!("the pair has no group \"{name}\"");
+                &known.ok_or_else(unknown)?.role
+            }
+        };
+        let own = self.model.node.as_ref().map_or("", |node| &node.name);
+        let here = match to {
+            "" if role == MIXED => {
+                return Err("both nodes carry groups: name a node or a group".to_owned());
+            }
+            "" => role != "active",
+            name if name == own => true,
+            name if name == pair.peer => false,
+            name => return Err(format!("the pair has no node \"{name}\"")),
+        };
+        Ok((group.map(model::Group::id), here))
+    }
+
     /// What is shown of the pair.
     pub(super) fn pair_status(&self) -> Option<PairStatus> {
         let pair = self.pair.as_ref()?;
         let view = pair.handle.view();
-        Some(PairStatus::new(&view, &pair.model, &pair.peer, pair.latest))
+        let servers = &self.model.virtual_servers;
+        let (peer, latest) = (&pair.peer, &pair.latest);
+        Some(PairStatus::new(&view, &pair.model, servers, peer, latest))
     }
 
     /// How well this node is: every interface works, or not.
@@ -239,7 +285,12 @@ impl Node {
         for (address, entry) in &self.actual.vip_addresses {
             for (ifindex, interface) in &self.actual.interfaces {
                 if entry.answers >> interface.slot & 1 == 1 {
-                    places.push((*ifindex, mac_bytes(interface.mac), *address));
+                    places.push(Place {
+                        group: entry.group as usize,
+                        ifindex: *ifindex,
+                        mac: mac_bytes(interface.mac),
+                        vip: *address,
+                    });
                 }
             }
         }

@@ -73,7 +73,7 @@ impl Model {
             && let Some(mode) = Mode::from_abi(server.mode)
             && matches!(mode, Mode::L2Dsr | Mode::IpipDsr | Mode::GueDsr)
         {
-            if self.tables.standby[0] {
+            if self.tables.standby[0].contains(&server.group) {
                 return Err(Reason::DropStandby.into());
             }
             let (_, backend) = self.choose(&tuple, &server, Chooser::Error)?;

@@ -1,6 +1,6 @@
 //! What the maps hold, in ordinary collections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use forwarder_common::hash::HashKey;
@@ -96,8 +96,9 @@ pub struct Tables {
     pub hash_key: HashKey,
     /// GUE's UDP port, host order.
     pub gue_port: u16,
-    /// This node is one of a pair, and what it has no lease for: to forward, to answer.
-    pub standby: [bool; 2],
+    /// This node is one of a pair, and what it has no lease for: groups whose packets it does not forward,
+    /// and groups for whose VIPs it does not answer.
+    pub standby: [BTreeSet<u8>; 2],
     /// By kernel interface index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// By VIP, port (0: every port) and protocol.
@@ -156,7 +157,8 @@ impl Tables {
 
     /// Whether this interface answers for the address.
     pub fn answers(&self, interface: &Interface, address: IpAddr) -> bool {
-        !self.standby[1] && self.vip(interface, address, |vip| vip.answers)
+        self.vip(interface, address, |vip| vip.answers)
+            && !self.standby[1].contains(&(self.vips[&address].group as u8))
     }
 
     fn vip(

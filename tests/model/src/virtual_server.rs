@@ -49,7 +49,7 @@ impl Model {
                 ..Reason::PassLocal.into()
             });
         }
-        if self.tables.standby[0] {
+        if self.tables.standby[0].contains(&server.group) {
             return Err(Reason::DropStandby.into());
         }
         self.admit(packet, server)?;

@@ -1,5 +1,6 @@
 //! ARP, neighbour discovery, echo, packet too big, and ICMP errors.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
@@ -19,15 +20,20 @@ fn octets(address: IpAddr) -> [u8; 4] {
     }
 }
 
-/// A node that hands over forwards, and answers for nothing.
+/// A node that hands a group over forwards, and answers for nothing of it.
 #[test]
 fn without_a_lease_nothing_is_answered() {
     Bench::run(|bench| {
-        bench
-            .harness
-            .change(|tables| tables.standby = [false, true])?;
-        let target = octets(vip(Mode::L2Dsr, 4));
+        let handed_over = BTreeSet::from([Mode::L2Dsr as u8]);
+        let standby = [BTreeSet::new(), handed_over];
+        bench.harness.change(|tables| tables.standby = standby)?;
         let asker = (ASKER, [198, 51, 100, 77]);
+        let other = octets(vip(Mode::GueDsr, 4));
+        let request = arp(1, asker, ([0; 6], other), [0xff; 6]);
+        let reply = arp(2, (scene::mac(CLIENT), other), asker, ASKER);
+        let answer = Expected::Sent(Reason::AnswerArp, CLIENT, reply);
+        bench.check("ARP for another group", CLIENT, &request, answer)?;
+        let target = octets(vip(Mode::L2Dsr, 4));
         let request = arp(1, asker, ([0; 6], target), [0xff; 6]);
         let host = Expected::Kept(Reason::PassNotOurs);
         bench.check("ARP", CLIENT, &request, host)?;

@@ -1,9 +1,10 @@
 //! What is dropped, and why.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Result;
-use forwarder_common::{Mode, Reason};
+use forwarder_common::{Mode, Reason, lease};
 use forwarder_model::build::{Extension, Packet};
 use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 
@@ -47,15 +48,23 @@ fn bad_sources() {
     });
 }
 
-/// A pair's node without a lease does nothing for VIPs; what it serves itself, it does.
+/// A pair's node without a lease for a group does nothing for its VIPs; what it serves itself, it does.
 #[test]
 fn standby() {
     Bench::run(|bench| {
-        bench
-            .harness
-            .change(|tables| tables.standby = [true, true])?;
+        let carried = Mode::Dnat;
+        let others: BTreeSet<u8> = (0..lease::GROUPS as u8)
+            .filter(|group| *group != carried as u8)
+            .collect();
+        let standby = [others.clone(), others];
+        bench.harness.change(|tables| tables.standby = standby)?;
         for family in FAMILIES {
-            for mode in FORWARDING {
+            let syn = Packet::tcp((client(family), 4_000), (vip(carried, family), 9), SYN);
+            bench.kept("no server", CLIENT, &syn, Reason::PassNotOurs)?;
+            let to = (vip(carried, family), port::EMPTY);
+            let syn = Packet::tcp((client(family), 4_000), to, SYN);
+            bench.kept("carried", CLIENT, &syn, Reason::DropNoBackend)?;
+            for mode in FORWARDING.into_iter().filter(|mode| *mode != carried) {
                 let to =
                     |port| Packet::tcp((client(family), 4_000), (vip(mode, family), port), SYN);
                 bench.kept("syn", CLIENT, &to(port::PLAIN), Reason::DropStandby)?;

@@ -8,8 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model;
-use crate::core::pair::View;
 use crate::core::pair::claim::Change;
+use crate::core::pair::{GroupView, View};
+
+/// [`PairStatus::role`] of a node whose roles differ.
+pub const MIXED: &str = "mixed";
 
 /// Body of `POST /v1/pair`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +21,9 @@ pub struct PairRequest {
     /// The node that is to be active; empty: the other one.
     #[serde(default)]
     pub fail_over_to: Option<String>,
+    /// The group of virtual servers that fails over; `null`: all.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Whether this node is kept from being active.
     #[serde(default)]
     pub maintenance: Option<bool>,
@@ -26,24 +32,39 @@ pub struct PairRequest {
 /// The pair as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PairStatus {
-    /// `active`, `standby` or `releasing`.
+    /// This node's role in every group: `active`, `standby` or `releasing`; `mixed`: see `groups`.
     pub role: String,
-    /// The highest epoch seen: it grows with every takeover.
-    pub epoch: u64,
-    /// This node's priority.
-    pub priority: u8,
     /// `sound`, `degraded` (an interface does not work) or `isolated` (none works).
     pub health: String,
     /// Whether the operator keeps this node from being active.
     pub maintenance: bool,
-    /// The latest change of role.
-    pub latest: Option<RoleChange>,
+    /// The groups of virtual servers, in the order of the file.
+    pub groups: Vec<Group>,
     /// The peer.
     pub peer: Peer,
     /// The paths, in the order of the file.
     pub paths: Vec<PairPath>,
     /// Datagrams that changed nothing, by reason.
     pub refused: BTreeMap<String, u64>,
+}
+
+/// Virtual servers that move between the nodes together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// Its name; `default`: the virtual servers that name none.
+    pub name: String,
+    /// `active`, `standby` or `releasing`.
+    pub role: String,
+    /// The peer's role; `null`: it was not heard lately.
+    pub peer_role: Option<String>,
+    /// The highest epoch seen: it grows with every takeover.
+    pub epoch: u64,
+    /// This node's priority.
+    pub priority: u8,
+    /// The latest change of role.
+    pub latest: Option<RoleChange>,
+    /// The names of its virtual servers.
+    pub virtual_servers: Vec<String>,
 }
 
 /// A change of role.
@@ -62,7 +83,7 @@ pub struct RoleChange {
 pub struct Peer {
     /// Its name.
     pub name: String,
-    /// Its role; `null`: it was not heard lately.
+    /// Its role in every group, or `mixed`; `null`: it was not heard lately.
     pub role: Option<String>,
     /// Its health.
     pub health: Option<String>,
@@ -90,37 +111,33 @@ impl PairStatus {
     pub fn new(
         view: &View,
         pair: &model::Pair,
+        servers: &[model::VirtualServer],
         peer: &str,
-        latest: Option<(Duration, Change)>,
+        latest: &BTreeMap<u16, (Duration, Change)>,
     ) -> Self {
         let word = |value| {
             let value = serde_json::to_value(value).unwrap_or_default();
             value.as_str().unwrap_or_default().to_owned()
         };
-        let group = view.groups.first();
+        let groups: Vec<Group> = pair
+            .groups
+            .iter()
+            .zip(&view.groups)
+            .map(|(group, view)| Group::new(group, view, servers, latest.get(&group.id)))
+            .collect();
         let paths = pair.paths.iter().zip(&view.paths);
         Self {
-            role: group
-                .map(|group| group.role.to_string())
-                .unwrap_or_default(),
-            epoch: group.map_or(0, |group| group.epoch),
-            priority: pair.priority,
+            role: of_all(groups.iter().map(|group| Some(&group.role))).unwrap_or_default(),
             health: word(view.health),
             maintenance: view.maintenance,
-            latest: latest.map(|(at, change)| RoleChange {
-                at_milliseconds: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-                role: change.role.to_string(),
-                cause: change.cause.to_string(),
-            }),
             peer: Peer {
                 name: peer.to_owned(),
-                role: group
-                    .and_then(|group| group.peer)
-                    .map(|claim| claim.role.to_string()),
+                role: of_all(groups.iter().map(|group| group.peer_role.as_ref())),
                 health: view.peer.map(|peer| word(peer.health)),
                 maintenance: view.peer.map(|peer| peer.maintenance),
                 same_config: view.peer.map(|peer| peer.same_config),
             },
+            groups,
             paths: paths
                 .map(|(ends, path)| PairPath {
                     own: ends.own,
@@ -138,4 +155,40 @@ impl PairStatus {
                 .collect(),
         }
     }
+}
+
+impl Group {
+    fn new(
+        group: &model::Group,
+        view: &GroupView,
+        servers: &[model::VirtualServer],
+        latest: Option<&(Duration, Change)>,
+    ) -> Self {
+        let servers = servers.iter().filter(|server| server.group == group.name);
+        Self {
+            name: group.name.clone(),
+            role: view.role.to_string(),
+            peer_role: view.peer.map(|claim| claim.role.to_string()),
+            epoch: view.epoch,
+            priority: group.priority,
+            latest: latest.map(|(at, change)| RoleChange {
+                at_milliseconds: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+                role: change.role.to_string(),
+                cause: change.cause.to_string(),
+            }),
+            virtual_servers: servers.map(|server| server.name.clone()).collect(),
+        }
+    }
+}
+
+/// The role in every group; `None`: it is not known of one.
+fn of_all<'a>(mut roles: impl Iterator<Item = Option<&'a String>>) -> Option<String> {
+    let first = roles.next()??;
+    let mut all = first.as_str();
+    for role in roles {
+        if role? != first {
+            all = MIXED;
+        }
+    }
+    Some(all.to_owned())
 }

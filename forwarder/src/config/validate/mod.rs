@@ -5,6 +5,7 @@
 mod action;
 mod backend_check;
 mod egress;
+mod group;
 mod health_check;
 mod interface;
 mod limits;
@@ -25,7 +26,8 @@ use super::schema::Document;
 use nodes::Nodes;
 use view::View;
 
-const UNUSED: [Code; 3] = [
+const UNUSED: [Code; 4] = [
+    Code::UnusedGroup,
     Code::UnusedPool,
     Code::UnusedSnatPool,
     Code::UnusedHealthCheck,

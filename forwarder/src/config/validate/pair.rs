@@ -33,16 +33,17 @@ impl<'d> View<'d, '_> {
                 Diagnostic::new(Code::OutOfRange, interval.span, message).expected("at least 5ms"),
             );
         }
-        let priority = self.pick(&section.priority);
+        let priority = self.pick(&section.priority).map(|priority| priority.0);
+        let groups = self.groups(section, priority);
         Some(Some(Pair {
             paths: paths?,
             key_file: section.key_file.as_ref()?.0.clone(),
             port: section.port.as_ref()?.value,
             interval: interval.value,
             multiplier: section.multiplier.as_ref()?.0,
-            priority: u8::try_from(priority?.0).ok()?,
             preempt: section.preempt.as_ref()?.value,
             failback_delay: section.failback_delay.as_ref()?.value,
+            groups: groups?,
         }))
     }
 

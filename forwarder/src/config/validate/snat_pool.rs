@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Spanned};
-use super::super::model::{self, PortRange};
+use super::super::model::{self, DEFAULT_GROUP, PortRange};
 use super::super::schema;
 use super::interface::Route;
 use super::view::{View, entries};
@@ -74,6 +74,7 @@ impl View<'_, '_> {
                 addresses: addresses.iter().map(|address| address.value).collect(),
                 ports: ports?,
                 interface: interface?,
+                group: DEFAULT_GROUP.to_owned(),
             },
             addresses,
         })

@@ -106,7 +106,7 @@ impl<'d> View<'d, '_> {
         }
     }
 
-    fn unused(
+    pub(super) fn unused(
         &mut self,
         code: Code,
         what: &str,

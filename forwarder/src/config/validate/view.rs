@@ -9,6 +9,7 @@ use super::super::model::{self, Model, SharedPorts};
 use super::super::schema::{self, Document};
 use super::super::suggest::nearest;
 use super::super::value::{Many, Name, PerNode, did_you_mean, is_link_local, unusable};
+use super::group::with_groups;
 use super::interface::Interface;
 use super::nodes::Nodes;
 use super::snat_pool::SnatPool;
@@ -26,6 +27,7 @@ pub(super) struct View<'d, 'o> {
     pub(super) health_check_names: Index<'d, schema::HealthCheck>,
     pub(super) interface_names: Index<'d, schema::Interface>,
     pub(super) snat_pool_names: Index<'d, schema::SnatPool>,
+    pub(super) group_names: Index<'d, schema::Group>,
     /// As far as they are without errors.
     pub(super) interfaces: Vec<Interface<'d>>,
     pub(super) snat_pools: Vec<SnatPool>,
@@ -56,6 +58,9 @@ impl<'d, 'o> View<'d, 'o> {
             node,
             interface_names,
             pool_names: index(&document.pool, "pool", |p| p.name.as_ref(), out),
+            group_names: document.pair.as_ref().map_or_else(BTreeMap::new, |pair| {
+                index(&pair.group, "group", |g| g.name.as_ref(), out)
+            }),
             snat_pool_names: index(&document.snat_pool, "SNAT pool", |p| p.name.as_ref(), out),
             health_check_names: index(
                 &document.health_check,
@@ -86,20 +91,22 @@ impl<'d, 'o> View<'d, 'o> {
         let egress = self.build_egress();
         self.check_vips(&pools);
         let checks = self.backend_checks(&pools);
+        self.check_groups();
         self.check_snat_overlap();
         self.check_unused();
         let automap_ports = self.automap_ports();
         let metrics = self.metrics();
         let pair = self.pair();
+        let virtual_servers: Vec<_> = virtual_servers.into_iter().collect::<Option<_>>()?;
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
             pair: pair?,
             hash_key: self.document.hash_key.as_ref().map(|key| key.value.0),
             limits: self.limits()?,
             interfaces: interfaces?,
-            virtual_servers: virtual_servers.into_iter().collect::<Option<_>>()?,
             pools: pools.into_models(checks)?,
-            snat_pools: snat_pools?,
+            snat_pools: with_groups(snat_pools?, &virtual_servers),
+            virtual_servers,
             egress: egress?,
             health_checks: health_checks?,
             gue_port: self.document.tunnel.as_ref()?.gue_port.as_ref()?.value,

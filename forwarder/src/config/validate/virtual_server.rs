@@ -34,6 +34,7 @@ impl<'d> View<'d, '_> {
             address: address?.value,
             port: section.port.as_ref()?.value,
             protocol: section.protocol.as_ref()?.value,
+            group: self.group_of(section)?,
             action: action?,
             affinity: section
                 .affinity

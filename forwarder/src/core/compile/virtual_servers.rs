@@ -56,6 +56,7 @@ impl Compilation<'_> {
             });
         }
         let (table_base, table_size) = self.table_of(server);
+        let group = self.model().group(&server.group);
         let (new_flow_interval, new_flow_burst) = rate(server.new_flows_per_second);
         let vip = Vip {
             address: server.address,
@@ -75,6 +76,7 @@ impl Compilation<'_> {
             mode: server.action.mode() as u8,
             affinity: Affinity::from(server.affinity) as u8,
             flags: admission_flags(server),
+            group,
             snat_pool: self.snat_index(server.action.snat(), ipv6),
             mss: server.mss_clamp.map_or(0, u32::from),
             new_flow_interval,
@@ -88,6 +90,7 @@ impl Compilation<'_> {
         let known: &mut VipAddress = known.or_default();
         known.interfaces |= served;
         known.answers |= answers;
+        known.group = u64::from(group);
         for (prefixes, allowed) in [(&server.allow, true), (&server.deny, false)] {
             for prefix in prefixes {
                 let (address, length) = (prefix.address(), prefix.length());
@@ -186,7 +189,7 @@ fn first_of_each_subnet<'a>(interfaces: &[Attached<'a>], ipv6: bool) -> Vec<Atta
     first
 }
 
-fn admission_flags(server: &model::VirtualServer) -> u16 {
+fn admission_flags(server: &model::VirtualServer) -> u8 {
     let mut bits = 0;
     if !server.allow.is_empty() || !server.deny.is_empty() {
         bits |= flags::LISTED;

@@ -211,20 +211,27 @@ impl Pair {
         self.tell(now);
     }
 
-    /// The operator wants every group here, or at the peer.
-    pub fn fail_over(&mut self, here: bool, now: Duration) -> Result<(), Unable> {
+    /// The operator wants a group here, or at the peer; `None`: every one.
+    pub fn fail_over(
+        &mut self,
+        only: Option<u16>,
+        here: bool,
+        now: Duration,
+    ) -> Result<(), Unable> {
         if here && self.maintenance {
             return Err(Unable::Maintenance);
         }
+        let meant = |group: &Group| only.is_none_or(|only| only == group.settings().id);
         let wrong = if here { Role::Active } else { Role::Standby };
-        if self.groups.iter().all(|group| group.role() == wrong) {
+        let mut groups = self.groups.iter().filter(|group| meant(group));
+        if groups.all(|group| group.role() == wrong) {
             return Err(Unable::Already);
         }
         let fit = |claim: &Claim| here || claim.able;
         if self.is_lost() || !self.is_fresh(now) || !self.claims.values().any(fit) {
             return Err(Unable::Peer);
         }
-        for group in &mut self.groups {
+        for group in self.groups.iter_mut().filter(|group| meant(group)) {
             match (here, group.role()) {
                 (true, Role::Standby) => group.ask(now),
                 (false, Role::Active) => group.give(),

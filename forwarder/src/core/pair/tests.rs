@@ -1,5 +1,6 @@
 //! Two nodes, a network between them, and everything that can happen to both.
 
+mod groups;
 mod scenarios;
 mod schedules;
 mod simulation;

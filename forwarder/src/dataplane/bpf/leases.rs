@@ -17,12 +17,15 @@ impl Leases {
         Slots::map(array, lease::COUNT).map(Self)
     }
 
-    /// Until when packets for VIPs are forwarded, and until when VIPs are answered for; since boot, on the
-    /// monotonic clock.
-    pub fn store(&self, forward: Duration, answer: Duration) {
-        for (index, until) in [(lease::FORWARD, forward), (lease::ANSWER, answer)] {
+    /// Until when packets for a group's VIPs are forwarded, and until when those are answered for; since
+    /// boot, on the monotonic clock.
+    pub fn store(&self, group: u32, forward: Duration, answer: Duration) {
+        for (index, until) in [
+            (lease::forward(group), forward),
+            (lease::answer(group), answer),
+        ] {
             let nanoseconds = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-            // The array has room for both.
+            // The array has room for every group.
             self.0.store(index as usize, Slot(nanoseconds));
         }
     }

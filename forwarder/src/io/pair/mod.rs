@@ -5,7 +5,7 @@
 mod packet;
 mod socket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
@@ -32,8 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Datagrams that are taken in before time is looked at again.
 const AT_ONCE: usize = 64;
 
-/// A VIP at an interface: index and MAC address.
-pub type Place = (u32, [u8; 6], IpAddr);
+/// A VIP at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The place of its group among the groups.
+    pub group: usize,
+    /// The interface.
+    pub ifindex: u32,
+    /// The interface's MAC address.
+    pub mac: [u8; 6],
+    /// The VIP.
+    pub vip: IpAddr,
+}
 
 /// What the operator or the host says.
 #[derive(Debug)]
@@ -42,8 +52,8 @@ pub enum Request {
     Health(Health),
     /// What is announced when this node is active.
     Places(Vec<Place>),
-    /// Move every group here, or to the peer.
-    FailOver(bool, oneshot::Sender<Result<(), Unable>>),
+    /// Move a group, or every one, here or to the peer.
+    FailOver(Option<u16>, bool, oneshot::Sender<Result<(), Unable>>),
     /// Keep this node from being active, or no longer.
     Maintenance(bool),
     /// The daemon ends.
@@ -74,15 +84,16 @@ pub fn start(
         .iter()
         .map(|path| Path::open(path, pair.port.get()));
     let now = clock::monotonic();
-    let pair = Pair::new(settings, process, epochs, now);
     let (requests, received) = channel();
     let (waker, woken) = UnixDatagram::pair()?;
     waker.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
     let alive = Arc::new(AtomicU64::new(milliseconds(now)));
-    let view = Arc::new(Mutex::new(pair.view(now)));
+    let member = Pair::new(settings, process, epochs, now);
+    let view = Arc::new(Mutex::new(member.view(now)));
     let mut side = Side {
-        pair,
+        pair: member,
+        groups: pair.groups.clone(),
         paths: paths.collect::<io::Result<_>>()?,
         leases,
         announcer: Announcer::open(),
@@ -157,11 +168,13 @@ fn milliseconds(time: Duration) -> u64 {
 /// What the thread has.
 struct Side {
     pair: Pair,
+    groups: Vec<model::Group>,
     paths: Vec<Path>,
     leases: Leases,
     announcer: Announcer,
     places: Vec<Place>,
-    announce_at: Vec<Duration>,
+    /// When what group's VIPs are announced again.
+    announce_at: Vec<(Duration, usize)>,
     changes: mpsc::UnboundedSender<Change>,
     requests: Receiver<Request>,
     woken: UnixDatagram,
@@ -202,7 +215,7 @@ impl Side {
         let next = self
             .announce_at
             .iter()
-            .copied()
+            .map(|(at, _)| *at)
             .chain([self.pair.next(now)]);
         let time = next.min().unwrap_or(now).saturating_sub(now);
         let sockets = self.paths.iter().map(|path| path.socket.as_raw_fd());
@@ -226,9 +239,9 @@ impl Side {
         match request {
             Request::Health(health) => self.pair.set_health(health, now),
             Request::Places(places) => self.places = places,
-            Request::FailOver(here, reply) => {
+            Request::FailOver(group, here, reply) => {
                 // An asker that went away needs no answer.
-                let _ = reply.send(self.pair.fail_over(here, now));
+                let _ = reply.send(self.pair.fail_over(group, here, now));
             }
             Request::Maintenance(on) => self.pair.set_maintenance(on, now),
             Request::Stop => {}
@@ -239,19 +252,24 @@ impl Side {
         match effect {
             Effect::Send(path, datagram) => self.paths[path].send(&datagram),
             Effect::Lease(_, groups) => {
-                if let Some(group) = groups.first() {
-                    self.leases.store(group.forward, group.answer);
+                for (place, lease) in (0..).zip(groups) {
+                    self.leases.store(place, lease.forward, lease.answer);
                 }
             }
             Effect::Changed(change) => {
-                if change.role == Role::Active {
-                    self.announce();
-                    let now = clock::monotonic();
-                    self.announce_at = announce::AGAIN.map(|after| now + after).to_vec();
-                } else {
-                    self.announce_at.clear();
+                let mut groups = self.groups.iter();
+                if let Some(group) = groups.position(|group| group.id == change.group) {
+                    self.announce_at.retain(|(_, other)| *other != group);
+                    if change.role == Role::Active {
+                        self.announce(group);
+                        let now = clock::monotonic();
+                        let again = announce::AGAIN.map(|after| (now + after, group));
+                        self.announce_at.extend(again);
+                    }
+                    let (name, role) = (&self.groups[group].name, change.role);
+                    let (cause, epoch) = (change.cause, change.epoch);
+                    info!("group {name}: {role}: {cause}, epoch {epoch}");
                 }
-                info!("{}: {}, epoch {}", change.role, change.cause, change.epoch);
                 let _ = self.changes.send(change);
             }
         }
@@ -259,16 +277,16 @@ impl Side {
 
     fn announce_again(&mut self) {
         let now = clock::monotonic();
-        let before = self.announce_at.len();
-        self.announce_at.retain(|at| *at > now);
-        if self.announce_at.len() != before {
-            self.announce();
-        }
+        let due = self.announce_at.iter().filter(|(at, _)| *at <= now);
+        let groups: BTreeSet<usize> = due.map(|(_, group)| *group).collect();
+        self.announce_at.retain(|(at, _)| *at > now);
+        groups.into_iter().for_each(|group| self.announce(group));
     }
 
-    fn announce(&self) {
-        for (ifindex, mac, vip) in &self.places {
-            self.announcer.send(*ifindex, &announce::frame(*mac, *vip));
+    fn announce(&self, group: usize) {
+        for place in self.places.iter().filter(|place| place.group == group) {
+            let frame = announce::frame(place.mac, place.vip);
+            self.announcer.send(place.ifindex, &frame);
         }
     }
 }

@@ -65,9 +65,11 @@ fn a_stopped_standby_changes_nothing() {
 fn the_operator_moves_it_to_and_fro() {
     let mut pair = settled(false);
     pair.with(1, |own, now| {
-        assert_eq!(own.fail_over(false, now), Err(Unable::Already))
+        assert_eq!(own.fail_over(None, false, now), Err(Unable::Already))
     });
-    pair.with(0, |own, now| assert_eq!(own.fail_over(false, now), Ok(())));
+    pair.with(0, |own, now| {
+        assert_eq!(own.fail_over(None, false, now), Ok(()))
+    });
     let gap = until_it_answers(&mut pair, 1);
     assert!(gap <= 20, "{gap} ms");
     pair.run(10);
@@ -76,7 +78,9 @@ fn the_operator_moves_it_to_and_fro() {
     assert!(!pair.forwards(0));
     pair.run(5_000);
     assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
-    pair.with(0, |own, now| assert_eq!(own.fail_over(true, now), Ok(())));
+    pair.with(0, |own, now| {
+        assert_eq!(own.fail_over(None, true, now), Ok(()))
+    });
     pair.run(100);
     assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
     assert!(pair.both.is_empty());
@@ -103,10 +107,10 @@ fn a_node_in_maintenance_takes_nothing_and_its_peer_hands_nothing_over() {
     pair.with(1, |own, now| own.set_maintenance(true, now));
     pair.run(200);
     pair.with(0, |own, now| {
-        assert_eq!(own.fail_over(false, now), Err(Unable::Peer))
+        assert_eq!(own.fail_over(None, false, now), Err(Unable::Peer))
     });
     pair.with(1, |own, now| {
-        assert_eq!(own.fail_over(true, now), Err(Unable::Maintenance))
+        assert_eq!(own.fail_over(None, true, now), Err(Unable::Maintenance))
     });
     pair.kill(0);
     pair.run(2_000);
@@ -194,10 +198,14 @@ fn a_hand_over_need_not_wait_for_an_older_one() {
         pair.run(1);
     }
     pair.run(60);
-    pair.with(0, |own, now| assert_eq!(own.fail_over(false, now), Ok(())));
+    pair.with(0, |own, now| {
+        assert_eq!(own.fail_over(None, false, now), Ok(()))
+    });
     assert!(until_it_answers(&mut pair, 1) <= 20);
     pair.run(60);
-    pair.with(0, |own, now| assert_eq!(own.fail_over(true, now), Ok(())));
+    pair.with(0, |own, now| {
+        assert_eq!(own.fail_over(None, true, now), Ok(()))
+    });
     assert!(until_it_answers(&mut pair, 0) <= 80);
     assert!(pair.both.is_empty());
 }

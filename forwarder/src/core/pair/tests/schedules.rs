@@ -60,7 +60,7 @@ fn happen(pair: &mut Simulation, event: &Event, back: &mut [Option<u64>; 2]) {
         }
         Event::Maintenance(node, on) => pair.with(node, |own, now| own.set_maintenance(on, now)),
         Event::FailOver(node, here) => {
-            pair.with(node, |own, now| _ = own.fail_over(here, now));
+            pair.with(node, |own, now| _ = own.fail_over(None, here, now));
         }
         Event::Cut(cut) => pair.cut(cut),
     }

@@ -1,0 +1,125 @@
+//! Two groups of virtual servers: each node carries one, and either can carry both.
+
+use forwarder_lab::{Family, wait_until};
+use serde_json::Value;
+
+use super::pair::{LIMIT, Two};
+use super::world::both_services;
+
+/// The group of everything IPv6, for the second node; IPv4 is in the default one, for the first.
+const PAIR: &str = "preempt = true, failback_delay = \"1s\", \
+    group = [{ name = \"six\", priority = { lb1 = 100, lb2 = 200 } }], ";
+
+fn services() -> String {
+    let mut services = both_services("l2-dsr", |family| family);
+    for name in ["web", "echo"] {
+        let server = format!("[[virtual_server]]\nname = \"{name}-{}\"\n", Family::V6);
+        assert!(services.contains(&server), "{services}");
+        services = services.replace(&server, &format!("{server}group = \"six\"\n"));
+    }
+    services
+}
+
+impl Two {
+    /// Waits until a node, and the other as it sees it, have these roles in `default` and in `six`.
+    fn wait_for_groups(&self, index: usize, roles: [&str; 2], peer: Option<[&str; 2]>) {
+        let as_wanted = || {
+            let status = self.pair(index);
+            let all = if roles[0] == roles[1] {
+                roles[0]
+            } else {
+                "mixed"
+            };
+            let mut groups = ["default", "six"].iter().enumerate();
+            status["role"] == all
+                && groups.all(|(at, name)| {
+                    let group = &status["groups"][at];
+                    let peer = peer.is_none_or(|peer| group["peer_role"] == peer[at]);
+                    group["name"] == *name && group["role"] == roles[at] && peer
+                })
+        };
+        wait_until("the groups' roles", LIMIT, as_wanted)
+            .unwrap_or_else(|error| panic!("{error:#}: {roles:?}\n{}", self.diagnosis()));
+    }
+
+    /// Each node carries its own group.
+    fn wait_until_shared(&self) {
+        let (first, second) = (["active", "standby"], ["standby", "active"]);
+        self.wait_for_groups(0, first, Some(second));
+        self.wait_for_groups(1, second, Some(first));
+    }
+
+    /// Packets that a virtual server has had at a node.
+    fn packets(&self, index: usize, server: &str) -> u64 {
+        let status = self.node(index).status().unwrap_or_default();
+        let servers = status["virtual_servers"].as_array().into_iter().flatten();
+        let mut counts = servers.filter(|each| each["name"] == server);
+        counts
+            .next()
+            .and_then(|each| each["in"]["packets"].as_u64())
+            .unwrap_or(0)
+    }
+
+    /// Serves both families until each has come by its own node.
+    fn carry_both(&self) {
+        let web = Family::ALL.map(|family| format!("web-{family}"));
+        let before = [0, 1].map(|index| self.packets(index, &web[index]));
+        wait_until("each node carries its group", LIMIT, || {
+            self.served();
+            [0, 1].map(|index| self.packets(index, &web[index]) > before[index]) == [true; 2]
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.diagnosis()));
+    }
+}
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+#[test]
+fn both_nodes_carry_traffic_and_one_carries_all_of_it() {
+    let services = services();
+    let mut two = Two::of(&services, PAIR);
+    two.wait_until_shared();
+    two.carry_both();
+    two.nodes[1] = None;
+    two.wait_for_groups(0, ["active", "active"], None);
+    two.served();
+    let config = two.config(&services);
+    two.nodes[1] = Some(two.daemon(1, &config));
+    two.wait_until_shared();
+    two.carry_both();
+
+    // Which way is meant?
+    for (words, refused) in [
+        (&["pair", "failover"][..], "name a node or a group"),
+        (
+            &["pair", "failover", "--group", "seven"],
+            "no group \"seven\"",
+        ),
+    ] {
+        wait_until(refused, LIMIT, || {
+            let output = two.node(0).run(words);
+            output.is_ok_and(|output| text(&output.stderr).contains(refused))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    }
+    two.wait_until_shared();
+    two.run(0, &["pair", "failover", "--group", "six"]);
+    // It will go back after a second: history tells.
+    let taken = || {
+        let history = two
+            .node(0)
+            .run(&["history", "--kind", "role", "-o", "json"]);
+        let history = history.map(|output| serde_json::from_slice::<Value>(&output.stdout));
+        let history = history.ok().and_then(Result::ok).unwrap_or_default();
+        let mut events = history["events"].as_array().into_iter().flatten();
+        events.any(|event| {
+            let told = event["text"].as_str().unwrap_or_default();
+            event["subject"] == "six" && told.starts_with("active: the peer offered it")
+        })
+    };
+    wait_until("the group moves", LIMIT, taken)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    two.wait_until_shared();
+}
