@@ -85,6 +85,8 @@ fn every_command_has_help_that_fits_a_terminal() {
         "status",
         "trace",
         "backend",
+        "backend-setup",
+        "doctor",
         "vip",
         "interface",
         "drops",

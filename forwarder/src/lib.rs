@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod dataplane;
+pub mod doctor;
 pub mod io;
 pub mod logging;
 pub mod node;

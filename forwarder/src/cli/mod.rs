@@ -2,10 +2,12 @@
 
 mod api;
 mod backend;
+mod backend_setup;
 mod bench;
 mod change;
 mod check;
 mod config;
+mod doctor;
 mod documents;
 mod explain;
 mod flow;
@@ -40,6 +42,8 @@ Exit codes:
   2  the command line is wrong
   3  `trace`: the packet would be dropped
   4  `trace --last-drop`: no packet was dropped, or none for that reason
+  5  `doctor`: something does not work
+  6  `doctor`: something could be better
 `forwarder status --check` has codes of its own: 0 well, 1 warning, 2 critical, 3 unknown";
 
 /// `cargo xtask reproduce` prints the hash of an object built from the sources.
@@ -105,6 +109,10 @@ enum Command {
     Bench(bench::BenchArguments),
     /// On a backend host: take tunnelled packets (IPIP, GUE) out of their tunnel
     Backend(backend::BackendArguments),
+    /// Print what backends need, as a script, or set it on this one
+    BackendSetup(backend_setup::BackendSetup),
+    /// Look for what a host lacks or has too much of, and say what to do; attaches nothing
+    Doctor(doctor::Doctor),
 }
 
 /// Where the daemon's socket is.
@@ -152,6 +160,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Man(arguments) => documents::man(&arguments, Arguments::command()),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
+        Command::BackendSetup(arguments) => backend_setup::backend_setup(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
     }
 }
 

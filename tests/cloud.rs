@@ -1,0 +1,9 @@
+//! What the product does about the platform that it runs on: backends are set up, hosts are looked over, and other
+//! products' declarations are taken over.
+//!
+//! Tests with hosts need root; without it they fail and say so.
+
+mod cloud {
+    mod backends;
+    mod host;
+}
