@@ -12,6 +12,7 @@ mod end_to_end {
     mod interfaces;
     mod loops;
     mod modes;
+    mod operate;
     mod pair;
     mod path_mtu;
     mod situations;

@@ -47,7 +47,7 @@ fn every_example_starts() -> Result<()> {
     let mut started = 0;
     let key = lab.directory().join("pair.key");
     let mut keygen = Command::new(FORWARDER);
-    keygen.args(["pair", "keygen"]).arg(&key);
+    keygen.args(["peer", "keygen"]).arg(&key);
     ensure!(keygen.status()?.success());
     for entry in fs::read_dir(root().join("examples"))? {
         let file = entry?.path();

@@ -92,11 +92,8 @@ fn both_nodes_carry_traffic_and_one_carries_all_of_it() {
 
     // Which way is meant?
     for (words, refused) in [
-        (&["pair", "failover"][..], "name a node or a group"),
-        (
-            &["pair", "failover", "--group", "seven"],
-            "no group \"seven\"",
-        ),
+        (&["failover"][..], "name a node or a group"),
+        (&["failover", "--group", "seven"], "no group \"seven\""),
     ] {
         wait_until(refused, LIMIT, || {
             let output = two.node(0).run(words);
@@ -105,7 +102,7 @@ fn both_nodes_carry_traffic_and_one_carries_all_of_it() {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
     }
     two.wait_until_shared();
-    two.run(0, &["pair", "failover", "--group", "six"]);
+    two.run(0, &["failover", "--group", "six"]);
     // It will go back after a second: history tells.
     let taken = || {
         let history = two

@@ -13,7 +13,9 @@ pub use drops::{Dropped, Drops};
 pub use flow::{Flow, FlowQuery, Flows, Snat, SnatPool};
 pub use trace::{Stage, Step, Trace, TraceRequest};
 
-pub use pair::{Group, MIXED, PairPath, PairRequest, PairStatus, Peer, RoleChange};
+pub use pair::{
+    Group, LastWord, MIXED, PairAnswer, PairPath, PairRequest, PairStatus, Peer, RoleChange,
+};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

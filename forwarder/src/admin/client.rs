@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::api::{
-    Change, ConfigRequest, Drops, Failure, FlowQuery, Flows, History, OverrideRequest, PairRequest,
-    PairStatus, RunningConfig, Snat, Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, Failure, FlowQuery, Flows, History, OverrideRequest, PairAnswer,
+    PairRequest, RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 use super::routes::Ask;
 
@@ -72,7 +72,7 @@ pub async fn set_override(socket: &Path, wanted: &OverrideRequest) -> Result<Cha
 }
 
 /// `POST /v1/pair`.
-pub async fn pair(socket: &Path, request: &PairRequest) -> Result<PairStatus, ClientError> {
+pub async fn pair(socket: &Path, request: &PairRequest) -> Result<PairAnswer, ClientError> {
     self::request(socket, Ask::Pair, "", Some(request)).await
 }
 

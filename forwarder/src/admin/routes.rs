@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::access::Rights;
 use super::api::{
-    Change, ConfigRequest, Drops, FlowQuery, Flows, History, OverrideRequest, PairRequest,
-    PairStatus, RunningConfig, Snat, Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, FlowQuery, Flows, History, OverrideRequest, PairAnswer,
+    PairRequest, RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 
 /// A question.
@@ -152,7 +152,7 @@ impl Ask {
             ),
             Self::Pair => change::<PairRequest>(
                 "/v1/pair",
-                json::<PairStatus>(),
+                json::<PairAnswer>(),
                 "Moves the VIPs to the other node of a pair, or keeps this one from having them",
             ),
         }

@@ -24,8 +24,8 @@ use tokio::time::timeout;
 
 use super::access::{Access, Peer};
 use super::api::{
-    Change, ConfigRequest, Drops, Failure, FlowQuery, History, OverrideRequest, PairRequest,
-    PairStatus, RunningConfig, Snat, Status, Trace, TraceRequest,
+    Change, ConfigRequest, Drops, Failure, FlowQuery, History, OverrideRequest, PairAnswer,
+    PairRequest, RunningConfig, Snat, Status, Trace, TraceRequest,
 };
 use super::metrics::{self, Sample};
 use super::openapi;
@@ -75,7 +75,7 @@ pub enum Command {
     /// `POST /v1/override`.
     Override(OverrideRequest, Reply<Change>),
     /// `POST /v1/pair`.
-    Pair(PairRequest, Reply<PairStatus>),
+    Pair(PairRequest, Reply<PairAnswer>),
 }
 
 /// Where an answer goes: the value, or why there is none.

@@ -14,8 +14,10 @@ mod flow;
 mod history;
 mod judgement;
 mod metrics;
+mod nodes;
 mod output;
 mod pair;
+mod peer;
 mod pool;
 mod run;
 mod status;
@@ -73,8 +75,12 @@ enum Command {
     Reload(change::Reload),
     /// Show pools and their backends; drain, enable or disable a backend, or change its weight
     Pool(pool::Pool),
-    /// The two nodes of a pair: hand over, maintenance, their secret
-    Pair(pair::Pair),
+    /// Make the other node of a pair active, or the one that is named; no packet is lost
+    Failover(pair::Failover),
+    /// Keep this node of a pair from being active, or no longer; the peer takes over if it can
+    Maintenance(pair::Maintenance),
+    /// What the two nodes of a pair need of each other
+    Peer(peer::Peer),
     /// The config file: its schema, examples, and the one that is at work
     Config(config::ConfigArguments),
     /// Explain an error code of a config file, or the reason of a packet
@@ -142,7 +148,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Plan(arguments) => runtime()?.block_on(change::plan(&arguments)),
         Command::Reload(arguments) => runtime()?.block_on(change::reload(&arguments)),
         Command::Pool(arguments) => runtime()?.block_on(pool::pool(&arguments)),
-        Command::Pair(arguments) => runtime()?.block_on(pair::pair(&arguments)),
+        Command::Failover(arguments) => runtime()?.block_on(pair::failover(&arguments)),
+        Command::Maintenance(arguments) => runtime()?.block_on(pair::maintenance(&arguments)),
+        Command::Peer(arguments) => peer::peer(&arguments),
         Command::Config(arguments) => config::config(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::History(arguments) => runtime()?.block_on(history::history(&arguments)),

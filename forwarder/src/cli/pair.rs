@@ -1,51 +1,50 @@
-//! `forwarder pair`: what an operator does with the two nodes.
+//! `forwarder failover` and `forwarder maintenance`.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
 
 use super::{SocketArgument, print};
-use crate::admin::api::{PairRequest, PairStatus};
+use crate::admin::api::{Group, PairRequest, PairStatus, Status};
 use crate::admin::client;
-use crate::core::pair::secret::Secret;
 
-/// Arguments of `pair`.
+/// For the other node to take over.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Arguments of `failover`.
 #[derive(Debug, Args)]
-pub struct Pair {
-    #[command(subcommand)]
-    action: Action,
+pub struct Failover {
+    /// The node that is to be active; without it, the one that is not
+    #[arg(
+        long,
+        value_name = "NODE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    to: String,
+    /// The group of virtual servers that moves; without, all
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Only show what would happen, or why it can't
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    socket: SocketArgument,
 }
 
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Make a secret for a pair, in a new file that only its owner can read
-    Keygen {
-        /// The file; copy it to the other node
-        file: PathBuf,
-    },
-    /// Make the other node active, or the one that is named; no packet is lost
-    Failover {
-        /// The node that is to be active
-        #[arg(long, value_name = "NODE", default_value = "")]
-        to: String,
-        /// The group of virtual servers that moves; without, all
-        #[arg(long, value_name = "NAME")]
-        group: Option<String>,
-        #[command(flatten)]
-        socket: SocketArgument,
-    },
-    /// Keep this node from being active, or no longer; the peer takes over if it can
-    Maintenance {
-        /// Whether it is kept from it
-        #[arg(value_enum)]
-        state: Switch,
-        #[command(flatten)]
-        socket: SocketArgument,
-    },
+/// Arguments of `maintenance`.
+#[derive(Debug, Args)]
+pub struct Maintenance {
+    /// Whether this node is kept from being active; it is kept so when the daemon starts again
+    #[arg(value_enum)]
+    state: Switch,
+    #[command(flatten)]
+    socket: SocketArgument,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,84 +53,85 @@ enum Switch {
     Off,
 }
 
-pub async fn pair(arguments: &Pair) -> Result<ExitCode> {
-    match &arguments.action {
-        Action::Keygen { file } => {
-            keygen(file).with_context(|| format!("{}", file.display()))?;
-        }
-        Action::Failover { to, group, socket } => {
-            let request = PairRequest {
-                fail_over_to: Some(to.clone()),
-                group: group.clone(),
-                maintenance: None,
-            };
-            client::pair(&socket.socket, &request).await?;
-            print("asked for; see forwarder status")?;
-        }
-        Action::Maintenance { state, socket } => {
-            let request = PairRequest {
-                maintenance: Some(*state == Switch::On),
-                ..PairRequest::default()
-            };
-            client::pair(&socket.socket, &request).await?;
-        }
+pub async fn failover(arguments: &Failover) -> Result<ExitCode> {
+    let socket = &arguments.socket.socket;
+    let request = PairRequest {
+        fail_over_to: Some(arguments.to.clone()),
+        group: arguments.group.clone(),
+        dry_run: arguments.dry_run,
+        ..PairRequest::default()
+    };
+    let answer = client::pair(socket, &request).await?;
+    if arguments.dry_run {
+        print(&answer.steps.join("\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let node = &answer.node;
+    let only = arguments.group.as_ref();
+    let done = |status: &Status, pair: &PairStatus| {
+        let here = status.node.as_ref() == Some(node);
+        let meant = |group: &&Group| only.is_none_or(|only| only == &group.name);
+        let mut meant = pair.groups.iter().filter(meant);
+        meant.all(|group| match here {
+            true => group.role == "active",
+            false => group.role == "standby" && group.peer_role.as_deref() == Some("active"),
+        })
+    };
+    match wait(socket, done).await? {
+        Some(_) => print(&format!("{node} is active"))?,
+        None => bail!("{node} has not taken over; see `forwarder history --kind role`"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pair, for people.
-pub fn lines(pair: &PairStatus) -> String {
-    let maintenance = |on: bool| if on { ", in maintenance" } else { "" };
-    let mut text = format!(
-        "pair: {}, {}{}\n",
-        pair.role,
-        pair.health,
-        maintenance(pair.maintenance),
-    );
-    for group in &pair.groups {
-        text.push_str(&format!(
-            "  group {}: {}, epoch {}, priority {}",
-            group.name, group.role, group.epoch, group.priority
-        ));
-        if let Some(latest) = &group.latest {
-            let at = crate::core::time::utc(latest.at_milliseconds);
-            text.push_str(&format!("; since {at}: {}", latest.cause));
-        }
-        text.push('\n');
+pub async fn maintenance(arguments: &Maintenance) -> Result<ExitCode> {
+    let socket = &arguments.socket.socket;
+    let on = arguments.state == Switch::On;
+    let request = PairRequest {
+        maintenance: Some(on),
+        ..PairRequest::default()
+    };
+    let node = client::pair(socket, &request).await?.node;
+    // Who has nobody to hand over to keeps what it has.
+    let done = |_: &Status, pair: &PairStatus| {
+        pair.maintenance == on && (!on || pair.role == "standby" || !is_able(pair))
+    };
+    match wait(socket, done).await? {
+        Some(pair) if on && pair.role != "standby" => print(&format!(
+            "{node} is in maintenance, and stays active until {} can take over",
+            pair.peer.name
+        ))?,
+        Some(_) if on => print(&format!("{node} is in maintenance"))?,
+        Some(_) => print(&format!("{node} is no longer in maintenance"))?,
+        None => bail!("{node} has not handed over; see `forwarder history --kind role`"),
     }
-    let peer = &pair.peer;
-    match (&peer.role, &peer.health) {
-        (Some(role), Some(health)) => text.push_str(&format!(
-            "  peer {}: {role}, {health}{}{}\n",
-            peer.name,
-            maintenance(peer.maintenance == Some(true)),
-            match peer.same_config {
-                Some(false) => ", its config file is another",
-                _ => "",
-            },
-        )),
-        _ => text.push_str(&format!("  peer {}: nothing heard\n", peer.name)),
-    }
-    for path in &pair.paths {
-        let round_trip = path.round_trip_microseconds;
-        let round_trip = round_trip.map(|time| format!(", round trip {time} us"));
-        let round_trip = round_trip.unwrap_or_default();
-        text.push_str(&format!(
-            "  path {} - {}: {}{round_trip}\n",
-            path.own, path.peer, path.state
-        ));
-    }
-    for (reason, count) in &pair.refused {
-        text.push_str(&format!("  {count} datagrams refused: {reason}\n"));
-    }
-    text
+    Ok(ExitCode::SUCCESS)
 }
 
-fn keygen(file: &PathBuf) -> Result<()> {
-    let mut bytes = [0; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    let mut new = std::fs::OpenOptions::new();
-    let mut new = new.write(true).create_new(true).mode(0o600).open(file)?;
-    new.write_all(format!("{}\n", Secret::from(bytes).to_hex()).as_bytes())?;
-    Ok(())
+/// Whether the peer can take over.
+fn is_able(pair: &PairStatus) -> bool {
+    let peer = &pair.peer;
+    peer.health.as_deref() == Some("sound") && peer.maintenance == Some(false)
+}
+
+/// The pair once it is as wanted; `None`: it does not get there.
+async fn wait(
+    socket: &Path,
+    done: impl Fn(&Status, &PairStatus) -> bool,
+) -> Result<Option<PairStatus>> {
+    let looking = async {
+        loop {
+            let mut status = client::status(socket).await?;
+            if let Some(pair) = status.pair.take()
+                && done(&status, &pair)
+            {
+                return Ok(pair);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(found) => found.map(Some),
+        Err(_) => Ok(None),
+    }
 }

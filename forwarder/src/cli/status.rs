@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::judgement::{Judgement, Level};
 use super::table::Look;
-use super::{Output, SocketArgument, emit, print, tables};
+use super::{Output, SocketArgument, emit, nodes, print, tables};
 use crate::admin::api::Status;
 use crate::admin::client;
 
@@ -73,7 +73,8 @@ fn text(status: &Status, look: Look) -> String {
         text.push_str(&format!("the last reload changed nothing:\n{error}\n"));
     }
     if let Some(pair) = &status.pair {
-        text.push_str(&super::pair::lines(pair));
+        let own = status.node.as_deref().unwrap_or_default();
+        text.push_str(&nodes::pair(pair, own, status, look));
     }
     let sections = [
         ("Interfaces", tables::interfaces(&status.interfaces)),

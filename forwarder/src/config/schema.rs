@@ -91,7 +91,7 @@ section! {
         /// Where the nodes reach each other; better two, over different networks.
         path: Many<Path> = Default("[]"),
             "[{ address = { lb1 = \"10.0.2.4\", lb2 = \"10.0.2.5\" } }]";
-        /// The file with the secret that both nodes share. `forwarder pair keygen FILE` makes one.
+        /// The file with the secret that both nodes share. `forwarder peer keygen FILE` makes one.
         key_file: FilePath = Required, "\"/etc/forwarder/pair.key\"";
         /// The UDP port of both nodes.
         port: NonZeroU16 = Default("4747"), "4748";

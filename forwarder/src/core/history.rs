@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::pair::record::Turn;
+
 /// Events that are kept; older ones are forgotten.
 pub const KEPT: usize = 1_000;
 /// Characters of an event's text that are kept.
@@ -52,6 +54,8 @@ pub struct Event {
     pub subject: String,
     /// What happened, and why.
     pub text: String,
+    /// The same of a change of role, for programs.
+    pub turn: Option<Turn>,
 }
 
 /// The latest events.
@@ -64,6 +68,16 @@ pub struct History {
 impl History {
     /// Takes in an event.
     pub fn push(&mut self, at: Duration, kind: Kind, subject: impl Into<String>, text: &str) {
+        self.keep(at, kind, subject.into(), text, None);
+    }
+
+    /// Takes in a change of role.
+    pub fn push_turn(&mut self, at: Duration, subject: impl Into<String>, turn: Turn) {
+        let text = turn.to_string();
+        self.keep(at, Kind::Role, subject.into(), &text, Some(turn));
+    }
+
+    fn keep(&mut self, at: Duration, kind: Kind, subject: String, text: &str, turn: Option<Turn>) {
         self.last += 1;
         if self.events.len() == KEPT {
             self.events.pop_front();
@@ -72,8 +86,9 @@ impl History {
             number: self.last,
             at,
             kind,
-            subject: subject.into(),
+            subject,
             text: text.chars().take(LONGEST).collect(),
+            turn,
         });
     }
 

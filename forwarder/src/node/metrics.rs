@@ -15,7 +15,7 @@ pub fn sample(node: &mut Node) -> Result<Sample, String> {
         .collect();
     Ok(Sample {
         status: status::with_counters(node, &counters),
-        role: "single",
+        record: node.record(),
         started: node.started_at,
         reloaded: node.reloaded_at,
         egress: egress(node, &counters),

@@ -25,6 +25,7 @@ pub use run::{Options, RunError, run};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
 use keep::{Keep, NEXT_HOPS_HOLD, hold_next_hops};
-use notes::Notes;
+use notes::{News, Notes};
 use running::Running;
 use tokio::sync::mpsc;
 
@@ -95,7 +96,7 @@ struct Node {
     /// What the maps hold.
     actual: Tables,
     state: State,
-    notes: Notes,
+    notes: Notes<Note>,
     /// When slots may forget next.
     settle_at: Duration,
     /// Why the last pass did not go through.
@@ -257,13 +258,17 @@ impl Node {
     /// Logs what is new, and what is over.
     fn report(&mut self, notes: Vec<Note>) {
         let news = self.notes.update(notes, clock::monotonic());
+        self.tell("node", news);
+    }
+
+    fn tell<N: Display>(&mut self, subject: &str, news: News<N>) {
         for note in news.begun {
             warn!(problem = "begins"; "{note}");
-            self.remember(Kind::Problem, "node", &format!("begins: {note}"));
+            self.remember(Kind::Problem, subject, &format!("begins: {note}"));
         }
         for note in news.over {
             info!(problem = "over"; "over: {note}");
-            self.remember(Kind::Problem, "node", &format!("over: {note}"));
+            self.remember(Kind::Problem, subject, &format!("over: {note}"));
         }
     }
 }

@@ -224,11 +224,12 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 false
             }
             results = node.checks.next() => node.checked(results),
-            Some(change) = roles.recv() => { node.role_changed(change); false }
+            Some(turn) = roles.recv() => { node.role_changed(turn); false }
             // What is found out is at work before it is told.
             command = commands.recv(), if !waits => { node.answer(command); false }
             _ = tick.tick() => {
                 manager.alive();
+                node.watch_pair();
                 log::logger().flush();
                 manager.status(&status::summary(&node));
                 true

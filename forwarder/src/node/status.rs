@@ -51,6 +51,7 @@ pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
     });
     let mut problems: Vec<String> = node.notes.all().map(ToString::to_string).collect();
     problems.extend(node.failure.clone());
+    problems.extend(node.pair_problems());
     let not_attached = node.not_attached.iter();
     problems.extend(not_attached.map(|(device, why)| format!("{device}: not attached: {why}")));
     problems.extend(node.checks.late().map(|late| {
@@ -92,8 +93,10 @@ pub fn summary(node: &Node) -> String {
     let model = &node.model;
     let backends: usize = model.pools.iter().map(|pool| pool.backends.len()).sum();
     let up = backends.saturating_sub(node.checks.down(model).len());
-    let problems =
-        node.notes.all().count() + node.not_attached.len() + usize::from(node.failure.is_some());
+    let problems = node.notes.all().count()
+        + node.pair_problems().len()
+        + node.not_attached.len()
+        + usize::from(node.failure.is_some());
     format!(
         "{} virtual servers on {} interfaces, {up} of {backends} backends up, {problems} problems",
         model.virtual_servers.len(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::RoleChange;
 use crate::core::{difference, history, op};
 
 /// Body of `POST /v1/plan` and `POST /v1/reload`.
@@ -127,12 +128,14 @@ pub struct Event {
     pub number: u64,
     /// Milliseconds since 1970-01-01 UTC.
     pub at_milliseconds: u64,
-    /// `config`, `override`, `health`, `interface` or `problem`.
+    /// `config`, `override`, `health`, `interface`, `role` or `problem`.
     pub kind: String,
     /// What it is about.
     pub subject: String,
     /// What happened, and why.
     pub text: String,
+    /// Of kind `role`: the change; `null` of other kinds.
+    pub role: Option<RoleChange>,
 }
 
 impl From<&history::Event> for Event {
@@ -143,6 +146,10 @@ impl From<&history::Event> for Event {
             kind: event.kind.word().to_owned(),
             subject: event.subject.clone(),
             text: event.text.clone(),
+            role: event
+                .turn
+                .as_ref()
+                .map(|turn| RoleChange::new(event.at, turn)),
         }
     }
 }

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model;
-use crate::core::pair::claim::Change;
+use crate::core::pair::record::Turn;
+use crate::core::pair::watch::{self, Names};
 use crate::core::pair::{GroupView, View};
 
 /// [`PairStatus::role`] of a node whose roles differ.
@@ -27,6 +28,18 @@ pub struct PairRequest {
     /// Whether this node is kept from being active.
     #[serde(default)]
     pub maintenance: Option<bool>,
+    /// Only say what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Answer to `POST /v1/pair`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PairAnswer {
+    /// The node that it is about: the one that is to be active, or whose maintenance it is.
+    pub node: String,
+    /// What happens, or would happen, in order.
+    pub steps: Vec<String>,
 }
 
 /// The pair as this node sees it.
@@ -57,6 +70,10 @@ pub struct Group {
     pub role: String,
     /// The peer's role; `null`: it was not heard lately.
     pub peer_role: Option<String>,
+    /// The role that the peer said last, however long ago; `null`: it was never heard.
+    pub peer_last_role: Option<String>,
+    /// The peer's priority, as it said last.
+    pub peer_priority: Option<u8>,
     /// The highest epoch seen: it grows with every takeover.
     pub epoch: u64,
     /// This node's priority.
@@ -74,8 +91,35 @@ pub struct RoleChange {
     pub at_milliseconds: u64,
     /// The role from then on.
     pub role: String,
-    /// Why.
+    /// The epoch from then on.
+    pub epoch: u64,
+    /// Why: `peer-lost`, `offered`, …
     pub cause: String,
+    /// The same for people.
+    pub why: String,
+    /// What took how long: `detection`, `hand-over`, `lease`, `announcement`.
+    pub microseconds: BTreeMap<String, u64>,
+}
+
+impl RoleChange {
+    /// A change; `at`: by the wall clock.
+    pub fn new(at: Duration, turn: &Turn) -> Self {
+        let phases = turn.phases.iter();
+        Self {
+            at_milliseconds: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            role: turn.change.role.to_string(),
+            epoch: turn.change.epoch,
+            cause: turn.change.cause.word().to_owned(),
+            why: turn.change.cause.to_string(),
+            microseconds: phases
+                .map(|(phase, took)| (phase.word().to_owned(), microseconds(*took)))
+                .collect(),
+        }
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The other node.
@@ -83,14 +127,56 @@ pub struct RoleChange {
 pub struct Peer {
     /// Its name.
     pub name: String,
-    /// Its role in every group, or `mixed`; `null`: it was not heard lately.
+    /// Its role in every group, or `mixed`; `null`, as what follows: it was not heard lately.
     pub role: Option<String>,
     /// Its health.
     pub health: Option<String>,
     /// Whether its operator keeps it from being active.
     pub maintenance: Option<bool>,
-    /// Whether its config file is the same.
+    /// Its version.
+    pub version: Option<String>,
+    /// The first digits of the SHA-256 of its configuration.
+    pub config_hash: Option<String>,
+    /// Whether its configuration is the same.
     pub same_config: Option<bool>,
+    /// What it said last; `null`: it was never heard.
+    pub last: Option<LastWord>,
+}
+
+/// What was heard of the other node last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastWord {
+    /// How long ago.
+    pub milliseconds_ago: u64,
+    /// Its role in every group then, or `mixed`.
+    pub role: Option<String>,
+    /// Its health then.
+    pub health: String,
+    /// Whether its operator kept it from being active.
+    pub maintenance: bool,
+    /// Its version.
+    pub version: String,
+}
+
+impl Peer {
+    fn new(view: &View, name: &str, groups: &[Group]) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: of_all(groups.iter().map(|group| group.peer_role.as_ref())),
+            health: view.peer.map(|peer| peer.health.word().to_owned()),
+            maintenance: view.peer.map(|peer| peer.maintenance),
+            version: view.peer.map(|peer| watch::version(peer.version)),
+            config_hash: view.peer.map(|peer| format!("{:016x}", peer.config)),
+            same_config: view.peer.map(|peer| peer.config == view.config),
+            last: view.last.map(|(ago, said)| LastWord {
+                milliseconds_ago: u64::try_from(ago.as_millis()).unwrap_or(u64::MAX),
+                role: of_all(groups.iter().map(|group| group.peer_last_role.as_ref())),
+                health: said.health.word().to_owned(),
+                maintenance: said.maintenance,
+                version: watch::version(said.version),
+            }),
+        }
+    }
 }
 
 /// A path between the nodes.
@@ -112,13 +198,9 @@ impl PairStatus {
         view: &View,
         pair: &model::Pair,
         servers: &[model::VirtualServer],
-        peer: &str,
-        latest: &BTreeMap<u16, (Duration, Change)>,
+        names: &Names,
+        latest: &BTreeMap<u16, RoleChange>,
     ) -> Self {
-        let word = |value| {
-            let value = serde_json::to_value(value).unwrap_or_default();
-            value.as_str().unwrap_or_default().to_owned()
-        };
         let groups: Vec<Group> = pair
             .groups
             .iter()
@@ -128,30 +210,22 @@ impl PairStatus {
         let paths = pair.paths.iter().zip(&view.paths);
         Self {
             role: of_all(groups.iter().map(|group| Some(&group.role))).unwrap_or_default(),
-            health: word(view.health),
+            health: view.health.word().to_owned(),
             maintenance: view.maintenance,
-            peer: Peer {
-                name: peer.to_owned(),
-                role: of_all(groups.iter().map(|group| group.peer_role.as_ref())),
-                health: view.peer.map(|peer| word(peer.health)),
-                maintenance: view.peer.map(|peer| peer.maintenance),
-                same_config: view.peer.map(|peer| peer.same_config),
-            },
+            peer: Peer::new(view, &names.peer, &groups),
             groups,
             paths: paths
                 .map(|(ends, path)| PairPath {
                     own: ends.own,
                     peer: ends.peer,
                     state: path.state.word().to_owned(),
-                    round_trip_microseconds: path
-                        .round_trip
-                        .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+                    round_trip_microseconds: path.round_trip.map(microseconds),
                 })
                 .collect(),
             refused: view
                 .refusals
                 .iter()
-                .map(|(refusal, count)| (refusal.to_string(), *count))
+                .map(|(refusal, count)| (refusal.word().to_owned(), *count))
                 .collect(),
         }
     }
@@ -162,20 +236,18 @@ impl Group {
         group: &model::Group,
         view: &GroupView,
         servers: &[model::VirtualServer],
-        latest: Option<&(Duration, Change)>,
+        latest: Option<&RoleChange>,
     ) -> Self {
         let servers = servers.iter().filter(|server| server.group == group.name);
         Self {
             name: group.name.clone(),
             role: view.role.to_string(),
             peer_role: view.peer.map(|claim| claim.role.to_string()),
+            peer_last_role: view.last.map(|claim| claim.role.to_string()),
+            peer_priority: view.last.map(|claim| claim.priority),
             epoch: view.epoch,
             priority: group.priority,
-            latest: latest.map(|(at, change)| RoleChange {
-                at_milliseconds: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-                role: change.role.to_string(),
-                cause: change.cause.to_string(),
-            }),
+            latest: latest.cloned(),
             virtual_servers: servers.map(|server| server.name.clone()).collect(),
         }
     }

@@ -60,7 +60,7 @@ metrics! {
     START_TIME Gauge "forwarder_start_time_seconds" "seconds since 1970" []
         "When the daemon started.";
     ROLE Gauge "forwarder_role" "state set" ["role"]
-        "What this node is: a single one, or one of a pair.";
+        "What this node is: a single one, or one of a pair; mixed: not the same for all groups.";
     PROBLEMS Gauge "forwarder_problems" "problems" []
         "What does not work at the moment, as forwarder status lists it.";
     CONFIG_INFO Gauge "forwarder_config_info" "always 1" ["sha256"]
@@ -71,6 +71,27 @@ metrics! {
         "Whether the last reload went through; the start counts as one.";
     RELOAD_TIME Gauge "forwarder_config_last_reload_success_timestamp_seconds" "seconds since 1970" []
         "When a configuration was last put to work.";
+
+    GROUP_ROLE Gauge "forwarder_group_role" "state set" ["group" "role"]
+        "This node's role for a group of virtual servers.";
+    GROUP_EPOCH Gauge "forwarder_group_epoch" "takeovers" ["group"]
+        "The highest epoch of the group: it grows with every takeover, on whichever node.";
+    ROLE_CHANGES Counter "forwarder_role_changes_total" "changes" ["group" "cause"]
+        "Changes of this node's role for the group, by cause.";
+    ROLE_CHANGE_PHASE Histogram "forwarder_role_change_phase_seconds" "seconds" ["phase"]
+        "How long the phases of changes of role took, of all groups.";
+    PAIR_HEALTH Gauge "forwarder_pair_node_health" "state set" ["node" "health"]
+        "How well each node of the pair is; unknown: nothing was heard of it lately.";
+    PAIR_MAINTENANCE Gauge "forwarder_pair_node_maintenance" "0 or 1" ["node"]
+        "Whether the operator keeps the node from being active; no series while nothing is heard of it.";
+    PAIR_SAME_CONFIG Gauge "forwarder_pair_same_config" "0 or 1" []
+        "Whether the peer's config file is the same; no series while nothing is heard of it.";
+    PAIR_PATH_STATE Gauge "forwarder_pair_path_state" "state set" ["own" "peer" "state"]
+        "Whether the peer answers on the path between these addresses.";
+    PAIR_PATH_ROUND_TRIP Gauge "forwarder_pair_path_round_trip_seconds" "seconds" ["own" "peer"]
+        "Round trip of the latest answer on the path.";
+    PAIR_REFUSED Counter "forwarder_pair_refused_datagrams_total" "datagrams" ["reason"]
+        "Datagrams at the pair's port that changed nothing.";
 
     INTERFACE_ATTACHMENT Gauge "forwarder_interface_attachment" "state set" ["interface" "device" "mode"]
         "How the data plane is attached to the interface.";

@@ -3,6 +3,7 @@
 pub mod catalogue;
 mod exposition;
 mod page;
+mod pair;
 mod scrape;
 
 pub use page::page;
@@ -10,17 +11,18 @@ pub use scrape::{Listener, answer, ask};
 
 use std::time::Duration;
 
-use super::api::{Count, SnatPool, Status};
+use super::api::{Count, MIXED, SnatPool, Status};
 use crate::core::health::Counts;
 use crate::core::histogram::Histogram;
+use crate::core::pair::record::Record;
 
 /// What the metrics are made from, at one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// What `status` shows.
     pub status: Status,
-    /// One of [`ROLES`].
-    pub role: &'static str,
+    /// Changes of role; `None`: this node is on its own.
+    pub record: Option<Record>,
     /// When the daemon started, since 1970.
     pub started: Duration,
     /// When a configuration was last put to work, since 1970.
@@ -40,7 +42,7 @@ pub struct Sample {
 }
 
 /// What a node may be.
-pub const ROLES: [&str; 3] = ["single", "active", "standby"];
+pub const ROLES: [&str; 5] = ["single", "active", "standby", "releasing", MIXED];
 
 /// Counters of an egress rule.
 #[derive(Clone, Debug)]

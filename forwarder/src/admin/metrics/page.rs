@@ -18,6 +18,7 @@ const ATTACHMENTS: [&str; 3] = ["native", "generic", "none"];
 pub fn page(sample: &Sample) -> String {
     let mut page = Page::default();
     node(&mut page, sample);
+    super::pair::pair(&mut page, sample);
     interfaces(&mut page, sample);
     virtual_servers(&mut page, sample);
     backends(&mut page, sample);
@@ -33,7 +34,8 @@ fn node(page: &mut Page, sample: &Sample) {
         .sample([&status.version], 1);
     page.family(&metric::START_TIME)
         .sample([], sample.started.as_secs_f64());
-    page.family(&metric::ROLE).states([], &ROLES, sample.role);
+    let role = status.pair.as_ref().map_or("single", |pair| &pair.role);
+    page.family(&metric::ROLE).states([], &ROLES, role);
     page.family(&metric::PROBLEMS)
         .sample([], status.problems.len());
     page.family(&metric::CONFIG_INFO)

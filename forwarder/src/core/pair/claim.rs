@@ -3,8 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 /// What a node does for a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Nothing; it watches.
     Standby,
@@ -35,8 +34,7 @@ impl Display for Role {
 }
 
 /// How well a node is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     /// Every interface works.
     #[default]
@@ -45,6 +43,20 @@ pub enum Health {
     Degraded,
     /// No interface works: nobody can reach it.
     Isolated,
+}
+
+impl Health {
+    /// Every one, in the order of the wire.
+    pub const ALL: [Self; 3] = [Self::Sound, Self::Degraded, Self::Isolated];
+
+    /// As people and programs read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Sound => "sound",
+            Health::Degraded => "degraded",
+            Health::Isolated => "isolated",
+        }
+    }
 }
 
 /// What a node says about a group.
@@ -69,8 +81,7 @@ pub struct Claim {
 }
 
 /// Why a role changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// The peer offered the group.
     Offered,
@@ -90,6 +101,36 @@ pub enum Cause {
     LeaseRanOut,
     /// No interface works.
     Isolated,
+}
+
+impl Cause {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Offered,
+        Self::PeerLost,
+        Self::HandOver,
+        Self::Taken,
+        Self::NotTaken,
+        Self::PeerHasIt,
+        Self::Healed,
+        Self::LeaseRanOut,
+        Self::Isolated,
+    ];
+
+    /// As programs read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Offered => "offered",
+            Cause::PeerLost => "peer-lost",
+            Cause::HandOver => "hand-over",
+            Cause::Taken => "taken",
+            Cause::NotTaken => "not-taken",
+            Cause::PeerHasIt => "peer-has-it",
+            Cause::Healed => "healed",
+            Cause::LeaseRanOut => "lease-ran-out",
+            Cause::Isolated => "isolated",
+        }
+    }
 }
 
 impl Display for Cause {

@@ -20,8 +20,7 @@ impl Timing {
 }
 
 /// What is known of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathState {
     /// Not enough echoes yet.
     Unknown,
@@ -55,6 +54,7 @@ pub struct Path {
     next: Duration,
     state: PathState,
     round_trip: Option<Duration>,
+    answered: Option<Duration>,
 }
 
 impl Path {
@@ -67,6 +67,7 @@ impl Path {
             next: now,
             state: PathState::Unknown,
             round_trip: None,
+            answered: None,
         }
     }
 
@@ -94,6 +95,7 @@ impl Path {
             return false;
         };
         self.round_trip = Some(now.saturating_sub(self.waiting[at].1));
+        self.answered = Some(now);
         // Those before it are late or lost; the peer is there in either case.
         self.waiting.drain(..=at);
         self.state = PathState::Up;
@@ -131,6 +133,11 @@ impl Path {
     /// Of the last answer.
     pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
+    }
+
+    /// When the last answer came.
+    pub fn last_answer(&self) -> Option<Duration> {
+        self.answered
     }
 }
 

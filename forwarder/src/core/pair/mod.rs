@@ -8,9 +8,12 @@
 pub mod announce;
 pub mod claim;
 pub mod group;
+pub mod hand_over;
 pub mod liveness;
+pub mod record;
 pub mod secret;
 pub mod session;
+pub mod watch;
 pub mod wire;
 
 mod view;
@@ -23,6 +26,7 @@ use std::time::Duration;
 
 use claim::{Change, Claim, Health, Role};
 use group::{Group, Situation};
+pub use hand_over::Unable;
 use liveness::{Path, PathState, Timing};
 use secret::{Keys, Secret};
 use session::Session;
@@ -48,6 +52,8 @@ pub struct Settings {
     pub groups: Vec<group::Settings>,
     /// Digest of the configuration.
     pub config: u64,
+    /// This software's.
+    pub version: [u16; 3],
 }
 
 /// Until when a group's packets are handled, since boot.
@@ -68,20 +74,6 @@ pub enum Effect {
     Lease(Duration, Vec<GroupLease>),
     /// Tell, and where the role is active announce its VIPs: they are at this node now.
     Changed(Change),
-}
-
-/// An operator's wish that cannot be granted.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Unable {
-    /// There is no such peer now.
-    #[error("the peer is not able to take over")]
-    Peer,
-    /// It is so already.
-    #[error("nothing to do: it is there already")]
-    Already,
-    /// This node is not to be active.
-    #[error("this node is in maintenance")]
-    Maintenance,
 }
 
 /// A node's side of the pair.
@@ -204,6 +196,12 @@ impl Pair {
         }
     }
 
+    /// Another configuration is at work.
+    pub fn set_config(&mut self, digest: u64, now: Duration) {
+        self.settings.config = digest;
+        self.tell(now);
+    }
+
     /// The operator keeps this node from being active, or no longer does.
     pub fn set_maintenance(&mut self, on: bool, now: Duration) {
         self.maintenance = on;
@@ -218,19 +216,8 @@ impl Pair {
         here: bool,
         now: Duration,
     ) -> Result<(), Unable> {
-        if here && self.maintenance {
-            return Err(Unable::Maintenance);
-        }
+        hand_over::check(&self.view(now), only, here)?;
         let meant = |group: &Group| only.is_none_or(|only| only == group.settings().id);
-        let wrong = if here { Role::Active } else { Role::Standby };
-        let mut groups = self.groups.iter().filter(|group| meant(group));
-        if groups.all(|group| group.role() == wrong) {
-            return Err(Unable::Already);
-        }
-        let fit = |claim: &Claim| here || claim.able;
-        if self.is_lost() || !self.is_fresh(now) || !self.claims.values().any(fit) {
-            return Err(Unable::Peer);
-        }
         for group in self.groups.iter_mut().filter(|group| meant(group)) {
             match (here, group.role()) {
                 (true, Role::Standby) => group.ask(now),
@@ -280,6 +267,7 @@ impl Pair {
                 Ok(())
             }
             Kind::Hello if from_peer => {
+                self.session.admit(&header, now)?;
                 let hello = Hello::decode(datagram, &header, &self.peer_keys)?;
                 let stale = self.settings.timing.detection() * 3;
                 self.session.receive(&header, &hello.heard, stale, now)?;
@@ -298,7 +286,8 @@ impl Pair {
         self.peer = PeerView {
             health: hello.health,
             maintenance: hello.maintenance,
-            same_config: hello.config == self.settings.config,
+            config: hello.config,
+            version: hello.version,
         };
         self.claims = hello
             .claims
@@ -330,6 +319,7 @@ impl Pair {
         mut act: impl FnMut(&mut Group, &Situation) -> Option<Change>,
     ) {
         let mut news = false;
+        let mut changes = Vec::new();
         for index in 0..self.groups.len() {
             let group = self.groups[index].settings().id;
             let situation = self.situation(group, now);
@@ -341,12 +331,17 @@ impl Pair {
                     true => now + self.settings.grace,
                     false => Duration::ZERO,
                 };
-                self.effects.push_back(Effect::Changed(change));
+                changes.push(change);
             }
             news |= self.groups[index].claim(&situation, now) != before;
         }
         if news {
             self.write_lease();
+        }
+        // Who is told that a VIP is here finds it at work.
+        let changes = changes.into_iter().map(Effect::Changed);
+        self.effects.extend(changes);
+        if news {
             self.tell(now);
         }
     }
@@ -404,6 +399,7 @@ impl Pair {
         let hello = Hello {
             heard: self.session.heard(),
             config: self.settings.config,
+            version: self.settings.version,
             health: self.health,
             maintenance: self.maintenance,
             claims: self

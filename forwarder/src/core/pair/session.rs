@@ -10,6 +10,8 @@ use super::wire::{Header, Heard, Refusal};
 
 /// Own hellos that are remembered, to tell how old an answer is.
 const REMEMBERED: usize = 256;
+/// Messages of unknown processes that are opened in a second: each costs some microseconds.
+const STRANGERS: u32 = 5_000;
 
 /// The acquaintance of two processes.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Session {
     candidate: Heard,
     challenge: u64,
     awake: Duration,
+    /// The second in which strangers are counted, and how many there were.
+    strangers: (u64, u32),
 }
 
 impl Session {
@@ -35,6 +39,7 @@ impl Session {
             candidate: Heard::default(),
             challenge: 0,
             awake: Duration::ZERO,
+            strangers: (0, 0),
         }
     }
 
@@ -67,6 +72,24 @@ impl Session {
         }
         self.sent.push_back((self.sequence, now));
         self.sequence
+    }
+
+    /// Whether a message is worth being opened.
+    pub fn admit(&mut self, header: &Header, now: Duration) -> Result<(), Refusal> {
+        if header.process == self.peer.process {
+            return match header.sequence > self.peer.sequence {
+                true => Ok(()),
+                false => Err(Refusal::Replayed),
+            };
+        }
+        if self.strangers.0 != now.as_secs() {
+            self.strangers = (now.as_secs(), 0);
+        }
+        self.strangers.1 = self.strangers.1.saturating_add(1);
+        match self.strangers.1 <= STRANGERS {
+            true => Ok(()),
+            false => Err(Refusal::Limited),
+        }
     }
 
     /// Whether an authentic message is to be heard. `heard`: what it says it has heard itself. Messages
@@ -168,6 +191,23 @@ mod tests {
                 sequence: 3
             }
         );
+    }
+
+    #[test]
+    fn strangers_have_a_limit_and_the_peer_has_none() {
+        let mut own = Session::new(7);
+        let now = Duration::from_secs(1);
+        for _ in 0..STRANGERS {
+            assert_eq!(own.admit(&header(3, 1), now), Ok(()));
+        }
+        assert_eq!(own.admit(&header(4, 1), now), Err(Refusal::Limited));
+        own.peer = Heard {
+            process: 9,
+            sequence: 5,
+        };
+        assert_eq!(own.admit(&header(9, 6), now), Ok(()));
+        assert_eq!(own.admit(&header(9, 5), now), Err(Refusal::Replayed));
+        assert_eq!(own.admit(&header(4, 1), now * 2), Ok(()));
     }
 
     #[test]

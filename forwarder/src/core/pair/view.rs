@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Pair;
 use super::claim::{Claim, Health, Role};
-use super::liveness::PathState;
+use super::liveness::{Path, PathState};
 use super::wire::Refusal;
 
 /// What is known of the peer.
@@ -15,8 +15,10 @@ pub struct PeerView {
     pub health: Health,
     /// Whether its operator keeps it from being active.
     pub maintenance: bool,
-    /// Whether its configuration is the same.
-    pub same_config: bool,
+    /// Digest of its configuration.
+    pub config: u64,
+    /// Its version.
+    pub version: [u16; 3],
 }
 
 /// A path.
@@ -39,8 +41,10 @@ pub struct GroupView {
     pub epoch: u64,
     /// This node's priority.
     pub priority: u8,
-    /// What the peer says of it.
+    /// What the peer says of it; `None`: nothing lately.
     pub peer: Option<Claim>,
+    /// What it said last, however long ago.
+    pub last: Option<Claim>,
 }
 
 /// The pair, seen from this node.
@@ -50,8 +54,14 @@ pub struct View {
     pub health: Health,
     /// Whether the operator keeps this node from being active.
     pub maintenance: bool,
+    /// Digest of this node's configuration.
+    pub config: u64,
+    /// This node's version.
+    pub version: [u16; 3],
     /// `None`: nothing was heard of the peer lately.
     pub peer: Option<PeerView>,
+    /// What it said last, and how long ago.
+    pub last: Option<(Duration, PeerView)>,
     /// The paths, in their order.
     pub paths: Vec<PathView>,
     /// The groups, in their order.
@@ -61,13 +71,22 @@ pub struct View {
 }
 
 impl Pair {
+    /// How long the peer has not answered on any path; `None`: it never did.
+    pub fn silence(&self, now: Duration) -> Option<Duration> {
+        let last = self.paths.iter().filter_map(Path::last_answer).max()?;
+        Some(now.saturating_sub(last))
+    }
+
     /// What is to be shown.
     pub fn view(&self, now: Duration) -> View {
         let fresh = self.is_fresh(now);
         View {
             health: self.health,
             maintenance: self.maintenance,
+            config: self.settings.config,
+            version: self.settings.version,
             peer: fresh.then_some(self.peer),
+            last: self.heard.map(|at| (now.saturating_sub(at), self.peer)),
             paths: self
                 .paths
                 .iter()
@@ -79,16 +98,16 @@ impl Pair {
             groups: self
                 .groups
                 .iter()
-                .map(|group| GroupView {
-                    id: group.settings().id,
-                    role: group.role(),
-                    epoch: group.epoch(),
-                    priority: group.settings().priority,
-                    peer: self
-                        .claims
-                        .get(&group.settings().id)
-                        .copied()
-                        .filter(|_| fresh),
+                .map(|group| {
+                    let last = self.claims.get(&group.settings().id).copied();
+                    GroupView {
+                        id: group.settings().id,
+                        role: group.role(),
+                        epoch: group.epoch(),
+                        priority: group.settings().priority,
+                        peer: last.filter(|_| fresh),
+                        last,
+                    }
                 })
                 .collect(),
             refusals: self.refusals.clone(),

@@ -18,7 +18,7 @@ use super::secret::{Keys, TAG};
 pub const HEADER: usize = 24;
 /// Bytes of an echo or its answer.
 pub const ECHO: usize = HEADER + 8;
-const HELLO: usize = 2 * 16 + 8 + 4;
+const HELLO: usize = 2 * 16 + 8 + 6 + 4;
 const CLAIM: usize = 24;
 /// Groups of one pair.
 pub const GROUPS: usize = 64;
@@ -36,8 +36,7 @@ pub enum Kind {
 }
 
 /// Why a datagram changed nothing.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
     /// Too short or too long for what it says it is.
     #[error("wrong length")]
@@ -69,11 +68,14 @@ pub enum Refusal {
     /// Authentic, but with a value that makes no sense.
     #[error("nonsense")]
     Nonsense,
+    /// From an unknown process, and more than this node cares to look at.
+    #[error("too many from strangers")]
+    Limited,
 }
 
 impl Refusal {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Length,
         Self::Foreign,
         Self::Version,
@@ -84,7 +86,25 @@ impl Refusal {
         Self::Unacquainted,
         Self::Stale,
         Self::Nonsense,
+        Self::Limited,
     ];
+
+    /// As people and programs read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Foreign => "foreign",
+            Self::Version => "version",
+            Self::Kind => "kind",
+            Self::Sender => "sender",
+            Self::Forged => "forged",
+            Self::Replayed => "replayed",
+            Self::Unacquainted => "unacquainted",
+            Self::Stale => "stale",
+            Self::Nonsense => "nonsense",
+            Self::Limited => "limited",
+        }
+    }
 }
 
 /// What every datagram begins with.
@@ -191,6 +211,8 @@ pub struct Hello {
     pub heard: [Heard; 2],
     /// Digest of the configuration.
     pub config: u64,
+    /// The sender's version.
+    pub version: [u16; 3],
     /// How well it is.
     pub health: Health,
     /// Whether the operator keeps it from being active.
@@ -208,6 +230,7 @@ impl Hello {
             body.extend(heard.sequence.to_le_bytes());
         }
         body.extend(self.config.to_le_bytes());
+        body.extend(self.version.iter().flat_map(|part| part.to_le_bytes()));
         let claims = &self.claims[..self.claims.len().min(GROUPS)];
         body.extend([
             self.health as u8,
@@ -247,13 +270,13 @@ impl Hello {
             each.sequence = input.word()?;
         }
         let config = input.word()?;
+        let mut version = [0; 3];
+        for part in &mut version {
+            *part = u16::from_le_bytes(input.array()?);
+        }
         let [health, maintenance, count, _] = input.array()?;
-        let health = match health {
-            0 => Health::Sound,
-            1 => Health::Degraded,
-            2 => Health::Isolated,
-            _ => return Err(Refusal::Nonsense),
-        };
+        let health = Health::ALL.get(usize::from(health));
+        let health = *health.ok_or(Refusal::Nonsense)?;
         if input.0.len() != usize::from(count) * CLAIM || usize::from(count) > GROUPS {
             return Err(Refusal::Nonsense);
         }
@@ -263,6 +286,7 @@ impl Hello {
         Ok(Self {
             heard,
             config,
+            version,
             health,
             maintenance: maintenance != 0,
             claims,

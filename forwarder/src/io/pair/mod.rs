@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock;
 use crate::config::model;
-use crate::core::pair::claim::{Change, Health, Role};
+use crate::core::pair::claim::{Cause, Change, Health, Role};
+use crate::core::pair::record::{Phase, Turn};
 use crate::core::pair::{Effect, Pair, Settings, Unable, View, announce};
 use crate::dataplane::bpf::leases::Leases;
 use packet::Sender as Announcer;
@@ -56,6 +57,8 @@ pub enum Request {
     FailOver(Option<u16>, bool, oneshot::Sender<Result<(), Unable>>),
     /// Keep this node from being active, or no longer.
     Maintenance(bool),
+    /// Another configuration is at work: its digest.
+    Config(u64),
     /// The daemon ends.
     Stop,
 }
@@ -77,7 +80,7 @@ pub fn start(
     process: u64,
     epochs: &BTreeMap<u16, u64>,
     leases: Leases,
-    changes: mpsc::UnboundedSender<Change>,
+    changes: mpsc::UnboundedSender<Turn>,
 ) -> io::Result<Handle> {
     let paths = pair
         .paths
@@ -99,6 +102,9 @@ pub fn start(
         announcer: Announcer::open(),
         places: Vec::new(),
         announce_at: Vec::new(),
+        woken_at: now,
+        leased_at: now,
+        released_at: BTreeMap::new(),
         changes,
         requests: received,
         woken,
@@ -175,7 +181,12 @@ struct Side {
     places: Vec<Place>,
     /// When what group's VIPs are announced again.
     announce_at: Vec<(Duration, usize)>,
-    changes: mpsc::UnboundedSender<Change>,
+    /// When the thread last had something to do, when the leases were last written, and when groups
+    /// were offered to the peer.
+    woken_at: Duration,
+    leased_at: Duration,
+    released_at: BTreeMap<u16, Duration>,
+    changes: mpsc::UnboundedSender<Turn>,
     requests: Receiver<Request>,
     woken: UnixDatagram,
     alive: Arc<AtomicU64>,
@@ -186,6 +197,7 @@ impl Side {
     fn run(&mut self) {
         loop {
             self.wait();
+            self.woken_at = clock::monotonic();
             while self.woken.recv(&mut [0; 8]).is_ok() {}
             while let Ok(request) = self.requests.try_recv() {
                 if matches!(request, Request::Stop) {
@@ -244,6 +256,7 @@ impl Side {
                 let _ = reply.send(self.pair.fail_over(group, here, now));
             }
             Request::Maintenance(on) => self.pair.set_maintenance(on, now),
+            Request::Config(digest) => self.pair.set_config(digest, now),
             Request::Stop => {}
         }
     }
@@ -255,6 +268,7 @@ impl Side {
                 for (place, lease) in (0..).zip(groups) {
                     self.leases.store(place, lease.forward, lease.answer);
                 }
+                self.leased_at = clock::monotonic();
             }
             Effect::Changed(change) => {
                 let mut groups = self.groups.iter();
@@ -266,13 +280,41 @@ impl Side {
                         let again = announce::AGAIN.map(|after| (now + after, group));
                         self.announce_at.extend(again);
                     }
-                    let (name, role) = (&self.groups[group].name, change.role);
-                    let (cause, epoch) = (change.cause, change.epoch);
-                    info!("group {name}: {role}: {cause}, epoch {epoch}");
                 }
-                let _ = self.changes.send(change);
+                let turn = self.turn(change);
+                let mut groups = self.groups.iter();
+                if let Some(group) = groups.find(|group| group.id == change.group) {
+                    info!("group {}: {turn}", group.name);
+                }
+                let _ = self.changes.send(turn);
             }
         }
+    }
+
+    /// What a change took, which was done just now.
+    fn turn(&mut self, change: Change) -> Turn {
+        let mut phases = BTreeMap::new();
+        if change.cause == Cause::PeerLost
+            && let Some(silence) = self.pair.silence(self.woken_at)
+        {
+            phases.insert(Phase::Detection, silence);
+        }
+        match change.role {
+            Role::Releasing => drop(self.released_at.insert(change.group, self.woken_at)),
+            _ => {
+                if let Some(since) = self.released_at.remove(&change.group) {
+                    let took = self.woken_at.saturating_sub(since);
+                    phases.insert(Phase::HandOver, took);
+                }
+            }
+        }
+        let leased_at = self.leased_at.max(self.woken_at);
+        phases.insert(Phase::Lease, leased_at - self.woken_at);
+        if change.role == Role::Active {
+            let took = clock::monotonic().saturating_sub(leased_at);
+            phases.insert(Phase::Announcement, took);
+        }
+        Turn { change, phases }
     }
 
     fn announce_again(&mut self) {

@@ -1,7 +1,7 @@
 //! What must come of each thing that can happen, one by one.
 
-use super::super::Unable;
 use super::super::claim::{Cause, Health, Role};
+use super::super::hand_over::{Side, Unable};
 use super::simulation::{GRACE, Simulation};
 
 /// Started, and node 0, which has the higher priority, is active.
@@ -107,10 +107,16 @@ fn a_node_in_maintenance_takes_nothing_and_its_peer_hands_nothing_over() {
     pair.with(1, |own, now| own.set_maintenance(true, now));
     pair.run(200);
     pair.with(0, |own, now| {
-        assert_eq!(own.fail_over(None, false, now), Err(Unable::Peer))
+        assert_eq!(
+            own.fail_over(None, false, now),
+            Err(Unable::Maintenance(Side::Peer))
+        )
     });
     pair.with(1, |own, now| {
-        assert_eq!(own.fail_over(None, true, now), Err(Unable::Maintenance))
+        assert_eq!(
+            own.fail_over(None, true, now),
+            Err(Unable::Maintenance(Side::Own))
+        )
     });
     pair.kill(0);
     pair.run(2_000);

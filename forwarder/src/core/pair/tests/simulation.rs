@@ -34,6 +34,7 @@ pub fn settings(own: u8, preempt: bool) -> Settings {
             detection: TIMING.detection(),
         }],
         config: 1,
+        version: [0, 1, 0],
     }
 }
 

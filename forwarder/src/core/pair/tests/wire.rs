@@ -62,6 +62,7 @@ proptest! {
         let hello = Hello {
             heard: [Heard { process: words[0], sequence: words[1] }, Heard { process: words[2], sequence: words[3] }],
             config: words[4],
+            version: [1, 22, 333],
             health: Health::Degraded,
             maintenance,
             claims,

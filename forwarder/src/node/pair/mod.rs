@@ -1,28 +1,32 @@
 //! This node as one of a pair.
 
+mod ask;
+mod files;
+
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use log::warn;
+use log::{info, warn};
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Node;
-use crate::admin::api::{MIXED, PairRequest, PairStatus};
+use super::notes::Notes;
+use crate::admin::api::{PairStatus, RoleChange};
 use crate::config::{Model, model};
-use crate::core::history::Kind;
 use crate::core::key::mac_bytes;
-use crate::core::pair::claim::{Change, Health};
+use crate::core::pair::claim::Health;
 use crate::core::pair::liveness::Timing;
-use crate::core::pair::secret::{BadSecret, Secret};
+use crate::core::pair::record::{Record, Turn};
+use crate::core::pair::secret::BadSecret;
+use crate::core::pair::watch::{self, Names, Refused};
 use crate::core::pair::{Settings, group};
 use crate::dataplane::bpf::leases::Leases;
 use crate::io::clock;
 use crate::io::pair::{Handle, Place, Request, start};
+use files::Files;
 
 /// So long the old node forwards what still comes to it.
 const GRACE: Duration = Duration::from_millis(500);
@@ -33,7 +37,7 @@ const LEAVE: Duration = Duration::from_secs(3);
 #[derive(Debug, Error)]
 pub enum PairError {
     /// The secret cannot be read.
-    #[error("the pair's key {}: {source}\n  `forwarder pair keygen FILE` makes one; both nodes need the same", .path.display())]
+    #[error("the pair's key {}: {source}\n  `forwarder peer keygen FILE` makes one; both nodes need the same", .path.display())]
     Key {
         /// The file.
         path: PathBuf,
@@ -55,14 +59,17 @@ pub enum PairError {
 pub struct Member {
     pub handle: Handle,
     model: model::Pair,
-    peer: String,
-    epoch_file: PathBuf,
+    names: Names,
+    files: Files,
     /// The highest of each group.
     epochs: BTreeMap<u16, u64>,
-    /// The latest change of each group's role, with the wall clock's time.
-    latest: BTreeMap<u16, (Duration, Change)>,
+    /// The latest change of each group's role.
+    latest: BTreeMap<u16, RoleChange>,
+    record: Record,
     places: Vec<Place>,
     health: Option<Health>,
+    problems: Notes<String>,
+    refused: Refused,
 }
 
 impl Member {
@@ -72,7 +79,7 @@ impl Member {
         digest: &str,
         socket: &Path,
         leases: Leases,
-        changes: mpsc::UnboundedSender<Change>,
+        changes: mpsc::UnboundedSender<Turn>,
     ) -> Result<Option<Self>, PairError> {
         let (Some(pair), Some(node)) = (&model.pair, &model.node) else {
             return Ok(None);
@@ -83,7 +90,7 @@ impl Member {
         };
         let settings = Settings {
             own: u8::from(node.index == 1),
-            secret: secret(&pair.key_file)?,
+            secret: files::secret(&pair.key_file)?,
             timing,
             // Shorter than the detection time: whoever finds this node silent finds it stopped.
             lease: timing.detection() - timing.interval,
@@ -101,22 +108,37 @@ impl Member {
                     detection: timing.detection(),
                 })
                 .collect(),
-            config: u64::from_str_radix(digest.get(..16).unwrap_or("0"), 16).unwrap_or(0),
+            config: short(digest),
+            version: VERSION,
         };
-        let mut epoch_file = socket.as_os_str().to_owned();
-        epoch_file.push(".epoch");
-        let epoch_file = PathBuf::from(epoch_file);
-        let epochs = read_epochs(&epoch_file);
+        let files = Files::of(socket);
+        let epochs = files.epochs();
         let process = super::run::random_key()?[0] | 1;
+        let handle = start(settings, pair, process, &epochs, leases, changes)?;
+        if files.maintenance() {
+            warn!("in maintenance, as before the start; `forwarder maintenance off` ends it");
+            handle.request(Request::Maintenance(true));
+        }
         Ok(Some(Self {
-            handle: start(settings, pair, process, &epochs, leases, changes)?,
+            handle,
+            names: Names {
+                own: node.name.clone(),
+                peer: node.peer.clone().unwrap_or_default(),
+                paths: pair
+                    .paths
+                    .iter()
+                    .map(|path| (path.own, path.peer))
+                    .collect(),
+            },
             model: pair.clone(),
-            peer: node.peer.clone().unwrap_or_default(),
-            epoch_file,
+            files,
             epochs,
             latest: BTreeMap::new(),
+            record: Record::default(),
             places: Vec::new(),
             health: None,
+            problems: Notes::default(),
+            refused: Refused::default(),
         }))
     }
 
@@ -126,36 +148,23 @@ impl Member {
     }
 }
 
-fn secret(path: &Path) -> Result<Secret, PairError> {
-    let failed = |source| PairError::Key {
-        path: path.to_owned(),
-        source,
-    };
-    let text = fs::read_to_string(path).map_err(failed)?;
-    if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
-        return Err(PairError::Readable(path.to_owned()));
+/// This software's version.
+const VERSION: [u16; 3] = [
+    number(env!("CARGO_PKG_VERSION_MAJOR")),
+    number(env!("CARGO_PKG_VERSION_MINOR")),
+    number(env!("CARGO_PKG_VERSION_PATCH")),
+];
+
+const fn number(text: &str) -> u16 {
+    match u16::from_str_radix(text, 10) {
+        Ok(number) => number,
+        Err(_) => u16::MAX,
     }
-    Secret::parse(&text).map_err(|error| PairError::Bad(path.to_owned(), error))
 }
 
-/// The highest epochs of the daemon before, by group; the peer knows them too.
-fn read_epochs(path: &Path) -> BTreeMap<u16, u64> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let epoch = |line: &str| {
-        let (group, epoch) = line.split_once(' ')?;
-        Some((group.parse().ok()?, epoch.parse().ok()?))
-    };
-    text.lines().filter_map(epoch).collect()
-}
-
-fn write_epochs(path: &Path, epochs: &BTreeMap<u16, u64>) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let lines = epochs.iter();
-    let text: String = lines.map(|(id, epoch)| format!("{id} {epoch}\n")).collect();
-    fs::write(&new, text)?;
-    fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-    fs::rename(&new, path)
+/// As much of a digest as the nodes tell each other.
+fn short(digest: &str) -> u64 {
+    u64::from_str_radix(digest.get(..16).unwrap_or("0"), 16).unwrap_or(0)
 }
 
 impl Node {
@@ -175,86 +184,57 @@ impl Node {
         }
     }
 
+    /// Another configuration is at work.
+    pub(super) fn pair_reloaded(&self) {
+        if let Some(pair) = &self.pair {
+            let digest = short(&self.running.hash);
+            pair.handle.request(Request::Config(digest));
+        }
+    }
+
     /// A change of role.
-    pub(super) fn role_changed(&mut self, change: Change) {
+    pub(super) fn role_changed(&mut self, turn: Turn) {
         let Some(pair) = &mut self.pair else { return };
-        pair.latest.insert(change.group, (clock::wall(), change));
+        let at = clock::wall();
+        pair.record.add(&turn);
+        let change = turn.change;
+        pair.latest.insert(change.group, RoleChange::new(at, &turn));
         pair.epochs.insert(change.group, change.epoch);
-        if let Err(error) = write_epochs(&pair.epoch_file, &pair.epochs) {
-            warn!("{}: {error}", pair.epoch_file.display());
+        if let Err(error) = pair.files.set_epochs(&pair.epochs) {
+            warn!("the epoch cannot be kept: {error}");
         }
         let mut groups = pair.model.groups.iter();
         let group = groups.find(|group| group.id == change.group);
         let group = group.map(|group| group.name.clone()).unwrap_or_default();
-        let text = format!("{}: {}, epoch {}", change.role, change.cause, change.epoch);
-        self.remember(Kind::Role, &group, &text);
+        self.history.push_turn(at, group, turn);
     }
 
-    /// What an operator asked for.
-    pub(super) fn ask_pair(
-        &self,
-        request: &PairRequest,
-        reply: oneshot::Sender<Result<PairStatus, String>>,
-    ) {
-        let (Some(pair), Some(status)) = (&self.pair, self.pair_status()) else {
-            // An asker that went away needs no answer.
-            let _ = reply.send(Err("this node is not one of a pair".to_owned()));
-            return;
-        };
-        if let Some(on) = request.maintenance {
-            pair.handle.request(Request::Maintenance(on));
+    /// What the metrics tell of changes of role.
+    pub(super) fn record(&self) -> Option<Record> {
+        self.pair.as_ref().map(|pair| pair.record.clone())
+    }
+
+    /// Tells what has come up, and what is over.
+    pub(super) fn watch_pair(&mut self) {
+        let Some(pair) = &mut self.pair else { return };
+        let now = clock::monotonic();
+        let view = pair.handle.view();
+        match pair.refused.line(&view.refusals, now) {
+            Some((true, line)) => warn!("{line}"),
+            Some((false, line)) => info!("{line}"),
+            None => {}
         }
-        let Some(to) = &request.fail_over_to else {
-            let _ = reply.send(Ok(status));
-            return;
-        };
-        let (group, here) = match self.destination(pair, &status, request.group.as_deref(), to) {
-            Ok(destination) => destination,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return;
-            }
-        };
-        let (done, answer) = oneshot::channel();
-        pair.handle.request(Request::FailOver(group, here, done));
-        tokio::spawn(async move {
-            let result = match answer.await {
-                Ok(Ok(())) => Ok(status),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("the daemon is stopping".to_owned()),
-            };
-            let _ = reply.send(result);
-        });
+        let problems = watch::problems(&view, &pair.names);
+        let news = pair.problems.update(problems, now);
+        self.tell("pair", news);
     }
 
-    /// Which group is meant, if not all, and whether it is to be here.
-    fn destination(
-        &self,
-        pair: &Member,
-        status: &PairStatus,
-        group: Option<&str>,
-        to: &str,
-    ) -> Result<(Option<u16>, bool), String> {
-        let role = match group {
-            None => &status.role,
-            Some(name) => {
-                let mut groups = status.groups.iter();
-                let known = groups.find(|group| group.name == name);
-                let unknown = || format!("the pair has no group \"{name}\"");
-                &known.ok_or_else(unknown)?.role
-            }
-        };
-        let own = self.model.node.as_ref().map_or("", |node| &node.name);
-        let here = match to {
-            "" if role == MIXED => {
-                return Err("both nodes carry groups: name a node or a group".to_owned());
-            }
-            "" => role != "active",
-            name if name == own => true,
-            name if name == pair.peer => false,
-            name => return Err(format!("the pair has no node \"{name}\"")),
-        };
-        Ok((group.map(model::Group::id), here))
+    /// What is not as it should be.
+    pub(super) fn pair_problems(&self) -> Vec<String> {
+        let pair = self.pair.as_ref();
+        pair.map_or_else(Vec::new, |pair| {
+            watch::problems(&pair.handle.view(), &pair.names)
+        })
     }
 
     /// What is shown of the pair.
@@ -262,8 +242,8 @@ impl Node {
         let pair = self.pair.as_ref()?;
         let view = pair.handle.view();
         let servers = &self.model.virtual_servers;
-        let (peer, latest) = (&pair.peer, &pair.latest);
-        Some(PairStatus::new(&view, &pair.model, servers, peer, latest))
+        let (names, latest) = (&pair.names, &pair.latest);
+        Some(PairStatus::new(&view, &pair.model, servers, names, latest))
     }
 
     /// How well this node is: every interface works, or not.

@@ -1,0 +1,103 @@
+//! The two nodes of a pair, for people.
+
+use super::table::{Look, Table};
+use super::tables::duration;
+use crate::admin::api::{PairStatus, Status};
+use crate::core::time::utc;
+
+/// The pair as one node sees it.
+pub fn pair(pair: &PairStatus, own: &str, status: &Status, look: Look) -> String {
+    let mut text = String::from("\nPair\n");
+    text.push_str(&nodes(pair, own, status).render(look));
+    text.push_str(&groups(pair, own).render(look));
+    if let (None, Some(last)) = (&pair.peer.role, &pair.peer.last) {
+        text.push_str(&format!(
+            "  {} is silent since {}; it was {}, {}{}\n",
+            pair.peer.name,
+            duration(last.milliseconds_ago / 1_000),
+            last.role.as_deref().unwrap_or("without a group"),
+            last.health,
+            if last.maintenance {
+                ", in maintenance"
+            } else {
+                ""
+            },
+        ));
+    }
+    text.push_str(&paths(pair).render(look));
+    for (reason, count) in &pair.refused {
+        text.push_str(&format!("  {count} datagrams refused: {reason}\n"));
+    }
+    text
+}
+
+fn nodes(pair: &PairStatus, own: &str, status: &Status) -> Table {
+    let mut table = Table::new(
+        &["NODE", "ROLE", "HEALTH", "MAINTENANCE", "VERSION", "CONFIG"],
+        &[],
+    );
+    let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
+    let config = |hash: &str| hash.get(..12).unwrap_or_default().to_owned();
+    table.row([
+        format!("{own} (this)"),
+        pair.role.clone(),
+        pair.health.clone(),
+        switch(pair.maintenance),
+        status.version.clone(),
+        config(&status.config_hash),
+    ]);
+    let peer = &pair.peer;
+    let unknown = |word: &Option<String>| word.clone().unwrap_or_else(|| "?".to_owned());
+    table.row([
+        peer.name.clone(),
+        unknown(&peer.role),
+        unknown(&peer.health),
+        unknown(&peer.maintenance.map(switch)),
+        unknown(&peer.version),
+        unknown(&peer.config_hash.as_deref().map(config)),
+    ]);
+    table
+}
+
+fn groups(pair: &PairStatus, own: &str) -> Table {
+    let peer = pair.peer.name.to_uppercase();
+    let own = own.to_uppercase();
+    let headings = [
+        "GROUP",
+        &own,
+        &peer,
+        "EPOCH",
+        "PRIORITY",
+        "LATEST CHANGE HERE",
+    ];
+    let mut table = Table::new(&headings, &[3]);
+    for group in &pair.groups {
+        let other = group.peer_priority.map(|priority| priority.to_string());
+        let latest = group.latest.as_ref().map(|latest| {
+            let at = utc(latest.at_milliseconds);
+            format!("{at} {}: {}", latest.role, latest.why)
+        });
+        table.row([
+            group.name.clone(),
+            group.role.clone(),
+            group.peer_role.clone().unwrap_or_else(|| "?".to_owned()),
+            group.epoch.to_string(),
+            format!("{} / {}", group.priority, other.as_deref().unwrap_or("?")),
+            latest.unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    table
+}
+
+fn paths(pair: &PairStatus) -> Table {
+    let mut table = Table::new(&["PATH", "STATE", "ROUND TRIP"], &[2]);
+    for path in &pair.paths {
+        let time = path.round_trip_microseconds;
+        table.row([
+            format!("{} - {}", path.own, path.peer),
+            path.state.clone(),
+            time.map_or_else(|| "-".to_owned(), |time| format!("{time} us")),
+        ]);
+    }
+    table
+}

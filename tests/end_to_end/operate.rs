@@ -1,0 +1,195 @@
+//! The pair as its operator sees it.
+
+use std::net::UdpSocket;
+
+use forwarder_lab::{Family, wait_until};
+use serde_json::Value;
+
+use super::pair::{LIMIT, Two};
+use super::world::both_services;
+
+/// Waits until `state` holds, and says what the nodes say if it never does.
+fn wait(two: &Two, what: &str, state: impl Fn() -> bool) {
+    wait_until(what, LIMIT, state).unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+}
+
+/// What a command prints, and whether it succeeded.
+fn run(two: &Two, node: usize, words: &[&str]) -> (bool, String) {
+    let output = two.node(node).run(words).expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+fn metrics(two: &Two, node: usize) -> String {
+    run(two, node, &["metrics"]).1
+}
+
+fn has_line(text: &str, line: &str) -> bool {
+    text.lines().any(|each| each == line)
+}
+
+/// Whether a counter is there and not zero.
+fn is_counted(text: &str, series: &str) -> bool {
+    let count = text.lines().find_map(|line| line.strip_prefix(series));
+    count.is_some_and(|count| count != "0")
+}
+
+fn problem(two: &Two, node: usize, text: &str) -> bool {
+    let status = two.node(node).status().unwrap_or_default();
+    let problems = status["problems"].as_array();
+    problems.is_some_and(|all| all.iter().any(|each| each == text))
+}
+
+#[test]
+fn a_takeover_is_in_status_history_and_metrics() {
+    let mut two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    wait(&two, "metrics of the standby", || {
+        let page = metrics(&two, 1);
+        let lines = [
+            r#"forwarder_role{role="standby"} 1"#,
+            r#"forwarder_role{role="active"} 0"#,
+            r#"forwarder_group_role{group="default",role="standby"} 1"#,
+            r#"forwarder_pair_node_health{node="lb1",health="sound"} 1"#,
+            r#"forwarder_pair_node_health{node="lb2",health="sound"} 1"#,
+            r#"forwarder_pair_node_maintenance{node="lb1"} 0"#,
+            "forwarder_pair_same_config 1",
+        ];
+        let up = format!(
+            r#"forwarder_pair_path_state{{own="{}",peer="{}",state="up"}} 1"#,
+            Family::V4.vip(3),
+            Family::V4.outside(),
+        );
+        lines.iter().all(|line| has_line(&page, line)) && has_line(&page, &up)
+    });
+    two.nodes[0] = None;
+    two.wait_for([None, Some("active")]);
+    wait(&two, "the lost peer, and what it said last", || {
+        let pair = two.pair(1);
+        let last = &pair["peer"]["last"];
+        pair["peer"]["role"].is_null()
+            && last["role"] == "active"
+            && last["version"] == env!("CARGO_PKG_VERSION")
+            && problem(&two, 1, "nothing is heard of lb1")
+    });
+    wait(&two, "metrics of the takeover", || {
+        let page = metrics(&two, 1);
+        let lines = [
+            r#"forwarder_role{role="active"} 1"#,
+            r#"forwarder_pair_node_health{node="lb1",health="unknown"} 1"#,
+        ];
+        let counted = [
+            r#"forwarder_role_changes_total{group="default",cause="peer-lost"} "#,
+            r#"forwarder_role_change_phase_seconds_count{phase="detection"} "#,
+            r#"forwarder_role_change_phase_seconds_count{phase="announcement"} "#,
+        ];
+        lines.iter().all(|line| has_line(&page, line))
+            && counted.iter().all(|series| is_counted(&page, series))
+    });
+    let (_, text) = run(&two, 1, &["history", "--kind", "role"]);
+    assert!(
+        text.contains("active: the peer answers on no path"),
+        "{text}"
+    );
+    let (_, text) = run(&two, 1, &["history", "--kind", "role", "-o", "json"]);
+    let history: Value = serde_json::from_str(&text).expect("JSON");
+    let events = history["events"].as_array().expect("events");
+    let mut changes = events.iter().map(|event| &event["role"]);
+    let change = changes.find(|change| change["cause"] == "peer-lost");
+    let change = change.expect("the takeover");
+    for phase in ["detection", "lease", "announcement"] {
+        assert!(change["microseconds"][phase].is_u64(), "{text}");
+    }
+}
+
+#[test]
+fn an_operator_moves_and_holds_it_from_either_node() {
+    let mut two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    for node in 0..2 {
+        let (done, text) = run(&two, node, &["failover", "--dry-run"]);
+        assert!(
+            done && text.contains("lb1 stops answering for 2 VIPs"),
+            "{text}"
+        );
+        assert!(text.contains("lb2 takes them with epoch"), "{text}");
+    }
+    let (done, text) = run(&two, 1, &["failover", "--to", "lb1", "--dry-run"]);
+    assert!(!done && text.contains("it is there already"), "{text}");
+    let (done, text) = run(&two, 1, &["failover", "--to", "lb3"]);
+    assert!(!done && text.contains("no node \"lb3\""), "{text}");
+
+    let (done, text) = run(&two, 1, &["maintenance", "on"]);
+    assert!(done && text.contains("lb2 is in maintenance"), "{text}");
+    let refused = || {
+        let (done, text) = run(&two, 0, &["failover", "--dry-run"]);
+        !done && text.contains("the peer is in maintenance")
+    };
+    wait(&two, "the active node knows it", refused);
+    let config = two.config(&both_services("l2-dsr", |family| family));
+    two.nodes[1] = None;
+    wait(&two, "the standby is gone", || {
+        problem(&two, 0, "nothing is heard of lb2")
+    });
+    two.nodes[1] = Some(two.daemon(1, &config));
+    wait(&two, "it is in maintenance after its restart too", || {
+        two.pair(1)["maintenance"] == true
+            && two.pair(0)["peer"]["maintenance"] == true
+            && problem(&two, 0, "lb2 is in maintenance")
+    });
+    let (done, text) = run(&two, 1, &["maintenance", "off"]);
+    assert!(done, "{text}");
+    two.wait_for([Some("active"), Some("standby")]);
+    let able = || run(&two, 1, &["failover", "--dry-run"]).0;
+    wait(&two, "it can be moved again", able);
+    let (done, text) = run(&two, 1, &["failover"]);
+    assert!(done && text.contains("lb2 is active"), "{text}");
+    two.wait_for([Some("standby"), Some("active")]);
+    wait(&two, "the old node's history", || {
+        let (_, text) = run(&two, 0, &["history", "--kind", "role"]);
+        text.contains("standby: the peer has taken it") && text.contains("hand-over ")
+    });
+}
+
+#[test]
+fn another_configuration_and_strangers_are_seen() {
+    let two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    let file = two.node(1).config();
+    let config = std::fs::read_to_string(file).expect("the file");
+    std::fs::write(file, format!("{config}\n# changed\n")).expect("write it");
+    let (done, text) = run(&two, 1, &["reload"]);
+    assert!(done, "{text}");
+    for node in 0..2 {
+        let names = ["lb1 and lb2", "lb2 and lb1"][node];
+        let text = format!("{names} have different configurations");
+        wait(&two, "the other configuration is seen", || {
+            problem(&two, node, &text)
+                && has_line(&metrics(&two, node), "forwarder_pair_same_config 0")
+        });
+    }
+    let (from, to) = (Family::V4.vip(3), Family::V4.outside());
+    let refused = |reason: &str| {
+        let page = metrics(&two, 0);
+        let series = format!("forwarder_pair_refused_datagrams_total{{reason=\"{reason}\"}} ");
+        is_counted(&page, &series)
+    };
+    let send = |datagram: &[u8]| {
+        two.host(1).run(|| {
+            let socket = UdpSocket::bind((from, 0)).expect("a socket");
+            socket.send_to(datagram, (to, 4747)).expect("send");
+        });
+    };
+    wait(&two, "garbage is counted", || {
+        send(b"garbage garbage garbage!");
+        send(&[b'F', b'W', 1, 1, 1, 0, 0, 0].repeat(4));
+        refused("foreign") && refused("forged")
+    });
+    wait(&two, "and logged", || {
+        two.node(0).log().contains("datagrams refused: ")
+    });
+    two.wait_for([Some("active"), Some("standby")]);
+}
