@@ -5,6 +5,7 @@ mod pins {
     mod behind_our_back;
     mod cables;
     mod load;
+    mod moved;
     mod refusals;
     mod restart;
     mod world;

@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forwarder_common::virtual_server::service;
-use forwarder_common::{PrefixKey, V4, V6, VipKey, protocol};
+use forwarder_common::{FlowKey, PrefixKey, V4, V6, VipKey, protocol};
 
 /// What a virtual server is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,18 @@ impl Vip {
                 service,
             }),
         }
+    }
+}
+
+impl Vip {
+    /// Whom a flow's client asks; `destination`: the flow's. `None`: no flow is of such a protocol.
+    pub fn asked_by<A>(flow: &FlowKey<A>, destination: IpAddr) -> Option<Self> {
+        let [_, _, high, low] = flow.ports.to_ne_bytes();
+        Some(Self {
+            address: destination,
+            port: u16::from_be_bytes([high, low]),
+            protocol: u8::try_from(flow.protocol).ok()?,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod health;
 pub mod histogram;
 pub mod history;
+pub mod home;
 pub mod key;
 pub mod next_hop;
 pub mod op;

@@ -42,20 +42,12 @@ impl<'a> Excepted<'a> {
     }
 
     fn add<A: HashAddress>(&mut self, flow: &FlowKey<A>, destination: IpAddr, backend: u32) {
-        let Ok(protocol) = u8::try_from(flow.protocol) else {
+        let Some(vip) = Vip::asked_by(flow, destination) else {
             return;
         };
-        let [_, _, c, d] = flow.ports.to_ne_bytes();
-        let port = u16::from_be_bytes([c, d]);
-        let find = |port| {
-            let vip = Vip {
-                address: destination,
-                port,
-                protocol,
-            };
-            self.tables.virtual_servers.get(&vip)
-        };
-        let Some(server) = find(port).or_else(|| find(0)) else {
+        let servers = &self.tables.virtual_servers;
+        let any = Vip { port: 0, ..vip };
+        let Some(server) = servers.get(&vip).or_else(|| servers.get(&any)) else {
             return;
         };
         let affinity = Affinity::from_abi(server.affinity);
@@ -64,7 +56,7 @@ impl<'a> Excepted<'a> {
             source,
             destination,
             flow.ports,
-            protocol,
+            vip.protocol,
             affinity,
             self.hash_key,
         );

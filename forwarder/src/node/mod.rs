@@ -36,6 +36,7 @@ use crate::config::Model;
 use crate::core::compile::{Compiled, Input, Note, Snapshot, State, compile};
 use crate::core::facts::Facts;
 use crate::core::history::{History, Kind};
+use crate::core::home::{Homes, Moves};
 use crate::core::op::Op;
 use crate::core::overrides::Overrides;
 use crate::core::plan::plan;
@@ -122,7 +123,8 @@ impl Node {
             hold_next_hops(&self.actual, &mut tables);
         }
         let ops = plan(&self.actual, &tables);
-        let failure = self.apply(&ops, state, &lost, &gone).err();
+        let moves = self.moves(&ops, &tables, &state);
+        let failure = self.apply(&ops, state, &moves, &lost, &gone).err();
         if let Some(failure) = &failure
             && self.failure.as_ref() != Some(failure)
         {
@@ -204,10 +206,22 @@ impl Node {
         }
     }
 
+    /// Which flows will belong elsewhere.
+    fn moves(&self, ops: &[Op], tables: &Tables, state: &State) -> Moves {
+        let mut ops = ops.iter();
+        if ops.any(|op| matches!(op, Op::VirtualServer { .. })) {
+            let old = Homes::of(&self.actual, &self.state);
+            Moves::new(old, Homes::of(tables, state))
+        } else {
+            Moves::default()
+        }
+    }
+
     fn apply(
         &mut self,
         ops: &[Op],
         state: State,
+        moves: &Moves,
         lost: &BTreeSet<u32>,
         gone: &BTreeSet<u32>,
     ) -> Result<(), String> {
@@ -218,12 +232,26 @@ impl Node {
             reset.map_err(|error| error.to_string())?;
         }
         self.save(|own| Snapshot::between(&own.state, &state))?;
-        for op in ops {
+        let first_removal = ops.iter().position(Op::is_removal);
+        for (at, op) in ops.iter().enumerate() {
+            if Some(at) == first_removal {
+                // Of those that still follow what points at it.
+                self.bpf.wait_for_packets();
+            }
             debug!("{op}");
             self.bpf.apply(op).map_err(|error| error.to_string())?;
             self.actual.apply(op);
         }
         self.state = state;
+        let forgets = moves.any() || !lost.is_empty() || !gone.is_empty();
+        if forgets || first_removal.is_some() {
+            // What is free now may be another's next; and what is to be forgotten must not be written down again.
+            self.bpf.wait_for_packets();
+        }
+        if moves.any() {
+            let forgotten = self.bpf.forget_moved(moves);
+            forgotten.map_err(|error| error.to_string())?;
+        }
         for index in lost {
             self.bpf
                 .forget_exceptions(*index)

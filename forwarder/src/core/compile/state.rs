@@ -68,6 +68,9 @@ pub(super) struct SnatAddresses {
     pub addresses: Vec<IpAddr>,
 }
 
+/// Far longer than any packet is under way.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
 /// What stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -184,6 +187,12 @@ impl State {
         self.pools.get(name)
     }
 
+    /// Every pool that has a lookup table.
+    pub fn pools(&self) -> impl Iterator<Item = (&str, &PoolTable)> {
+        let pools = self.pools.iter();
+        pools.map(|(name, table)| (name.as_str(), table))
+    }
+
     /// Every lookup table by its first slot.
     pub fn tables(&self) -> BTreeMap<u32, Arc<[Slot]>> {
         let tables = self.pools.values();
@@ -217,10 +226,13 @@ impl State {
     }
 
     /// Makes slots plain again that need no memory: see [`slots::settle`]. `idle`: how long a flow
-    /// may be quiet. `excepted` is asked by the index in `SLOTS`.
+    /// may be quiet. `excepted` is asked by the index in `SLOTS`; what it says must have been looked up
+    /// no earlier than `now`.
     pub fn settle(&mut self, now: Duration, idle: Duration, excepted: impl Fn(usize) -> bool) {
         for pool in self.pools.values_mut() {
-            if !pool.slots.iter().any(|slot| slot.is_changed()) {
+            // A packet that was under way while its slot changed may be written down a little later.
+            let fresh = now < pool.changed + UNDER_WAY;
+            if fresh || !pool.slots.iter().any(|slot| slot.is_changed()) {
                 continue;
             }
             let base = pool.base as usize;

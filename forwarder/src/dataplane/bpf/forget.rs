@@ -8,6 +8,8 @@ use super::batch::for_each_chunk;
 use super::fd;
 use super::load::LoadError;
 use super::remove::remove_if;
+use crate::core::home::Moves;
+use crate::core::key::{Vip, from_word, from_words};
 
 /// What keeps older flows of the stateless modes where they are.
 pub fn exceptions(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
@@ -19,6 +21,22 @@ pub fn exceptions(ebpf: &mut Ebpf, index: u32) -> Result<(), LoadError> {
     for name in ["EXCEPTIONS6", "EMBRYONIC_EXCEPTIONS6"] {
         remove(ebpf, name, |_: &FlowKey<V6>, backend: &u32| {
             *backend == index
+        })?;
+    }
+    Ok(())
+}
+
+/// The same of flows whose virtual server has another pool than before.
+pub fn moved(ebpf: &mut Ebpf, moves: &Moves) -> Result<(), LoadError> {
+    let elsewhere = |vip: Option<Vip>| vip.is_some_and(|vip| moves.is_elsewhere(vip));
+    for name in ["EXCEPTIONS4", "EMBRYONIC_EXCEPTIONS4"] {
+        remove(ebpf, name, |flow: &FlowKey<V4>, _: &u32| {
+            elsewhere(Vip::asked_by(flow, from_word(flow.destination).into()))
+        })?;
+    }
+    for name in ["EXCEPTIONS6", "EMBRYONIC_EXCEPTIONS6"] {
+        remove(ebpf, name, |flow: &FlowKey<V6>, _: &u32| {
+            elsewhere(Vip::asked_by(flow, from_words(flow.destination).into()))
         })?;
     }
     Ok(())

@@ -15,6 +15,7 @@ pub mod shape;
 pub(crate) mod slots;
 mod stats;
 pub mod trace;
+mod under_way;
 mod wanted;
 pub(crate) mod write;
 
@@ -37,6 +38,7 @@ use super::attach::{AttachError, Attached, Attachment, Choice, Facts};
 use super::pin::{Generation, PinDirectory, PinError, unlink};
 use super::{ApplyError, Counters, DataPlane};
 use crate::core::compile::Given;
+use crate::core::home::Moves;
 use crate::core::op::Op;
 use crate::core::tables::Tables;
 use crate::io::netlink::Netlink;
@@ -135,6 +137,19 @@ impl Bpf {
         })?;
         self.used.note_all(&tables);
         Ok(tables)
+    }
+
+    /// Returns when no packet is under way any more that may have read what was in the maps before.
+    pub fn wait_for_packets(&self) {
+        under_way::wait();
+    }
+
+    /// Removes the exceptions of flows that belong to another pool now.
+    pub fn forget_moved(&mut self, moves: &Moves) -> Result<(), ApplyError> {
+        forget::moved(&mut self.ebpf, moves).map_err(|error| ApplyError {
+            op: "forget exceptions of virtual servers that have moved".to_owned(),
+            reason: describe(&error),
+        })
     }
 
     /// The leases of a pair's node.

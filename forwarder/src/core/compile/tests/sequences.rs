@@ -172,6 +172,39 @@ fn assert_safe(tables: &Tables) {
     }
 }
 
+/// A packet that has read its slot before the slot changed is written down a moment after it.
+#[test]
+fn no_slot_forgets_while_packets_are_under_way() {
+    let (whole, grace) = (model(), Duration::from_secs(30));
+    let facts = facts(&whole);
+    let pool = whole.pools.iter().position(|pool| pool.name == "web");
+    let mut drained = whole.clone();
+    drained.pools[pool.expect("the pool")].backends[0].state = BackendState::Drained;
+    let mut state = State::new(&whole.limits);
+    for (model, seconds) in [(&whole, 0), (&drained, 10), (&whole, 60)] {
+        let now = Duration::from_secs(seconds);
+        let (down, ramps) = (&BTreeSet::new(), NO_RAMPS);
+        state.end_grace(now, grace);
+        let input = Input {
+            model,
+            facts: &facts,
+            down,
+            ramps,
+            now,
+        };
+        state = compile(input, &state).state;
+    }
+    let mut changed = |milliseconds| {
+        state.settle(Duration::from_millis(milliseconds), grace, |_| false);
+        let slots = &state.pool("web").expect("a table").slots;
+        slots.iter().filter(|slot| slot.is_changed()).count()
+    };
+    let all = changed(60_000);
+    assert!(all > 0, "there and back");
+    assert_eq!(changed(60_900), all, "soon after the change");
+    assert_eq!(changed(62_000), 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -215,8 +248,9 @@ proptest! {
             }
             gone.for_each(|index| state.release(index));
             if change.settle {
-                state.end_grace(now, Duration::from_secs(30));
-                state.settle(now, Duration::from_secs(30), |at| at % 3 == 0);
+                let later = now + Duration::from_secs(30);
+                state.end_grace(later, Duration::from_secs(30));
+                state.settle(later, Duration::from_secs(30), |at| at % 3 == 0);
             }
             if change.restart {
                 let text = serde_json::to_string(&Snapshot::of(&state)).expect("text");
