@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use forwarder_common::{Backend, V4, VipKey, VirtualServer};
 use forwarder_lab::wait_until;
+use serde_json::Value;
 
 use super::world::{LIMIT, World};
 
@@ -46,22 +48,51 @@ fn detach(pin: &Path) -> io::Result<()> {
     .map(drop)
 }
 
+/// When programs were taken off, as the history has it.
+fn taken_off(world: &World) -> Vec<Duration> {
+    let output = world.forwarder().run(&["history", "-o", "json"]);
+    let output = output.expect("history").stdout;
+    let history: Value = serde_json::from_slice(&output).expect("JSON");
+    let events = history["events"].as_array().expect("a list");
+    let taken = events.iter().filter(|event| {
+        let text = event["text"].as_str().expect("text");
+        text.ends_with("our program was taken off behind our back")
+    });
+    let at = |event: &Value| event["at_milliseconds"].as_u64().expect("a time");
+    taken
+        .map(|event| Duration::from_millis(at(event)))
+        .collect()
+}
+
 #[test]
 fn a_detached_program_is_attached_again() {
     let world = World::start();
     let version = format!("v{}", forwarder_common::ABI_VERSION);
     let links = world.pins().join(version).join("links");
-    for link in world.bpf.run(|| super::world::names(&links)) {
-        world
-            .bpf
-            .run(|| detach(&links.join(&link)))
-            .expect("detach");
-    }
+    // Seen within a second, if the daemon gets a CPU.
+    let soon = (1..=20).any(|round| {
+        let now = UNIX_EPOCH.elapsed().expect("a time after 1970");
+        for link in world.bpf.run(|| super::world::names(&links)) {
+            let detached = world.bpf.run(|| detach(&links.join(&link)));
+            detached.expect("detach");
+        }
+        wait_until("attached again, and pinned", LIMIT, || {
+            world.program("eth0").is_some()
+                && world.program("eth1").is_some()
+                && world.bpf.run(|| super::world::names(&links)).len() == 2
+        })
+        .expect("attached");
+        let mut seen = Vec::new();
+        wait_until("it is in the history", LIMIT, || {
+            seen = taken_off(&world);
+            seen.len() == 2 * round
+        })
+        .unwrap_or_else(|error| panic!("{error}: {seen:?}\n{}", world.forwarder().diagnosis()));
+        let last = seen.iter().copied().max().expect("a time");
+        last < now + Duration::from_secs(1)
+    });
+    assert!(soon, "{:?}", taken_off(&world));
     world.wait_for_log("our program was taken off behind our back");
-    wait_until("attached again", LIMIT, || {
-        world.program("eth0").is_some() && world.program("eth1").is_some()
-    })
-    .expect("attached");
     world.wait_until_ready();
 }
 

@@ -4,6 +4,7 @@ use log::{info, warn};
 
 use super::Node;
 use super::run::targets;
+use crate::core::history::Kind;
 use crate::core::op::Op;
 use crate::core::plan::plan;
 use crate::dataplane::attach::{Attachment, Target, examine};
@@ -45,17 +46,15 @@ impl Node {
             .map(|each| (each.attached().device.clone(), each.attached().ifindex))
             .collect();
         for (device, ifindex) in &wrong {
-            match links.iter().find(|link| link.ifindex == *ifindex) {
-                None => {
-                    warn!(interface = device.as_str(); "{device} (interface {ifindex}) is gone")
-                }
+            let text = match links.iter().find(|link| link.ifindex == *ifindex) {
+                None => format!("{device} (interface {ifindex}) is gone"),
                 Some(link) if link.name != *device => {
-                    warn!(interface = device.as_str(); "{device} is now called {}: detached from it", link.name);
+                    format!("{device} is now called {}: detached from it", link.name)
                 }
-                Some(_) => {
-                    warn!(interface = device.as_str(); "{device}: our program was taken off behind our back")
-                }
-            }
+                Some(_) => format!("{device}: our program was taken off behind our back"),
+            };
+            warn!(interface = device.as_str(); "{text}");
+            self.remember(Kind::Interface, device, &text);
             self.bpf
                 .detach_where(|attached| attached.ifindex == *ifindex);
         }
@@ -90,9 +89,10 @@ impl Node {
             Ok(()) => {
                 self.not_attached.remove(&target.device);
                 let attached = self.bpf.attached().last();
-                attached
-                    .into_iter()
-                    .for_each(|attached| info!("again: {attached}"));
+                if let Some(text) = attached.map(|attached| format!("again: {attached}")) {
+                    info!("{text}");
+                    self.remember(Kind::Interface, &target.device, &text);
+                }
                 if let Err(error) = self.host.read_again() {
                     warn!("netlink: {error}");
                 }
