@@ -64,7 +64,7 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         )
     } else {
         let outward = flow.state & state::REPLY == 0;
-        if outward && headers.is_syn() && is_closed::<F, T>(tables, &flow, key.protocol) {
+        if outward && begins_anew::<F, T>(tables, &headers, &flow, embryonic) {
             context.replaces = 1;
             return Step::Next(F::EGRESS_STAGE);
         }
@@ -148,7 +148,7 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         return Reason::DropInternal.into();
     };
     let dead = backend.flags & KEEPS_FLOWS == 0;
-    if dead || headers.is_syn() && is_closed::<F, T>(tables, &flow, key.protocol) {
+    if dead || begins_anew::<F, T>(tables, headers, &flow, embryonic) {
         context.replaces = 1;
         return Step::Next(F::NEW_FLOW_STAGE);
     }
@@ -256,7 +256,20 @@ fn way_out<F: Stages, T: FamilyTables<F::Address>>(
     (out.flags & interface::flags::ACTIVE != 0).then_some((flow.link, out.mtu as u32))
 }
 
-/// A flow that both ends have finished, or one has reset: a SYN begins a new one. Either entry will do.
+/// Whether a packet of whoever began the flow begins another in its place: one that can't be answered
+/// any more, its reply entry having been pushed out by others, would otherwise never be again.
+#[inline(always)]
+fn begins_anew<F: Stages, T: FamilyTables<F::Address>>(
+    tables: &T,
+    headers: &Headers<F>,
+    flow: &Flow<F::Address>,
+    embryonic: bool,
+) -> bool {
+    let may = headers.is_syn() || embryonic && headers.protocol != protocol::TCP;
+    may && is_closed::<F, T>(tables, flow, headers.protocol as u32)
+}
+
+/// A flow that both ends have finished, one has reset, or that has lost its other entry. Either entry will do.
 #[inline(always)]
 pub fn is_closed<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
@@ -267,7 +280,7 @@ pub fn is_closed<F: Stages, T: FamilyTables<F::Address>>(
     let reply = tables
         .established(&other)
         .or_else(|| tables.embryonic(&other));
-    let reply = reply.map_or(0, |reply| reply.state);
+    let reply = reply.map_or(state::RST, |reply| reply.state);
     (flow.state | reply) & state::RST != 0 || flow.state & reply & state::FIN != 0
 }
 

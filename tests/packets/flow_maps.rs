@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
+use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray};
 use forwarder_common::flow::{NO_BACKEND, state};
 use forwarder_common::{Churn, Flow, FlowKey, V4, V6};
@@ -65,6 +66,24 @@ pub fn compare(harness: &mut Harness) -> Result<()> {
     exceptions::<V4>(harness, "EXCEPTIONS4", &mut program)?;
     exceptions::<V6>(harness, "EXCEPTIONS6", &mut program)?;
     same("EXCEPTIONS", &program, &harness.model.tables.exceptions)
+}
+
+/// Removes the reply entries of a flow map; how many there were.
+pub fn lose_replies<A>(ebpf: &mut Ebpf, name: &str) -> Result<usize>
+where
+    FlowKey<A>: aya::Pod,
+    Flow<A>: aya::Pod,
+{
+    let mut map: HashMap<&mut MapData, FlowKey<A>, Flow<A>> = typed(ebpf, name)?;
+    let replies = map.iter().filter_map(|entry| match entry {
+        Ok((key, flow)) => (flow.state & state::REPLY != 0).then_some(Ok(key)),
+        Err(error) => Some(Err(error)),
+    });
+    let replies = replies.collect::<Result<Vec<_>, _>>()?;
+    for key in &replies {
+        map.remove(key)?;
+    }
+    Ok(replies.len())
 }
 
 /// What was made and not removed is there.

@@ -90,15 +90,18 @@ impl Model {
         }
     }
 
-    /// A SYN of a client that reuses the ports of a closed flow.
+    /// A client that reuses the ports of a closed flow, or whose half-open flow can't be answered.
     fn is_reopened(&self, packet: &Packet, hit: Option<&Flow>) -> bool {
-        packet.is_syn() && hit.is_some_and(|flow| self.is_closed(flow))
+        let half_open = self.tables.embryonic.contains_key(&packet.tuple);
+        let may = packet.is_syn() || half_open && packet.tuple.protocol != TCP;
+        may && hit.is_some_and(|flow| self.is_closed(flow))
     }
 
-    /// Whether both sides have finished the flow, or one has reset it; either entry will do.
+    /// Whether both sides have finished the flow, one has reset it, or it has lost its other entry; either
+    /// entry will do.
     fn is_closed(&self, flow: &Flow) -> bool {
         let Some(other) = self.tables.flow(&flow.becomes.turned()) else {
-            return flow.rst;
+            return true;
         };
         flow.rst || other.rst || (flow.fin && other.fin)
     }

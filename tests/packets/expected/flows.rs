@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use forwarder_common::{Mode, Reason};
+use forwarder_common::{Mode, Reason, V4, V6};
 use forwarder_model::build::{Packet, Transport};
 use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 use forwarder_model::packet::{Frame, Ip, word};
@@ -381,6 +381,71 @@ fn half_open_flows_give_their_ports_up() {
         assert_eq!(output.reason, Some(Reason::NatReply));
         crate::flow_maps::compare(&mut bench.harness)
     });
+}
+
+/// Half-open entries push each other out one by one: a flow that has lost the one for its replies would send and
+/// send, and no answer would ever come through.
+#[test]
+fn a_flow_that_cannot_be_answered_begins_anew() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let server = (backend(family, 8), 8_080);
+            let client = |port| (client(family), port);
+            let own = |mode| (vip(mode, family), port::OTHER_PORT);
+            let host = (backend(family, 1), 5_000);
+            let far = address(if family == 6 {
+                "2001:db8:e::9"
+            } else {
+                "203.0.115.9"
+            });
+            type Make = fn((IpAddr, u16), (IpAddr, u16)) -> Packet;
+            let syn: Make = |from, to| Packet::tcp(from, to, SYN);
+            let datagram: Make = |from, to| Packet::udp(from, to, b"again");
+            let [dnat, full_nat] = [own(Mode::Dnat), own(Mode::FullNat)];
+            for (first, came, answered) in [
+                (syn(client(4_000), dnat), CLIENT, THIRD),
+                (datagram(client(4_000), dnat), CLIENT, THIRD),
+                (syn(client(4_001), full_nat), CLIENT, THIRD),
+                (datagram(client(4_001), full_nat), CLIENT, THIRD),
+                (syn(host, (far, 443)), SERVER, CLIENT),
+                (datagram(host, (far, 53)), SERVER, CLIENT),
+            ] {
+                bench.send(came, &first)?;
+                assert_eq!(lose_replies(bench, family)?, 1);
+                let output = bench.send(came, &first)?;
+                let reply = turned(&output.frame, SYN | ACK);
+                assert!(answered == CLIENT || (reply.source, 8_080) == server);
+                let reply = match first.transport {
+                    Transport::Tcp { .. } => reply,
+                    _ => Packet::udp(ends(&reply)[0], ends(&reply)[1], b"answer"),
+                };
+                let output = bench.send(answered, &reply)?;
+                let back = [Reason::NatReply, Reason::EgressReply].map(Some);
+                assert!(back.contains(&output.reason), "{:?}", output.reason);
+                lose_replies(bench, family)?;
+            }
+        }
+        Ok(())
+    });
+}
+
+fn ends(packet: &Packet) -> [(IpAddr, u16); 2] {
+    let (Transport::Tcp { ports, .. } | Transport::Udp { ports, .. }) = packet.transport else {
+        panic!("no ports");
+    };
+    [(packet.source, ports.0), (packet.destination, ports.1)]
+}
+
+/// Removes the reply entries of half-open flows; how many there were.
+fn lose_replies(bench: &mut Bench, family: u8) -> Result<usize> {
+    let embryonic = &mut bench.harness.model.tables.embryonic;
+    embryonic.retain(|_, flow| !flow.reply);
+    let ebpf = bench.harness.ebpf();
+    if family == 6 {
+        crate::flow_maps::lose_replies::<V6>(ebpf, "EMBRYONIC6")
+    } else {
+        crate::flow_maps::lose_replies::<V4>(ebpf, "EMBRYONIC4")
+    }
 }
 
 /// A changed slot: what NAT does not know is new, also a datagram in the time of grace.

@@ -299,6 +299,20 @@ const MUTANTS: &[Mutant] = &[
         replace: "|| (flow.state | reply) & state::FIN != 0",
     },
     Mutant {
+        name: "unanswerable-flows-go-on",
+        file: "forwarder-ebpf/src/nat.rs",
+        breaks: "a half-open flow that has lost its reply entry stays as it is",
+        search: "reply.map_or(state::RST, |reply| reply.state)",
+        replace: "reply.map_or(0, |reply| reply.state)",
+    },
+    Mutant {
+        name: "unanswerable-datagrams-go-on",
+        file: "forwarder-ebpf/src/nat.rs",
+        breaks: "a half-open UDP flow that has lost its reply entry stays as it is",
+        search: "headers.is_syn() || embryonic && headers.protocol != protocol::TCP",
+        replace: "headers.is_syn()",
+    },
+    Mutant {
         name: "flow-of-a-dead-backend",
         file: "forwarder-ebpf/src/nat.rs",
         breaks: "a flow is still sent to a backend that has died",

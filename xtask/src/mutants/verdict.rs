@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::command::{self, cargo};
 
 /// Random packets of the differential test: enough to reach every reason.
-const PACKETS: &str = "30000";
+const PACKETS: &str = "40000";
 /// What the names of the cases written by hand begin with.
 const BY_HAND: &str = "expected::";
 /// What the packet tests say when the kernel refuses a program.
