@@ -2,13 +2,14 @@
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::ProgramArray;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{socket_filter, xdp};
+use aya_ebpf::programs::{SkBuffContext, XdpContext};
 use aya_log_ebpf::{debug, trace};
 use forwarder_common::programs::{CALLEES, RECORD};
-use forwarder_common::{Interface, Reason, interface};
+use forwarder_common::{Interface, Reason, interface, lease};
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::family::{FamilyV4, FamilyV6};
+use forwarder_ebpf::lookup::Tables as _;
 use forwarder_ebpf::packet::Packet;
 use forwarder_ebpf::verdict::{Action, Step, Verdict};
 use forwarder_ebpf::{
@@ -211,6 +212,22 @@ pub fn record(xdp: XdpContext) -> u32 {
 pub fn record_frags(xdp: XdpContext) -> u32 {
     record::keep(&xdp);
     xdp_action::XDP_DROP
+}
+
+/// The filter of a probe port's socket: while this node may answer for no VIP, nothing gets in. The daemon
+/// closes the port; this holds where the daemon was stopped, and with it all leases end.
+#[socket_filter]
+pub fn probe(_: SkBuffContext) -> i64 {
+    // No packet of XDP's, so no context.
+    let tables = Maps::<false> {
+        context: core::ptr::null_mut(),
+    };
+    for group in 0..lease::GROUPS as u32 {
+        if tables.leased(lease::answer(group)) {
+            return i64::MAX;
+        }
+    }
+    0
 }
 
 /// On a backend host: takes the tunnel off what the forwarder sent.

@@ -1,6 +1,8 @@
 //! The pair as its operator sees it.
 
-use std::net::UdpSocket;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use forwarder_lab::{Family, wait_until};
 use serde_json::Value;
@@ -192,4 +194,96 @@ fn another_configuration_and_strangers_are_seen() {
         two.node(0).log().contains("datagrams refused: ")
     });
     two.wait_for([Some("active"), Some("standby")]);
+}
+
+const PROBES: &str = "
+[[probe]]
+port = 8086
+message = \"active\"
+
+[[probe]]
+port = 8087
+protocol = \"http\"
+path = \"/active\"
+";
+
+/// Connects to a port of a node's own as a load balancer would, says something and reads all there is.
+fn probe(two: &Two, own: IpAddr, port: u16, say: &str) -> io::Result<String> {
+    two.site.client.run(|| {
+        let timeout = Duration::from_millis(500);
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(own, port), timeout)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(say.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
+fn own(node: usize, family: Family) -> IpAddr {
+    match node {
+        0 => family.outside(),
+        _ => family.vip(3),
+    }
+}
+
+/// Whether the node's ports say that it is active, or that it is not.
+fn says(two: &Two, node: usize, active: bool) -> bool {
+    let status = if active { " 200 OK" } else { " 503 " };
+    Family::ALL.into_iter().all(|family| {
+        let own = own(node, family);
+        let tcp = match probe(two, own, 8086, "") {
+            Ok(answer) => active && answer == "active",
+            Err(error) => !active && error.kind() == io::ErrorKind::ConnectionRefused,
+        };
+        let request = "GET /active HTTP/1.1\r\nHost: probe\r\n\r\n";
+        let http = probe(two, own, 8087, request);
+        let http = http.unwrap_or_default();
+        let first = http.lines().next().unwrap_or_default();
+        tcp && first.contains(status.trim_end())
+    })
+}
+
+#[test]
+fn a_load_balancer_in_front_finds_the_active_node() {
+    let services = both_services("l2-dsr", |family| family);
+    let two = Two::with(&format!("{services}{PROBES}"));
+    two.wait_for([Some("active"), Some("standby")]);
+    wait(&two, "the first node says yes, the second no", || {
+        says(&two, 0, true) && says(&two, 1, false)
+    });
+    let (done, text) = run(&two, 0, &["failover"]);
+    assert!(done, "{text}");
+    wait(&two, "it is the other way round", || {
+        says(&two, 0, false) && says(&two, 1, true)
+    });
+    let client = Family::V6.client().to_string();
+    wait(&two, "the last probe is shown", || {
+        let status = two.node(1).status().unwrap_or_default();
+        let probe = &status["probes"][0];
+        // The last one came over IPv6.
+        probe["open"] == true
+            && probe["last_from"] == client
+            && probe["last_at_milliseconds"].is_u64()
+            && is_counted(
+                &metrics(&two, 1),
+                "forwarder_probes_total{port=\"8086\",answer=\"active\"} ",
+            )
+            && is_counted(
+                &metrics(&two, 1),
+                "forwarder_probes_total{port=\"8087\",answer=\"standby\"} ",
+            )
+    });
+    let id = two.node(1).id().cast_signed();
+    // SAFETY: no memory is passed; the process is ours and not waited for yet.
+    let signal = |signal| unsafe { libc::kill(id, signal) };
+    signal(libc::SIGSTOP);
+    two.wait_for([Some("active"), None]);
+    // Its kernel still has the listening socket.
+    let answered = (0..5).any(|_| probe(&two, own(1, Family::V4), 8086, "").is_ok());
+    signal(libc::SIGCONT);
+    assert!(!answered, "a stopped daemon says yes\n{}", two.diagnosis());
+    wait(&two, "the first node says yes again, the second no", || {
+        says(&two, 0, true) && says(&two, 1, false)
+    });
 }

@@ -60,6 +60,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The pair; `null`: this node is on its own.
     pub pair: Option<PairStatus>,
+    /// Ports that tell a load balancer in front whether this node is active, in the order of the file.
+    pub probes: Vec<Probe>,
     /// Interfaces in the order of the file.
     pub interfaces: Vec<Interface>,
     /// Virtual servers in the order of the file.
@@ -101,6 +103,27 @@ pub struct ReasonCount {
     /// How often.
     #[serde(flatten)]
     pub count: Count,
+}
+
+/// A port that tells a load balancer in front whether this node is active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `http`.
+    pub protocol: String,
+    /// Whether it can be connected to.
+    pub open: bool,
+    /// Why it cannot, though it ought to be.
+    pub error: Option<String>,
+    /// Probes that were told that the node is active.
+    pub told_active: u64,
+    /// Probes that were told that it is not (`http`).
+    pub told_standby: u64,
+    /// When the last one came, milliseconds since 1970; `null`: none did.
+    pub last_at_milliseconds: Option<u64>,
+    /// Where it came from.
+    pub last_from: Option<IpAddr>,
 }
 
 /// A virtual server.

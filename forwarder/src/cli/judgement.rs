@@ -130,7 +130,7 @@ mod tests {
         });
         let status = json!({
             "version": "1", "node": null, "config": "f", "config_hash": "", "config_generation": 1,
-            "config_error": null, "uptime_seconds": 1, "problems": problems,
+            "config_error": null, "uptime_seconds": 1, "problems": problems, "probes": [],
             "interfaces": [{
                 "name": "i", "device": "eth0", "mode": attached, "frags": false, "driver": "veth",
                 "mac": "", "mtu": 1500, "addresses": [], "reasons": [],

@@ -2,7 +2,7 @@
 
 use super::table::{Look, Table};
 use super::tables::duration;
-use crate::admin::api::{PairStatus, Status};
+use crate::admin::api::{PairStatus, Probe, Status};
 use crate::core::time::utc;
 
 /// The pair as one node sees it.
@@ -97,6 +97,32 @@ fn paths(pair: &PairStatus) -> Table {
             format!("{} - {}", path.own, path.peer),
             path.state.clone(),
             time.map_or_else(|| "-".to_owned(), |time| format!("{time} us")),
+        ]);
+    }
+    table
+}
+
+/// Ports that tell whether this node is active.
+pub fn probes(probes: &[Probe]) -> Table {
+    let mut table = Table::new(
+        &["PORT", "STATE", "ACTIVE", "STANDBY", "LAST PROBE", "FROM"],
+        &[2, 3],
+    );
+    for probe in probes {
+        let state = match (&probe.error, probe.open) {
+            (Some(error), _) => error.clone(),
+            (None, true) => "open".to_owned(),
+            (None, false) => "closed".to_owned(),
+        };
+        table.row([
+            format!("{} {}", probe.protocol, probe.port),
+            state,
+            probe.told_active.to_string(),
+            probe.told_standby.to_string(),
+            probe.last_at_milliseconds.map_or("-".to_owned(), utc),
+            probe
+                .last_from
+                .map_or("-".to_owned(), |from| from.to_string()),
         ]);
     }
     table

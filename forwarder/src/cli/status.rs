@@ -83,6 +83,7 @@ fn text(status: &Status, look: Look) -> String {
             tables::virtual_servers(&status.virtual_servers, &status.pools),
         ),
         ("Backends", tables::backends(&status.pools)),
+        ("Probes", nodes::probes(&status.probes)),
         ("Packets by reason", tables::reasons(&status.interfaces)),
     ];
     for (title, table) in sections {

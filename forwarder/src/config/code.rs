@@ -252,8 +252,8 @@ codes! {
     Error DuplicateEgress "duplicate-egress" "Two egress rules have the same source."
         "Keep one rule for the source."
     // Health checks.
-    Error KeyNotForType "key-not-for-type" "The key has no meaning for this type of health check."
-        "Remove the key, or use the type of health check that has it."
+    Error KeyNotForType "key-not-for-type" "The key has no meaning for this type of health check or probe."
+        "Remove the key, or use the type that has it."
     Error HealthCheckPort "health-check-port" "It is not clear which port to check."
         "Add `port` to the health check, or `port` or `check_port` to the backends."
     Error CheckWithoutTunnel "check-without-tunnel" "The health check goes through a tunnel where there is none."

@@ -53,6 +53,8 @@ pub struct Model {
     pub admin: Admin,
     /// Where metrics are given over TCP.
     pub metrics: Option<SocketAddr>,
+    /// Ports that tell whether this node is active.
+    pub probes: Vec<ProbePort>,
 }
 
 impl Model {
@@ -97,6 +99,32 @@ pub struct Admin {
     pub read_group: Option<String>,
 }
 
+/// A port that tells whether this node is active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProbePort {
+    /// The port.
+    pub port: NonZeroU16,
+    /// The group that it speaks for; `None`: every one.
+    pub group: Option<String>,
+    /// What it does.
+    pub answer: ProbeAnswer,
+}
+
+/// What a probe port does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum ProbeAnswer {
+    /// Accepts connections while the node is active.
+    Tcp {
+        /// What is sent then.
+        message: Payload,
+    },
+    /// Answers 200 or 503.
+    Http {
+        /// The path that is asked for.
+        path: String,
+    },
+}
+
 /// This node of a pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
@@ -125,6 +153,8 @@ pub struct Pair {
     pub preempt: bool,
     /// How long it must have been well before.
     pub failback_delay: Duration,
+    /// How long a node forwards after it has handed over.
+    pub drain: Duration,
     /// Groups of virtual servers, at least one; [`DEFAULT_GROUP`], if anything is in it, is the first.
     pub groups: Vec<Group>,
 }

@@ -14,7 +14,7 @@ use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
     Device, FilePath, HashKey, HttpHost, HttpPath, List, Many, Name, Number, OneOrMany, PerNode,
-    ProbeType, ProbeVia,
+    ProbeProtocol, ProbeType, ProbeVia,
 };
 
 section! {
@@ -55,6 +55,8 @@ section! {
         automap: Automap = Default("{}"), "{ ports = \"16384-32767\" }";
         /// Who may use the admin socket.
         admin: Admin = Default("{}"), "{ group = \"netops\" }";
+        /// Ports that tell a load balancer in front whether this node is active.
+        probe: Many<Probe> = Default("[]"), "[{ port = 8086 }]";
         /// Metrics over TCP.
         metrics: Metrics = Default("{}"), "{ listen = \"127.0.0.1:9477\" }";
     }
@@ -105,6 +107,9 @@ section! {
         preempt: bool = Default("false"), "true";
         /// How long it must have been well before it does.
         failback_delay: Duration = Default("\"30s\""), "\"2m\"";
+        /// How long a node forwards what still comes to it after it has handed over. Behind a load balancer
+        /// that leaves old flows where they are, as long as these take.
+        drain: Duration = Default("\"500ms\""), "\"5m\"";
         /// Groups of virtual servers, each with a preferred node of its own, so that both nodes carry
         /// traffic. Virtual servers that name none are in the group `default`.
         group: Many<Group> = Default("[]"),
@@ -324,6 +329,23 @@ section! {
         group: Name = Optional("the daemon's own"), "\"netops\"";
         /// The group that may look only.
         read_group: Name = Optional("none"), "\"monitoring\"";
+    }
+}
+
+section! {
+    /// A port of the host's own addresses that tells a load balancer in front whether this node is active.
+    "probe" Probe {
+        /// The port.
+        port: NonZeroU16 = Required, "8086";
+        /// `tcp`: connections are accepted while the node is active, and refused otherwise. `http`: a GET is
+        /// answered with 200 while it is, and with 503 otherwise.
+        protocol: ProbeProtocol = Default("\"tcp\""), "\"http\"";
+        /// The group of virtual servers that it speaks for.
+        group: Name = Optional("every group: active for one is active"), "\"mail\"";
+        /// What is sent to whoever connects (`tcp`).
+        message: Payload = Optional("nothing"), "\"active\"";
+        /// The path that is asked for (`http`).
+        path: HttpPath = Optional("`\"/\"`"), "\"/active\"";
     }
 }
 

@@ -168,6 +168,7 @@ macro_rules! values_by_word {
 
 values_by_word! {
     Mode model::Transmit model::Protocol model::Affinity model::BackendState ProbeType ProbeVia
+    ProbeProtocol
 }
 
 words! {
@@ -183,6 +184,16 @@ words! {
         Udp = "udp",
         /// An echo request.
         Icmp = "icmp",
+    }
+}
+
+words! {
+    /// What a probe port speaks.
+    pub enum ProbeProtocol {
+        /// It accepts connections, or does not.
+        Tcp = "tcp",
+        /// It answers 200 or 503.
+        Http = "http",
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::Model;
-use crate::config::model::{Egress, Pool};
+use crate::config::model::{Egress, Pool, ProbePort};
 
 /// What becomes of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,12 @@ pub fn difference(old: &Model, new: &Model) -> Vec<Difference> {
     let source = |rule: &Egress| rule.source.to_string();
     let rules = (things(&old.egress, source), things(&new.egress, source));
     kind("egress", rules.0, rules.1);
+    let port = |probe: &ProbePort| format!("port {}", probe.port);
+    kind(
+        "probe",
+        things(&old.probes, port),
+        things(&new.probes, port),
+    );
     list
 }
 

@@ -13,6 +13,7 @@ mod metrics;
 mod moving;
 mod notes;
 mod pair;
+mod probe;
 mod reload;
 mod run;
 mod running;
@@ -46,6 +47,7 @@ use crate::dataplane::bpf::Bpf;
 use crate::dataplane::pin::record::Record;
 use crate::io::clock;
 use crate::io::multicast::Memberships;
+use crate::io::probe::Responder;
 use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
@@ -91,6 +93,8 @@ struct Node {
     host: Host,
     /// `None`: this node is on its own.
     pair: Option<pair::Member>,
+    /// `None`: the daemon is not ready yet.
+    responder: Option<Responder>,
     /// `None`: not allowed, which was logged.
     memberships: Option<Memberships>,
     checks: Checks,

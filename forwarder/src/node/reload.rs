@@ -125,6 +125,7 @@ impl Node {
         self.generation += 1;
         self.reloaded_at = clock::wall();
         self.pair_reloaded();
+        self.probes_reloaded();
         self.note_interfaces(&added, &removed);
         self.log_reload(&change);
         let news = self.notes.all().filter(|note| !notes.contains(note));

@@ -43,6 +43,8 @@ use crate::io::health::TlsError;
 use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
 use crate::io::notify::Manager;
+use crate::io::probe::Responder;
+use crate::io::sign::Sign;
 
 /// Between two full passes.
 const TICK: Duration = Duration::from_secs(1);
@@ -171,13 +173,20 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let (changed_role, mut roles) = mpsc::unbounded_channel();
     let running = (&node.model, node.running.hash.as_str());
     let leases = node.bpf.leases()?;
+    let sign = match &running.0.pair {
+        Some(pair) => Sign::of(pair.groups.iter().map(|group| group.name.clone()).collect()),
+        None => Sign::always(),
+    };
     node.pair = Member::start(
         running.0,
         running.1,
         &options.socket,
         leases,
         changed_role.clone(),
+        sign.clone(),
     )?;
+    let filter = node.bpf.probe_filter()?;
+    node.responder = Some(Responder::start(node.model.probes.clone(), &sign, filter)?);
     node.inform_pair();
     let (sender, mut commands) = mpsc::channel(16);
     let scraped = async {
@@ -385,6 +394,7 @@ fn start(
         hash_key: load.hash_key,
         host,
         pair: None,
+        responder: None,
         memberships: memberships(),
         actual,
         state,

@@ -66,6 +66,7 @@ pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
         config_error: node.config_error.clone(),
         uptime_seconds: clock::monotonic().saturating_sub(node.started).as_secs(),
         pair: node.pair_status(),
+        probes: node.probes(),
         interfaces: interfaces.collect(),
         virtual_servers: model
             .virtual_servers

@@ -92,6 +92,10 @@ metrics! {
         "Round trip of the latest answer on the path.";
     PAIR_REFUSED Counter "forwarder_pair_refused_datagrams_total" "datagrams" ["reason"]
         "Datagrams at the pair's port that changed nothing.";
+    PROBE_OPEN Gauge "forwarder_probe_open" "0 or 1" ["port"]
+        "Whether the probe port can be connected to.";
+    PROBES Counter "forwarder_probes_total" "probes" ["port" "answer"]
+        "Probes of a load balancer in front, by what they were told: active or standby.";
 
     INTERFACE_ATTACHMENT Gauge "forwarder_interface_attachment" "state set" ["interface" "device" "mode"]
         "How the data plane is attached to the interface.";

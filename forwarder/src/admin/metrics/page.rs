@@ -19,6 +19,7 @@ pub fn page(sample: &Sample) -> String {
     let mut page = Page::default();
     node(&mut page, sample);
     super::pair::pair(&mut page, sample);
+    super::pair::probes(&mut page, sample);
     interfaces(&mut page, sample);
     virtual_servers(&mut page, sample);
     backends(&mut page, sample);

@@ -27,6 +27,21 @@ pub fn pair(page: &mut Page, sample: &Sample) {
     }
 }
 
+/// Ports that tell whether this node is active.
+pub fn probes(page: &mut Page, sample: &Sample) {
+    let probes = &sample.status.probes;
+    let mut family = page.family(&metric::PROBE_OPEN);
+    for probe in probes {
+        family.sample([&probe.port.to_string()], u8::from(probe.open));
+    }
+    let mut family = page.family(&metric::PROBES);
+    for probe in probes {
+        let port = probe.port.to_string();
+        family.sample([&port, "active"], probe.told_active);
+        family.sample([&port, "standby"], probe.told_standby);
+    }
+}
+
 fn groups(page: &mut Page, sample: &Sample) {
     let pair = sample.status.pair.as_ref();
     let groups = pair.map_or(&[][..], |pair| &pair.groups);

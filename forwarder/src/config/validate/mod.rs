@@ -12,6 +12,7 @@ mod limits;
 mod nodes;
 mod pair;
 mod pool;
+mod probe;
 mod snat;
 mod snat_pool;
 mod tunnel_check;

@@ -43,6 +43,7 @@ impl<'d> View<'d, '_> {
             multiplier: section.multiplier.as_ref()?.0,
             preempt: section.preempt.as_ref()?.value,
             failback_delay: section.failback_delay.as_ref()?.value,
+            drain: section.drain.as_ref()?.value,
             groups: groups?,
         }))
     }

@@ -97,6 +97,7 @@ impl<'d, 'o> View<'d, 'o> {
         let automap_ports = self.automap_ports();
         let metrics = self.metrics();
         let pair = self.pair();
+        let probes = self.probes();
         let virtual_servers: Vec<_> = virtual_servers.into_iter().collect::<Option<_>>()?;
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
@@ -113,6 +114,7 @@ impl<'d, 'o> View<'d, 'o> {
             automap_ports: automap_ports?,
             admin: self.admin()?,
             metrics: metrics?,
+            probes: probes?,
         })
     }
 

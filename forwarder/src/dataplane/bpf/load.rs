@@ -1,10 +1,11 @@
 //! Loads the embedded object.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use aya::maps::ProgramArray;
-use aya::programs::{ProgramError, ProgramFd, Xdp};
+use aya::programs::{ProgramError, ProgramFd, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use forwarder_common::hash::HashKey;
 use forwarder_common::programs::{CALLEES, ProgramSet};
@@ -226,6 +227,23 @@ pub fn load_program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, L
         source: Box::new(source),
     })?;
     Ok(program)
+}
+
+/// Loads a filter of sockets; it stays loaded as long as this or a socket has it.
+pub fn load_filter(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, LoadError> {
+    let missing = || LoadError::Missing(format!("program {name}"));
+    let refused = |source: ProgramError| LoadError::Program {
+        name: name.to_owned(),
+        source: source.into(),
+    };
+    let filter: &mut SocketFilter = ebpf
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(missing)?;
+    filter.load().map_err(refused)?;
+    let fd = filter.fd().map_err(refused)?;
+    let fd = fd.as_fd().try_clone_to_owned();
+    fd.map_err(|error| refused(ProgramError::IOError(error)))
 }
 
 /// A program of the object.

@@ -24,7 +24,7 @@ pub use wanted::Wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -155,6 +155,11 @@ impl Bpf {
     /// The leases of a pair's node.
     pub fn leases(&self) -> Result<leases::Leases, StartError> {
         Ok(leases::Leases::map(fd(&self.ebpf, "LEASES")?)?)
+    }
+
+    /// The filter of probe ports: it lets connections in while this node may answer for VIPs.
+    pub fn probe_filter(&mut self) -> Result<OwnedFd, StartError> {
+        Ok(load::load_filter(&mut self.ebpf, "probe")?)
     }
 
     /// The loaded object, for the data-plane logger.

@@ -20,6 +20,7 @@ use log::{info, warn};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock;
+use super::sign::Sign;
 use crate::config::model;
 use crate::core::pair::claim::{Cause, Change, Health, Role};
 use crate::core::pair::record::{Phase, Turn};
@@ -81,6 +82,7 @@ pub fn start(
     epochs: &BTreeMap<u16, u64>,
     leases: Leases,
     changes: mpsc::UnboundedSender<Turn>,
+    sign: Sign,
 ) -> io::Result<Handle> {
     let paths = pair
         .paths
@@ -106,6 +108,7 @@ pub fn start(
         leased_at: now,
         released_at: BTreeMap::new(),
         changes,
+        sign,
         requests: received,
         woken,
         alive: Arc::clone(&alive),
@@ -187,6 +190,7 @@ struct Side {
     leased_at: Duration,
     released_at: BTreeMap<u16, Duration>,
     changes: mpsc::UnboundedSender<Turn>,
+    sign: Sign,
     requests: Receiver<Request>,
     woken: UnixDatagram,
     alive: Arc<AtomicU64>,
@@ -265,9 +269,10 @@ impl Side {
         match effect {
             Effect::Send(path, datagram) => self.paths[path].send(&datagram),
             Effect::Lease(_, groups) => {
-                for (place, lease) in (0..).zip(groups) {
+                for (place, lease) in (0..).zip(&groups) {
                     self.leases.store(place, lease.forward, lease.answer);
                 }
+                self.sign.set(groups.iter().map(|group| group.answer));
                 self.leased_at = clock::monotonic();
             }
             Effect::Changed(change) => {

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{GRACE, Member};
+use super::Member;
 use crate::admin::api::{PairAnswer, PairRequest};
 use crate::config::model::Group;
 use crate::core::pair::claim::Role;
@@ -104,6 +104,7 @@ impl Member {
     /// What a hand-over does, in order.
     fn steps(&self, wish: Wish, view: &View) -> Vec<String> {
         let (own, peer) = (&self.names.own, &self.names.peer);
+        let drain = self.model.drain;
         let (old, new) = match wish.here {
             true => (peer, own),
             false => (own, peer),
@@ -130,7 +131,7 @@ impl Member {
             ]);
         }
         steps.push(format!(
-            "{old} forwards what still comes to it for {GRACE:?}"
+            "{old} forwards what still comes to it for {drain:?}"
         ));
         if view.peer.is_some_and(|peer| peer.config != view.config) {
             steps.push(format!(

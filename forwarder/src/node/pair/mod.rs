@@ -26,10 +26,9 @@ use crate::core::pair::{Settings, group};
 use crate::dataplane::bpf::leases::Leases;
 use crate::io::clock;
 use crate::io::pair::{Handle, Place, Request, start};
+use crate::io::sign::Sign;
 use files::Files;
 
-/// So long the old node forwards what still comes to it.
-const GRACE: Duration = Duration::from_millis(500);
 /// So long a daemon that ends waits for the peer to take over.
 const LEAVE: Duration = Duration::from_secs(3);
 
@@ -80,6 +79,7 @@ impl Member {
         socket: &Path,
         leases: Leases,
         changes: mpsc::UnboundedSender<Turn>,
+        sign: Sign,
     ) -> Result<Option<Self>, PairError> {
         let (Some(pair), Some(node)) = (&model.pair, &model.node) else {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Member {
             timing,
             // Shorter than the detection time: whoever finds this node silent finds it stopped.
             lease: timing.detection() - timing.interval,
-            grace: GRACE,
+            grace: pair.drain,
             paths: pair.paths.len(),
             groups: pair
                 .groups
@@ -114,7 +114,7 @@ impl Member {
         let files = Files::of(socket);
         let epochs = files.epochs();
         let process = super::run::random_key()?[0] | 1;
-        let handle = start(settings, pair, process, &epochs, leases, changes)?;
+        let handle = start(settings, pair, process, &epochs, leases, changes, sign)?;
         if files.maintenance() {
             warn!("in maintenance, as before the start; `forwarder maintenance off` ends it");
             handle.request(Request::Maintenance(true));
