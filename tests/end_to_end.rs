@@ -14,6 +14,7 @@ mod end_to_end {
     mod modes;
     mod operate;
     mod pair;
+    mod pair_flows;
     mod path_mtu;
     mod situations;
     mod snat;

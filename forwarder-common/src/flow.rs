@@ -56,6 +56,19 @@ abi! {
         pub last_seen: u32,
     }
 
+    /// Something has happened to a flow: for the daemon, which tells the peer. Of an exception, of the
+    /// flow the backend alone counts.
+    pub struct FlowEvent<A> {
+        /// `event::*`.
+        pub what: u32,
+        /// `state` of the flow's other entry, with [`event::FLOW`].
+        pub other_state: u32,
+        /// Key of one of its entries.
+        pub key: FlowKey<A>,
+        /// The entry.
+        pub flow: Flow<A>,
+    }
+
     /// Identifies the fragments of one packet.
     pub struct FragmentKey<A> {
         /// Source address.
@@ -76,6 +89,28 @@ pub const SECOND_SHIFT: u32 = 30;
 /// [`Flow::backend`] of a flow that has none.
 pub const NO_BACKEND: u32 = u32::MAX;
 
+/// What [`FlowEvent::what`] says.
+pub mod event {
+    /// The flow is established.
+    pub const FLOW: u32 = 0;
+    /// Its entries were removed.
+    pub const GONE: u32 = 1;
+    /// An older flow of a changed slot keeps its backend.
+    pub const KEPT: u32 = 2;
+    /// What it kept is forgotten.
+    pub const RELEASED: u32 = 3;
+    /// This side of the flow has ended it. What the other side's state is was not looked up.
+    pub const ENDS: u32 = 4;
+}
+
+/// Elements of the counters of events.
+pub mod event_counter {
+    /// Events that were put into the ring.
+    pub const MADE: u32 = 0;
+    /// Events that found no room there.
+    pub const LOST: u32 = 1;
+}
+
 /// Bits of [`Flow::state`].
 pub mod state {
     /// The entry translates replies (its key is what the backend, or the outside, sends).
@@ -90,4 +125,6 @@ pub mod state {
     pub const EGRESS: u32 = 1 << 4;
     /// A backend was chosen through `full-nat` (the source changes too).
     pub const FULL_NAT: u32 = 1 << 5;
+    /// The peer has told of it. While it is active its packets are not seen here, so the flow does not age.
+    pub const TOLD: u32 = 1 << 6;
 }

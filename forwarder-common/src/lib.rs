@@ -25,7 +25,7 @@ pub mod virtual_server;
 
 pub use counter::{Churn, Counter};
 pub use drop::LastDrop;
-pub use flow::{AddressKey, Flow, FlowKey, FragmentKey, Link};
+pub use flow::{AddressKey, Flow, FlowEvent, FlowKey, FragmentKey, Link};
 pub use interface::{Egress, Interface, PortRange, PrefixKey, SnatPool};
 pub use reason::{Outcome, Reason};
 pub use slot::Slot;

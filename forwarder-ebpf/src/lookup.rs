@@ -96,6 +96,8 @@ pub trait Tables {
     fn now_seconds(&self) -> u32;
     /// Nanoseconds of the coarse monotonic clock.
     fn now_nanoseconds(&self) -> u64;
+    /// Whether somebody wants to know what happens to flows: in the live run on a pair's node.
+    fn tells(&self) -> bool;
     /// Whether this node has a lease now (index: `forwarder_common::lease`). Without a pair: yes.
     fn leased(&self, index: u32) -> bool;
     /// The interface with this index.
@@ -159,6 +161,9 @@ pub trait FamilyTables<A>: Tables {
     fn withdraw_embryonic(&self, key: &FlowKey<A>);
     /// Counts entries of embryonic flows; withdrawn ones are neither.
     fn count_embryonic(&self, made: u32, removed: u32);
+
+    /// Says what has happened to a flow (`forwarder_common::flow::event`), if [`Tables::tells`].
+    fn tell(&self, what: u32, key: &FlowKey<A>, flow: &Flow<A>, other_state: u32);
 
     /// The backend that a flow of a changed slot keeps.
     fn exception(&self, key: &FlowKey<A>) -> Option<u32>;

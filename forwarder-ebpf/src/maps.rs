@@ -12,6 +12,7 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::btf_map;
+use forwarder_common::flow::event;
 use forwarder_common::hash::HashKey;
 use forwarder_common::programs::CALLEES;
 use forwarder_common::trace::ENTRIES;
@@ -23,6 +24,8 @@ use forwarder_common::{
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::decapsulate::Accepts;
 use forwarder_ebpf::lookup::{Draft, Entry, FamilyTables, Route, Tables};
+
+use crate::events;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -92,6 +95,8 @@ maps! {
     STAGES_FRAGS: ProgramArray<CALLEES>;
     STAGES_TRACE: ProgramArray<CALLEES>;
     NEIGHBOUR_EVENTS: RingBuf<(), 65_536>;
+    FLOW_EVENTS: RingBuf<(), 4_096>;
+    FLOW_EVENT_COUNTERS: PerCpuArray<u64, 2>;
 
     DECAP_VIPS4: HashMap<AddressKey<V4>, u32, { limits::VIP_ADDRESSES }>;
     DECAP_VIPS6: HashMap<AddressKey<V6>, u32, { limits::VIP_ADDRESSES }>;
@@ -157,6 +162,11 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
     fn now_nanoseconds(&self) -> u64 {
         // SAFETY: a helper without arguments (kernel 5.11).
         unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn tells(&self) -> bool {
+        WRITE && PAIR.load() != 0
     }
 
     #[inline(always)]
@@ -450,6 +460,19 @@ macro_rules! family_tables {
             }
 
             #[inline(always)]
+            fn tell(
+                &self,
+                what: u32,
+                key: &FlowKey<$address>,
+                flow: &Flow<$address>,
+                other_state: u32,
+            ) {
+                if self.tells() {
+                    events::flow(what, key, flow, other_state);
+                }
+            }
+
+            #[inline(always)]
             fn exception(&self, key: &FlowKey<$address>) -> Option<u32> {
                 // SAFETY: one word, copied at once.
                 unsafe { $exceptions.get(key) }.copied()
@@ -464,11 +487,16 @@ macro_rules! family_tables {
             #[inline(always)]
             fn add_exception(&self, key: &FlowKey<$address>, backend: u32) {
                 let _ = $exceptions.insert(key, backend, 0);
+                if self.tells() {
+                    events::exception::<$address>(event::KEPT, key, backend);
+                }
             }
 
             #[inline(always)]
             fn remove_exception(&self, key: &FlowKey<$address>) {
-                let _ = $exceptions.remove(key);
+                if $exceptions.remove(key).is_ok() && self.tells() {
+                    events::exception::<$address>(event::RELEASED, key, 0);
+                }
             }
 
             #[inline(always)]

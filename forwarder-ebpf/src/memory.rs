@@ -123,6 +123,9 @@ impl<const WRITE: bool> Tables for Run<'_, WRITE> {
     fn now_nanoseconds(&self) -> u64 {
         7 << 30
     }
+    fn tells(&self) -> bool {
+        false
+    }
     fn leased(&self, _index: u32) -> bool {
         true
     }
@@ -228,6 +231,7 @@ macro_rules! family {
                 self.remove_embryonic(key);
             }
             fn count_embryonic(&self, _made: u32, _removed: u32) {}
+            fn tell(&self, _: u32, _: &FlowKey<$address>, _: &Flow<$address>, _: u32) {}
             fn exception(&self, key: &FlowKey<$address>) -> Option<u32> {
                 self.0.$field.exceptions.borrow().get(key).copied()
             }

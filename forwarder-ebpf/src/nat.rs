@@ -1,6 +1,6 @@
 //! NAT: packets of known flows, in both directions.
 
-use forwarder_common::flow::state;
+use forwarder_common::flow::{event, state};
 use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
 use forwarder_common::{
     Flow, FlowKey, Interface, Link, Reason, Stage, counter, interface, protocol,
@@ -92,7 +92,8 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         if reason as u32 == Reason::NatReply as u32 {
             tables.count_backend(counter::index(flow.backend, direction), context.bytes);
         }
-        let translation = pass_through::<F, T>(tables, &headers, &mut flow, link, reason);
+        let translation =
+            pass_through::<F, T>(tables, &headers, &key, &mut flow, embryonic, link, reason);
         if !reply && embryonic {
             promote::<F, T>(tables, &headers, &key, &flow);
         }
@@ -182,7 +183,8 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     } else {
         Reason::Dnat
     };
-    let translation = pass_through::<F, T>(tables, headers, &mut flow, link, reason);
+    let translation =
+        pass_through::<F, T>(tables, headers, key, &mut flow, embryonic, link, reason);
     if embryonic {
         promote::<F, T>(tables, headers, key, &flow);
     }
@@ -195,7 +197,9 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
 fn pass_through<F: Stages, T: FamilyTables<F::Address>>(
     tables: &T,
     headers: &Headers<F>,
+    key: &FlowKey<F::Address>,
     flow: &mut Entry<'_, Flow<F::Address>>,
+    embryonic: bool,
     link: Link,
     reason: Reason,
 ) -> Translation<F::Address> {
@@ -212,7 +216,11 @@ fn pass_through<F: Stages, T: FamilyTables<F::Address>>(
             noted |= state::RST;
         }
         if noted != flow.state {
+            let ends = (noted ^ flow.state) & (state::FIN | state::RST) != 0;
             flow.state = noted;
+            if tables.tells() && ends && !embryonic && noted & state::EGRESS == 0 {
+                tables.tell(event::ENDS, key, flow, 0);
+            }
         }
     }
     Translation {
@@ -307,6 +315,9 @@ fn promote<F: Stages, T: FamilyTables<F::Address>>(
     if !tables.add_established(key, flow) {
         tables.remove_established(&other);
         return;
+    }
+    if flow.state & state::EGRESS == 0 {
+        tables.tell(event::FLOW, key, flow, reply.state);
     }
     tables.remove_embryonic(&other);
     tables.remove_embryonic(key);

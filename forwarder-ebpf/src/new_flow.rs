@@ -1,6 +1,6 @@
 //! NAT: a new flow, its backend and its SNAT port.
 
-use forwarder_common::flow::{NO_BACKEND, state};
+use forwarder_common::flow::{NO_BACKEND, event, state};
 use forwarder_common::hash::{SNAT_ATTEMPTS, flow_hash, snat_candidate};
 use forwarder_common::virtual_server::AUTOMAP;
 use forwarder_common::{
@@ -217,7 +217,13 @@ fn forget<F: Stages, T: FamilyTables<F::Address>>(
     key: &FlowKey<F::Address>,
     other: &mut FlowKey<F::Address>,
 ) {
-    if let Some(flow) = tables.established(key).or_else(|| tables.embryonic(key)) {
+    let established = tables.established(key);
+    if let Some(flow) = &established
+        && flow.state & state::EGRESS == 0
+    {
+        tables.tell(event::GONE, key, flow, 0);
+    }
+    if let Some(flow) = established.or_else(|| tables.embryonic(key)) {
         *other = other_key(&flow, key.protocol);
         tables.remove_established(other);
         tables.remove_embryonic(other);
@@ -332,9 +338,13 @@ fn oust<F: Stages, T: FamilyTables<F::Address>>(tables: &T, draft: &mut Draft<F:
     if !T::WRITE {
         return true;
     }
-    if established.is_none() {
+    match &established {
+        Some(reply) if reply.state & state::EGRESS == 0 => {
+            tables.tell(event::GONE, &draft.other, reply, 0);
+        }
+        Some(_) => {}
         // Its reply entry is written over.
-        tables.count_embryonic(0, 1);
+        None => tables.count_embryonic(0, 1),
     }
     if let Some(reply) = established.or_else(|| tables.embryonic(&draft.other)) {
         draft.other = other_key(&reply, draft.key.protocol);

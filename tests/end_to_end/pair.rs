@@ -82,8 +82,18 @@ impl Two {
             format!("{{ address = {{ lb1 = \"{one}\", lb2 = \"{other}\" }} }}")
         };
         let (v4, v6) = (Family::V4, Family::V6);
+        let header = if services.contains("automap") {
+            let floating = Family::ALL.map(|family| format!("\"{}\"", family.backend(31)));
+            let floating = format!("floating_address = [{}]", floating.join(", "));
+            HEADER.replace(
+                "device = \"eth1\"",
+                &format!("device = \"eth1\", {floating}"),
+            )
+        } else {
+            HEADER.to_owned()
+        };
         format!(
-            "{HEADER}\nhash_key = \"00112233445566778899aabbccddeeff\"\n\
+            "{header}\nhash_key = \"00112233445566778899aabbccddeeff\"\n\
              node = [{{ name = \"lb1\" }}, {{ name = \"lb2\" }}]\n\
              pair = {{ {}key_file = \"{}\", interval = \"500ms\", priority = {{ lb1 = 200, lb2 = 100 }}, path = [{}, {}] }}\n{services}",
             self.more,

@@ -1,5 +1,7 @@
 //! The two nodes of a pair, for people.
 
+use std::time::Duration;
+
 use super::table::{Look, Table};
 use super::tables::duration;
 use crate::admin::api::{PairStatus, Probe, Status};
@@ -25,6 +27,7 @@ pub fn pair(pair: &PairStatus, own: &str, status: &Status, look: Look) -> String
         ));
     }
     text.push_str(&paths(pair).render(look));
+    text.push_str(&format!("  flows: {}\n", flows(pair)));
     for (reason, count) in &pair.refused {
         text.push_str(&format!("  {count} datagrams refused: {reason}\n"));
     }
@@ -126,4 +129,34 @@ pub fn probes(probes: &[Probe]) -> Table {
         ]);
     }
     table
+}
+
+/// How much one node knows of the other's flows.
+fn flows(pair: &PairStatus) -> String {
+    let sync = &pair.sync;
+    let mut text = if pair.role == "standby" {
+        let state = match sync.complete {
+            true => "all that the peer has",
+            false => "not all that the peer has",
+        };
+        format!("{state}, {} entries received", sync.received)
+    } else {
+        let state = match sync.complete {
+            true => "the peer has all",
+            false => "the peer does not have all",
+        };
+        let lag = Duration::from_micros(sync.lag_microseconds);
+        format!("{state}, {} entries wait ({lag:?})", sync.waiting)
+    };
+    for (count, what) in [
+        (sync.unknown, "unknown here"),
+        (sync.no_room, "without room"),
+        (sync.events_lost, "events lost"),
+        (sync.refused, "datagrams refused"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
 }

@@ -74,6 +74,14 @@ impl Model {
             .map_or(0, |(place, _)| place)
     }
 
+    /// The place of the group that floating addresses move with: that of the virtual servers that use
+    /// automap.
+    pub fn floating_group(&self) -> u8 {
+        let mut servers = self.virtual_servers.iter();
+        let automap = servers.find(|server| server.action.snat() == Some(&Snat::Automap));
+        automap.map_or(0, |server| self.group(&server.group))
+    }
+
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.name == name)
@@ -299,6 +307,8 @@ pub struct Interface {
     pub allow_generic: bool,
     /// Own addresses, first of a family first; empty: what the device has.
     pub addresses: Vec<InterfaceAddress>,
+    /// Addresses that are at the active node.
+    pub floating: Vec<IpAddr>,
     /// IPv4 next hop for what is in no subnet; `None`: the host's routes.
     pub gateway4: Option<Ipv4Addr>,
     /// IPv6 next hop, likewise.

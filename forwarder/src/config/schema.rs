@@ -148,9 +148,12 @@ section! {
         /// Whether generic XDP, which is slow, will do where the driver has no native XDP.
         allow_generic: PerNode<bool> = Default("false"), "true";
         /// Own addresses with their prefix lengths. The first of a family is the source of tunnels;
-        /// all of them serve automap.
+        /// all of them serve automap unless there is a floating one.
         address: PerNode<OneOrMany<InterfaceAddress>> = Optional("those that the device has"),
             "{ lb1 = \"198.51.100.4/24\", lb2 = \"198.51.100.5/24\" }";
+        /// Addresses that are at the pair's active node, beside those of its own: it answers for them as for
+        /// VIPs, and automap takes them instead of own ones, so that connections outlive a takeover.
+        floating_address: OneOrMany<IpAddr> = Optional("none"), "\"198.51.100.6\"";
         /// The next hop for addresses in no subnet, one of a family.
         gateway: PerNode<OneOrMany<IpAddr>> = Optional("the host's routes"),
             "[\"198.51.100.1\", \"fe80::1\"]";
@@ -175,8 +178,8 @@ section! {
         mode: Mode = Required, "\"l2-dsr\"";
         /// The pool they go to; every mode but `local` needs one.
         pool: Name = Optional("none, for `local`"), "\"web\"";
-        /// Where `full-nat` takes the source address from: `automap` (an own address of the
-        /// interface towards the backend) or the name of a SNAT pool.
+        /// Where `full-nat` takes the source address from: `automap` (a floating or else an own address
+        /// of the interface towards the backend) or the name of a SNAT pool.
         snat: Name = Optional("none; `full-nat` must give it"), "\"automap\"";
         /// What of a packet decides the backend.
         affinity: Affinity = Optional("`\"5-tuple\"`"), "\"source\"";

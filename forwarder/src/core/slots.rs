@@ -117,5 +117,18 @@ pub fn settle(
     any
 }
 
+/// Makes plain slots such that exceptions are consulted, where there is one: `excepted` as for [`settle`].
+/// A node of a pair is told of exceptions to changes that it has not seen. Returns whether any was.
+pub fn consult(slots: &mut [Slot], excepted: impl Fn(usize) -> bool) -> bool {
+    let mut any = false;
+    for (at, slot) in slots.iter_mut().enumerate() {
+        if !slot.is_changed() && excepted(at) {
+            *slot = Slot::changed(slot.current(), slot.current(), false);
+            any = true;
+        }
+    }
+    any
+}
+
 #[cfg(test)]
 mod tests;

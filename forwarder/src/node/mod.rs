@@ -114,6 +114,7 @@ impl Node {
     fn pass(&mut self) -> Vec<Op> {
         let now = clock::monotonic();
         self.state.end_grace(now, GRACE);
+        self.consult_told(now);
         self.settle(now);
         let facts = self.host.facts(&self.model);
         let Compiled {
@@ -195,18 +196,39 @@ impl Node {
             return;
         }
         self.settle_at = now + SETTLE_EVERY;
+        if let Some(slots) = self.excepted() {
+            self.state
+                .settle(now, QUIET, |index| slots.contains(&index));
+        }
+    }
+
+    /// Lets slots consult the exceptions that the peer told of.
+    fn consult_told(&mut self, now: Duration) {
+        let pair = self.pair.as_ref();
+        let Some(kept) = pair.and_then(|pair| pair.flows.told_exceptions()) else {
+            return;
+        };
+        if let Some(slots) = self.excepted() {
+            self.state.consult(now, |index| slots.contains(&index));
+            if let Some(pair) = &mut self.pair {
+                pair.flows.consulted(kept);
+            }
+        }
+    }
+
+    /// Slots where some flow keeps another backend than the current one.
+    fn excepted(&self) -> Option<BTreeSet<usize>> {
         let excepted = RefCell::new(Excepted::new(&self.actual, self.hash_key));
         let read = self.bpf.exceptions(
             |flow, backend| excepted.borrow_mut().add4(flow, backend),
             |flow, backend| excepted.borrow_mut().add6(flow, backend),
         );
         match read {
-            Ok(()) => {
-                let slots = excepted.into_inner().slots();
-                self.state
-                    .settle(now, QUIET, |index| slots.contains(&index));
+            Ok(()) => Some(excepted.into_inner().slots()),
+            Err(error) => {
+                warn!("exceptions cannot be read: {error}");
+                None
             }
-            Err(error) => warn!("exceptions cannot be read: {error}"),
         }
     }
 

@@ -171,17 +171,15 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let mut wanted = node.bpf.wanted().map_err(StartError::from)?;
     attach(&mut node, &interfaces)?;
     let (changed_role, mut roles) = mpsc::unbounded_channel();
-    let running = (&node.model, node.running.hash.as_str());
-    let leases = node.bpf.leases()?;
-    let sign = match &running.0.pair {
+    let sign = match &node.model.pair {
         Some(pair) => Sign::of(pair.groups.iter().map(|group| group.name.clone()).collect()),
         None => Sign::always(),
     };
     node.pair = Member::start(
-        running.0,
-        running.1,
+        &node.model,
+        &node.running.hash,
         &options.socket,
-        leases,
+        &mut node.bpf,
         changed_role.clone(),
         sign.clone(),
     )?;

@@ -11,6 +11,7 @@ use crate::config::model;
 use crate::core::pair::record::Turn;
 use crate::core::pair::watch::{self, Names};
 use crate::core::pair::{GroupView, View};
+use crate::io::pair::sync::SyncView;
 
 /// [`PairStatus::role`] of a node whose roles differ.
 pub const MIXED: &str = "mixed";
@@ -59,6 +60,8 @@ pub struct PairStatus {
     pub paths: Vec<PairPath>,
     /// Datagrams that changed nothing, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Flows that the nodes tell each other of.
+    pub sync: SyncView,
 }
 
 /// Virtual servers that move between the nodes together.
@@ -200,6 +203,7 @@ impl PairStatus {
         servers: &[model::VirtualServer],
         names: &Names,
         latest: &BTreeMap<u16, RoleChange>,
+        sync: SyncView,
     ) -> Self {
         let groups: Vec<Group> = pair
             .groups
@@ -227,6 +231,7 @@ impl PairStatus {
                 .iter()
                 .map(|(refusal, count)| (refusal.word().to_owned(), *count))
                 .collect(),
+            sync,
         }
     }
 }

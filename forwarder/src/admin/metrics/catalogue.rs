@@ -148,6 +148,25 @@ metrics! {
     SNAT_EXHAUSTED Counter "forwarder_snat_exhausted_total" "packets" ["snat_pool" "family"]
         "Packets dropped because no free port of the pool was found for a new flow.";
 
+    SYNC_SENT Counter "forwarder_sync_entries_sent_total" "entries" []
+        "What happened to flows, as told to the peer of the pair.";
+    SYNC_APPLIED Counter "forwarder_sync_entries_applied_total" "entries" []
+        "Of these, what the peer has put into its maps.";
+    SYNC_RECEIVED Counter "forwarder_sync_entries_received_total" "entries" []
+        "What the peer told of flows and was put into the maps.";
+    SYNC_LOST Counter "forwarder_sync_entries_lost_total" "entries" ["cause"]
+        "What could not be told or put into the maps; after unknown and events everything is told again.";
+    SYNC_AGAIN Counter "forwarder_sync_chunks_sent_again_total" "datagrams" []
+        "Datagrams about flows that were sent once more because they did not arrive in time.";
+    SYNC_STREAMS Counter "forwarder_sync_streams_total" "streams" []
+        "How often this node began to tell everything it knows of flows.";
+    SYNC_WAITING Gauge "forwarder_sync_entries_waiting" "entries" []
+        "What the peer has not yet put into its maps.";
+    SYNC_LAG Gauge "forwarder_sync_lag_seconds" "seconds" []
+        "For how long the first of these has waited.";
+    SYNC_COMPLETE Gauge "forwarder_sync_complete" "0 or 1" []
+        "Whether the standby has all flows: the active node as it knows from the peer, the standby for itself.";
+
     PROCESS_CPU Counter "process_cpu_seconds_total" "seconds" []
         "Processor time of the daemon, user and system.";
     PROCESS_MEMORY Gauge "process_resident_memory_bytes" "bytes" []

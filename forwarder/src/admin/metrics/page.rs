@@ -1,6 +1,7 @@
 //! From a sample to a page of metrics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forwarder_common::Reason;
 
@@ -9,6 +10,7 @@ use super::exposition::Page;
 use super::{ROLES, Sample};
 use crate::admin::api::{Backend, Count};
 use crate::core::health::CheckResult;
+use crate::io::pair::sync::SyncView;
 
 const STATES: [&str; 3] = ["enabled", "drained", "disabled"];
 const HEALTH: [&str; 4] = ["up", "down", "checking", "unchecked"];
@@ -25,6 +27,7 @@ pub fn page(sample: &Sample) -> String {
     backends(&mut page, sample);
     health_checks(&mut page, sample);
     flows(&mut page, sample);
+    sync(&mut page, sample);
     process(&mut page, sample);
     page.finish()
 }
@@ -47,6 +50,35 @@ fn node(page: &mut Page, sample: &Sample) {
         .sample([], u8::from(status.config_error.is_none()));
     page.family(&metric::RELOAD_TIME)
         .sample([], sample.reloaded.as_secs_f64());
+}
+
+/// Without a pair there is nothing to be told.
+fn sync(page: &mut Page, sample: &Sample) {
+    let sync = sample.status.pair.as_ref().map(|pair| pair.sync);
+    let mut single = |metric, value: &dyn Fn(&SyncView) -> f64| {
+        let mut family = page.family(metric);
+        if let Some(sync) = &sync {
+            family.sample([], value(sync));
+        }
+    };
+    single(&metric::SYNC_SENT, &|sync| sync.sent.entries as f64);
+    single(&metric::SYNC_APPLIED, &|sync| sync.sent.applied as f64);
+    single(&metric::SYNC_RECEIVED, &|sync| sync.received as f64);
+    single(&metric::SYNC_AGAIN, &|sync| sync.sent.again as f64);
+    single(&metric::SYNC_STREAMS, &|sync| sync.sent.streams as f64);
+    single(&metric::SYNC_WAITING, &|sync| sync.waiting as f64);
+    single(&metric::SYNC_LAG, &|sync| {
+        Duration::from_micros(sync.lag_microseconds).as_secs_f64()
+    });
+    single(&metric::SYNC_COMPLETE, &|sync| {
+        f64::from(u8::from(sync.complete))
+    });
+    let mut family = page.family(&metric::SYNC_LOST);
+    for sync in sync.iter() {
+        family.sample(["unknown"], sync.unknown);
+        family.sample(["no-room"], sync.no_room);
+        family.sample(["events"], sync.events_lost);
+    }
 }
 
 fn interfaces(page: &mut Page, sample: &Sample) {

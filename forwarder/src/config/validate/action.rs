@@ -9,6 +9,7 @@ use super::super::diagnostic::{Diagnostic, Spanned};
 use super::super::model::{Action, ServicePort, Snat};
 use super::super::schema;
 use super::super::section::Wrong as _;
+use super::super::value::PerNode;
 use super::pool::{Pool, Pools};
 use super::view::View;
 use super::virtual_server::family;
@@ -185,6 +186,24 @@ impl<'d> View<'d, '_> {
                 .snat
                 .as_ref()
                 .is_some_and(|snat| snat.0 == "automap");
+        // A VIP that each node has its own of does not move anyway.
+        let moves =
+            matches!(&section.address, Some(address) if matches!(address.value, PerNode::Same(_)));
+        if mode.value == Mode::FullNat
+            && moves
+            && self.document.pair.is_some()
+            && let Some(snat) = section.snat.as_ref().filter(|snat| snat.0 == "automap")
+            && let Some(backend) = pool.not_floating
+        {
+            let message = format!(
+                "the source address towards {} is this node's own: a takeover ends these connections",
+                backend.value
+            );
+            self.out.push(
+                Diagnostic::new(Code::AutomapNotFloating, snat.span, message)
+                    .note(backend.span, "the backend is here"),
+            );
+        }
         if needs_source
             && mode.value != Mode::L2Dsr
             && let Some(backend) = pool.no_source

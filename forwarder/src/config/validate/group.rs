@@ -90,9 +90,17 @@ impl<'d> View<'d, '_> {
                 let what = format!("the VIP {}", address.value);
                 found.push((Code::SplitVip, what, first, at));
             }
-            if let Some(pool) = section.snat.as_ref().filter(|name| name.0 != "automap") {
+            let floats = self.interfaces.iter().any(|each| !each.floating.is_empty());
+            if let Some(pool) = section
+                .snat
+                .as_ref()
+                .filter(|name| floats || name.0 != "automap")
+            {
                 let (first, at) = *pools.entry(&pool.0).or_insert((group, span));
-                let what = format!("the SNAT pool \"{}\"", pool.0);
+                let what = match pool.0.as_str() {
+                    "automap" => "the floating addresses".to_owned(),
+                    name => format!("the SNAT pool \"{name}\""),
+                };
                 found.push((Code::SplitSnatPool, what, first, at));
             }
             self.split(group, span, found);

@@ -15,6 +15,7 @@ use super::view::{View, entries};
 pub(super) struct Interface<'d> {
     pub(super) model: model::Interface,
     pub(super) addresses: &'d [Spanned<InterfaceAddress>],
+    pub(super) floating: &'d [Spanned<IpAddr>],
     pub(super) gateways: &'d [Spanned<IpAddr>],
     device_span: Span,
 }
@@ -34,6 +35,12 @@ impl Interface<'_> {
                 .addresses
                 .iter()
                 .any(|own| own.address.is_ipv4() == family_of.is_ipv4())
+    }
+
+    /// Whether a floating address is of this family.
+    pub(super) fn floats(&self, family_of: IpAddr) -> bool {
+        let mut floating = self.floating.iter();
+        floating.any(|address| address.is_ipv4() == family_of.is_ipv4())
     }
 }
 
@@ -78,6 +85,7 @@ impl<'d> View<'d, '_> {
         }
         self.check_devices();
         self.check_own_addresses();
+        self.check_floating();
         complete.then(|| self.interfaces.iter().map(|i| i.model.clone()).collect())
     }
 
@@ -87,6 +95,7 @@ impl<'d> View<'d, '_> {
         let allow_generic = self.pick(&section.allow_generic);
         let addresses = list(self.pick(&section.address));
         let gateways = list(self.pick(&section.gateway));
+        let floating = list(section.floating_address.as_ref());
         if let Some(extra) = addresses.get(limits::OWN_ADDRESSES) {
             let message = format!(
                 "there are {} own addresses, the limit is {}",
@@ -113,6 +122,7 @@ impl<'d> View<'d, '_> {
         Some(Interface {
             device_span: device.span,
             addresses,
+            floating,
             gateways,
             model: model::Interface {
                 name: section.name.as_ref()?.0.clone(),
@@ -120,6 +130,7 @@ impl<'d> View<'d, '_> {
                 transmit: transmit?.value,
                 allow_generic: allow_generic?.value,
                 addresses: addresses.iter().map(|own| own.value).collect(),
+                floating: floating.iter().map(|address| address.value).collect(),
                 gateway4,
                 gateway6,
             },
@@ -194,6 +205,44 @@ impl<'d> View<'d, '_> {
                         .note(first, "first given here"),
                 );
             }
+        }
+    }
+
+    /// A floating address is nobody's own.
+    fn check_floating(&mut self) {
+        let own: BTreeMap<IpAddr, Span> = self.own_addresses().into_iter().collect();
+        let mut seen = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for interface in &self.interfaces {
+            for floating in interface.floating {
+                let address = floating.value;
+                let gateway = interface.gateways.iter().find(|each| each.value == address);
+                let subnets = interface.addresses;
+                let why = if let Some(span) = own.get(&address) {
+                    Some(("it is an own address of this node", Some(*span)))
+                } else if let Some(gateway) = gateway {
+                    Some(("it is the gateway", Some(gateway.span)))
+                } else if let Some(first) = seen.insert(address, floating.span) {
+                    Some(("it is given twice", Some(first)))
+                } else if !subnets.is_empty() && !interface.model.is_on_link(address) {
+                    Some(("it is in no subnet of the interface", None))
+                } else {
+                    None
+                };
+                wrong.extend(why.map(|why| (floating, why)));
+            }
+        }
+        for (floating, (why, other)) in wrong {
+            let message = format!("{} can't be a floating address: {why}", floating.value);
+            let diagnostic = Diagnostic::new(Code::FloatingAddress, floating.span, message);
+            self.out.push(match other {
+                Some(span) => diagnostic.note(span, "the other one is here"),
+                None => diagnostic,
+            });
+        }
+        let all = self.interfaces.iter().flat_map(|each| each.floating);
+        for address in all.collect::<Vec<_>>() {
+            self.check_address("a floating address", address.value, address.span);
         }
     }
 

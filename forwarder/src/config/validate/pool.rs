@@ -8,7 +8,7 @@ use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
 use super::super::model::{self, BackendCheck, BackendState};
 use super::super::schema;
-use super::interface::Route;
+use super::interface::{Interface, Route};
 use super::view::{View, entries};
 
 /// A pool, and what virtual servers ask about it.
@@ -25,6 +25,8 @@ pub(super) struct Pool<'d> {
     pub(super) off_link: Option<&'d Spanned<IpAddr>>,
     /// A backend whose interface has no own address of the backend's family.
     pub(super) no_source: Option<&'d Spanned<IpAddr>>,
+    /// A backend whose interface has no floating address of the backend's family.
+    pub(super) not_floating: Option<&'d Spanned<IpAddr>>,
 }
 
 /// All pools, in the order of the file and by name.
@@ -83,6 +85,7 @@ impl<'d> View<'d, '_> {
             ports: Vec::new(),
             off_link: None,
             no_source: None,
+            not_floating: None,
         };
         if let Some(check) = &section.health_check {
             self.known_check(check);
@@ -150,6 +153,20 @@ impl<'d> View<'d, '_> {
             Some(name) => Some(name?),
             None => self.interface_towards(spanned),
         };
+        // Where the file can't tell the interface, any will do.
+        let towards = |each: &&Interface<'_>| {
+            interface
+                .as_ref()
+                .is_none_or(|name| each.model.name == *name)
+        };
+        if !self
+            .interfaces
+            .iter()
+            .filter(towards)
+            .any(|each| each.floats(address))
+        {
+            pool.not_floating.get_or_insert(spanned);
+        }
         if let Some(name) = &interface
             && let Some(towards) = self.interfaces.iter().find(|i| i.model.name == *name)
         {

@@ -94,7 +94,9 @@ impl View<'_, '_> {
             }
         }
         if let Some(ports) = self.automap_in_use() {
-            for (address, span) in own {
+            let floating = self.interfaces.iter().flat_map(|each| each.floating);
+            let floating = floating.map(|address| (address.value, address.span));
+            for (address, span) in own.into_iter().chain(floating) {
                 let owner = "automap".to_owned();
                 let claim = Claim {
                     ports,

@@ -75,6 +75,7 @@ pub fn compile(input: Input<'_>, previous: &State) -> Compiled {
     compilation.backends();
     compilation.pools();
     compilation.virtual_servers();
+    compilation.snat_answers();
     compilation.egress();
     let Compilation {
         tables,

@@ -83,6 +83,41 @@ impl Compilation<'_> {
         }
     }
 
+    /// Floating addresses, and in a pair the addresses of SNAT pools, are where the VIPs are: the active node
+    /// answers for them, so that replies of older flows find it. After interfaces have their slots.
+    pub(super) fn snat_answers(&mut self) {
+        let model = self.model();
+        let floating = self.interfaces.iter().flat_map(|interface| {
+            let bit = self.mask(&[*interface]);
+            let addresses = interface.config.floating.iter();
+            addresses.map(move |address| (*address, bit))
+        });
+        let group = u64::from(model.floating_group());
+        for (address, bit) in floating.collect::<Vec<_>>() {
+            let known = self.tables.vip_addresses.entry(address).or_default();
+            known.answers |= bit;
+            known.group = group;
+        }
+        if model.pair.is_none() {
+            return;
+        }
+        for pool in &model.snat_pools {
+            let Some(interface) = self.interface(&pool.interface) else {
+                continue;
+            };
+            let bit = self.mask(&[interface]);
+            let group = u64::from(model.group(&pool.group));
+            for address in &pool.addresses {
+                let mut own = interface.addresses().iter();
+                if own.any(|own| own.subnet.contains(*address)) {
+                    let known = self.tables.vip_addresses.entry(*address).or_default();
+                    known.answers |= bit;
+                    known.group = group;
+                }
+            }
+        }
+    }
+
     fn snat_wanted(&self) -> BTreeMap<SnatKey, (Vec<IpAddr>, SharedPorts)> {
         let model = self.model();
         let mut wanted = BTreeMap::new();
@@ -100,8 +135,12 @@ impl Compilation<'_> {
             .filter(|ipv6| self.uses_automap(*ipv6))
         {
             for interface in &self.interfaces {
-                let own = interface.addresses().iter().map(|own| own.address);
-                let addresses = of_family(own, ipv6);
+                let floating = interface.config.floating.iter().copied();
+                let mut addresses = of_family(floating, ipv6);
+                if addresses.is_empty() {
+                    let own = interface.addresses().iter().map(|own| own.address);
+                    addresses = of_family(own, ipv6);
+                }
                 if !addresses.is_empty() {
                     let interface = interface.config.name.clone();
                     let key = SnatKey::Automap { interface, ipv6 };

@@ -245,6 +245,19 @@ impl State {
         }
     }
 
+    /// Lets slots consult their exceptions: see [`slots::consult`]. `excepted` is asked by the index in
+    /// `SLOTS`.
+    pub fn consult(&mut self, now: Duration, excepted: impl Fn(usize) -> bool) {
+        for pool in self.pools.values_mut() {
+            let base = pool.base as usize;
+            let plain = |(at, slot): (usize, &Slot)| !slot.is_changed() && excepted(base + at);
+            if pool.slots.iter().enumerate().any(plain) {
+                slots::consult(Arc::make_mut(&mut pool.slots), |at| excepted(base + at));
+                pool.changed = now;
+            }
+        }
+    }
+
     /// When [`Self::end_grace`] has something to do next.
     pub fn grace_ends(&self, grace: Duration) -> Option<Duration> {
         let pools = self.pools.values();

@@ -13,6 +13,7 @@ pub mod liveness;
 pub mod record;
 pub mod secret;
 pub mod session;
+pub mod sync;
 pub mod watch;
 pub mod wire;
 
@@ -228,6 +229,11 @@ impl Pair {
         self.decide(now);
         self.tell(now);
         Ok(())
+    }
+
+    /// The process of the peer that is listened to; 0: none.
+    pub fn peer_process(&self) -> u64 {
+        self.session.peer()
     }
 
     /// Whether this node carries no group.

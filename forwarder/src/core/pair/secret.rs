@@ -64,6 +64,11 @@ impl Secret {
         }
     }
 
+    /// The key of what a node tells of flows.
+    pub fn sync_key(&self, node: u8) -> SyncKey {
+        SyncKey(XChaCha20Poly1305::new(&self.derive(b"sync", node).into()))
+    }
+
     fn derive(&self, purpose: &[u8], node: u8) -> [u8; 32] {
         let mut key = [0; 32];
         let hkdf = Hkdf::<Sha256>::new(Some(b"forwarder pair 1"), &self.0);
@@ -115,6 +120,41 @@ impl Keys {
         let mut text = sealed.to_vec();
         self.seal
             .decrypt_in_place(&nonce(boot, sequence), header, &mut text)
+            .ok()?;
+        Some(text)
+    }
+}
+
+/// The key of one sender of flows: apart from the others, as it counts its messages by itself.
+#[derive(Clone)]
+pub struct SyncKey(XChaCha20Poly1305);
+
+impl std::fmt::Debug for SyncKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SyncKey")
+    }
+}
+
+impl SyncKey {
+    /// As [`Keys::seal`].
+    pub fn seal(&self, process: u64, sequence: u64, header: &[u8], text: &mut Vec<u8>) {
+        let sealed = self
+            .0
+            .encrypt_in_place(&nonce(process, sequence), header, text);
+        debug_assert!(sealed.is_ok());
+    }
+
+    /// As [`Keys::open`].
+    pub fn open(
+        &self,
+        process: u64,
+        sequence: u64,
+        header: &[u8],
+        sealed: &[u8],
+    ) -> Option<Vec<u8>> {
+        let mut text = sealed.to_vec();
+        self.0
+            .decrypt_in_place(&nonce(process, sequence), header, &mut text)
             .ok()?;
         Some(text)
     }

@@ -33,6 +33,8 @@ pub enum Kind {
     Answer = 2,
     /// What a node is and wants.
     Hello = 3,
+    /// Flows, between the same processes, at a port of their own.
+    Sync = 4,
 }
 
 /// Why a datagram changed nothing.
@@ -137,7 +139,7 @@ impl Header {
         [u64::from_le_bytes(first), self.process, self.sequence]
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         self.words()
             .iter()
             .flat_map(|word| word.to_le_bytes())
@@ -158,6 +160,7 @@ impl Header {
             1 => Kind::Echo,
             2 => Kind::Answer,
             3 => Kind::Hello,
+            4 => Kind::Sync,
             _ => return Err(Refusal::Kind),
         };
         Ok(Self {
@@ -310,16 +313,16 @@ fn claim(input: &mut Input<'_>) -> Result<Claim, Refusal> {
 }
 
 /// What is left to read.
-struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl Input<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(Refusal::Length)?;
         self.0 = rest;
         Ok(*bytes)
     }
 
-    fn word(&mut self) -> Result<u64, Refusal> {
+    pub(super) fn word(&mut self) -> Result<u64, Refusal> {
         self.array().map(u64::from_le_bytes)
     }
 }

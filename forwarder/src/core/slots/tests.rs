@@ -236,3 +236,30 @@ fn a_table_grows_and_shrinks_without_forgetting() {
     assert!(settle(&mut settled, true, all, |_| false));
     assert_eq!(transition(&settled, &[1], all), [Slot::new(1)]);
 }
+
+#[test]
+fn exceptions_that_were_told_are_consulted_until_they_are_over() {
+    let mut slots = vec![
+        Slot::new(1),
+        Slot::new(2),
+        Slot::changed(3, 4, true),
+        Slot::changed(3, 4, true),
+    ];
+    assert!(consult(&mut slots, |at| at > 0));
+    let told = [
+        Slot::new(1),
+        Slot::changed(2, 2, false),
+        Slot::changed(3, 4, true),
+        Slot::changed(3, 4, true),
+    ];
+    assert_eq!(slots, told);
+    assert!(!consult(&mut slots, |at| at > 0));
+    // Flows of 2 that are no exceptions keep it when the slot changes now.
+    let next = transition(&slots, &[1, 5, 3, 3], |_| true);
+    assert!(
+        next.iter()
+            .any(|slot| slot.current() == 5 && slot.previous() == 2)
+    );
+    assert!(settle(&mut slots, false, |_| true, |_| false));
+    assert_eq!(slots[1], Slot::new(2));
+}

@@ -1,4 +1,4 @@
-//! `BPF_MAP_LOOKUP_BATCH`: reads a map thousands of entries at a time.
+//! `BPF_MAP_LOOKUP_BATCH` and `BPF_MAP_UPDATE_BATCH`: thousands of entries at a time.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -9,6 +9,7 @@ use aya::Pod;
 /// Entries asked for at once, to begin with.
 const CHUNK: usize = 4096;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 
 /// The part of the kernel's `union bpf_attr` that batch commands use.
 #[repr(C, align(8))]
@@ -71,6 +72,87 @@ pub fn try_for_each_chunk<K: Pod + Default, V: Pod + Default>(
             None => return Ok(ControlFlow::Continue(())),
         }
     }
+}
+
+/// A walk over a hash map that goes on when it is asked to, as [`for_each_chunk`] does by itself.
+#[derive(Debug)]
+pub struct Walk<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+    cursor: Option<Cursor>,
+    over: bool,
+}
+
+impl<K, V> Default for Walk<K, V> {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            values: Vec::new(),
+            cursor: None,
+            over: false,
+        }
+    }
+}
+
+impl<K: Pod + Default, V: Pod + Default> Walk<K, V> {
+    /// The next entries, about so many; `None`: there are no more.
+    pub fn next(&mut self, map: BorrowedFd<'_>, about: usize) -> io::Result<Option<(&[K], &[V])>> {
+        if self.over {
+            return Ok(None);
+        }
+        let mut room = self.keys.len().max(about);
+        loop {
+            self.keys.resize(room, K::default());
+            self.values.resize(room, V::default());
+            match lookup(map, self.cursor, &mut self.keys, &mut self.values, 1) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
+                Err(error) => return Err(error),
+                Ok((count, next)) => {
+                    self.over = next.is_none();
+                    self.cursor = next;
+                    return Ok(Some((&self.keys[..count], &self.values[..count])));
+                }
+            }
+        }
+    }
+}
+
+/// Writes entries to a hash map. Returns how many could not be written. Keys and values are as many, of the
+/// map's types.
+pub fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> usize {
+    let (mut at, mut refused) = (0, 0);
+    let all = keys.len().min(values.len());
+    while at < all {
+        let mut attr = BatchAttr {
+            keys: keys[at..].as_ptr().expose_provenance() as u64,
+            values: values[at..].as_ptr().expose_provenance() as u64,
+            count: u32::try_from(all - at).unwrap_or(u32::MAX),
+            map_fd: map.as_raw_fd().unsigned_abs(),
+            ..BatchAttr::default()
+        };
+        // SAFETY: the attribute outlives the call; the buffers hold `count` keys and values of plain data,
+        // whose sizes are the map's (the callers' maps are opened with these types).
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_MAP_UPDATE_BATCH,
+                &raw mut attr,
+                size_of::<BatchAttr>(),
+            )
+        };
+        if result == 0 {
+            break;
+        }
+        let written = attr.count as usize;
+        if written >= all - at {
+            // Nothing was even tried.
+            return refused + (all - at);
+        }
+        // The one that was refused is passed over.
+        at += written + 1;
+        refused += 1;
+    }
+    refused
 }
 
 /// Calls `each` with the values of the first elements of a per-CPU array: index, and the values of
@@ -170,6 +252,27 @@ pub(super) mod tests {
         assert!(fd >= 0, "maps need root: {}", io::Error::last_os_error());
         // SAFETY: just created, owned by nobody else.
         unsafe { OwnedFd::from_raw_fd(fd) }
+    }
+
+    #[test]
+    fn entries_are_written_and_walked_over() {
+        let fd = hash_map(4, 8, 1_000);
+        let keys: Vec<u32> = (0..900).collect();
+        let values: Vec<u64> = keys.iter().map(|key| u64::from(*key) * 3).collect();
+        assert_eq!(update(fd.as_fd(), &keys, &values), 0);
+        let keys: Vec<u32> = (800..1_100).collect();
+        assert_eq!(
+            update(fd.as_fd(), &keys, &[7_u64; 300]),
+            100,
+            "no room for the last"
+        );
+        let mut seen = BTreeMap::new();
+        let mut walk = Walk::<u32, u64>::default();
+        while let Some((keys, values)) = walk.next(fd.as_fd(), 64).expect("a walk") {
+            seen.extend(keys.iter().copied().zip(values.iter().copied()));
+        }
+        assert_eq!(seen.len(), 1_000);
+        assert_eq!((seen[&799], seen[&800], seen[&999]), (799 * 3, 7, 7));
     }
 
     #[test]

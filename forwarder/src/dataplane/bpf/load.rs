@@ -109,6 +109,9 @@ pub struct Options {
 /// Interfaces that come later have higher indices than those there are.
 const IFINDEX_ROOM: u32 = 1024;
 
+/// Bytes of flow events that wait for the daemon, about 90,000 of them: a power of 2 of pages.
+const EVENTS: u32 = 8 << 20;
+
 /// Entries of the maps whose size the options give.
 pub fn sizes(options: &Options) -> Vec<(&'static str, u32)> {
     let Sizes {
@@ -146,6 +149,7 @@ pub fn sizes(options: &Options) -> Vec<(&'static str, u32)> {
         ("EMBRYONIC4", embryonic.saturating_mul(2)),
         ("EMBRYONIC6", embryonic.saturating_mul(2)),
         ("COUNTERS", interface_counters),
+        ("FLOW_EVENTS", if options.pair { EVENTS } else { 4_096 }),
     ]
 }
 

@@ -5,15 +5,18 @@ mod copy;
 pub mod decapsulate;
 pub mod drops;
 pub mod expiry;
+pub mod flow_events;
 pub mod flows;
 mod forget;
 pub mod leases;
 pub mod load;
+pub mod peer_flows;
 mod read;
 mod remove;
 pub mod shape;
 pub(crate) mod slots;
 mod stats;
+pub mod told;
 pub mod trace;
 mod under_way;
 mod wanted;
@@ -160,6 +163,20 @@ impl Bpf {
     /// The filter of probe ports: it lets connections in while this node may answer for VIPs.
     pub fn probe_filter(&mut self) -> Result<OwnedFd, StartError> {
         Ok(load::load_filter(&mut self.ebpf, "probe")?)
+    }
+
+    /// What happens to flows; to be taken once.
+    pub fn flow_events(&mut self) -> Result<flow_events::FlowEvents, LoadError> {
+        flow_events::FlowEvents::open(&mut self.ebpf)
+    }
+
+    /// The flow maps, to be filled with what the peer tells.
+    pub fn peer_flows(&self) -> Result<peer_flows::PeerFlows, StartError> {
+        let exceptions = [
+            fd(&self.ebpf, "EXCEPTIONS4")?,
+            fd(&self.ebpf, "EXCEPTIONS6")?,
+        ];
+        Ok(peer_flows::PeerFlows::open(&self.expiry, exceptions)?)
     }
 
     /// The loaded object, for the data-plane logger.

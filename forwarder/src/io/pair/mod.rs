@@ -4,6 +4,7 @@
 
 mod packet;
 mod socket;
+pub mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +24,7 @@ use super::clock;
 use super::sign::Sign;
 use crate::config::model;
 use crate::core::pair::claim::{Cause, Change, Health, Role};
+use crate::core::pair::liveness::PathState;
 use crate::core::pair::record::{Phase, Turn};
 use crate::core::pair::{Effect, Pair, Settings, Unable, View, announce};
 use crate::dataplane::bpf::leases::Leases;
@@ -74,15 +76,26 @@ pub struct Handle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the thread. Changes of role come by `changes`.
+/// What the thread writes to.
+#[derive(Debug)]
+pub struct Ends {
+    /// The data plane's leases.
+    pub leases: Leases,
+    /// Changes of role.
+    pub changes: mpsc::UnboundedSender<Turn>,
+    /// What probe ports say.
+    pub sign: Sign,
+    /// The thread that tells of flows.
+    pub flows: sync::Handle,
+}
+
+/// Starts the thread.
 pub fn start(
     settings: Settings,
     pair: &model::Pair,
     process: u64,
     epochs: &BTreeMap<u16, u64>,
-    leases: Leases,
-    changes: mpsc::UnboundedSender<Turn>,
-    sign: Sign,
+    ends: Ends,
 ) -> io::Result<Handle> {
     let paths = pair
         .paths
@@ -100,16 +113,18 @@ pub fn start(
         pair: member,
         groups: pair.groups.clone(),
         paths: paths.collect::<io::Result<_>>()?,
-        leases,
+        leases: ends.leases,
         announcer: Announcer::open(),
         places: Vec::new(),
         announce_at: Vec::new(),
         woken_at: now,
         leased_at: now,
         released_at: BTreeMap::new(),
-        changes,
-        sign,
+        changes: ends.changes,
+        sign: ends.sign,
         requests: received,
+        flows: ends.flows,
+        situation: sync::Situation::default(),
         woken,
         alive: Arc::clone(&alive),
         view: Arc::clone(&view),
@@ -192,6 +207,9 @@ struct Side {
     changes: mpsc::UnboundedSender<Turn>,
     sign: Sign,
     requests: Receiver<Request>,
+    flows: sync::Handle,
+    /// What the thread that tells of flows was told.
+    situation: sync::Situation,
     woken: UnixDatagram,
     alive: Arc<AtomicU64>,
     view: Arc<Mutex<View>>,
@@ -221,8 +239,33 @@ impl Side {
                 self.apply(effect);
             }
             self.announce_again();
-            *self.view.lock().unwrap_or_else(PoisonError::into_inner) =
-                self.pair.view(clock::monotonic());
+            let view = self.pair.view(clock::monotonic());
+            self.tell_of(&view);
+            *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+        }
+    }
+
+    fn tell_of(&mut self, view: &View) {
+        let mut situation = sync::Situation {
+            active: 0,
+            standby: 0,
+            epochs: view.groups.iter().map(|group| group.epoch).collect(),
+            peer: self.pair.peer_process(),
+            up: view
+                .paths
+                .iter()
+                .map(|path| path.state == PathState::Up)
+                .collect(),
+        };
+        for (place, group) in view.groups.iter().enumerate() {
+            match group.role {
+                Role::Standby => situation.standby |= 1 << place,
+                Role::Active | Role::Releasing => situation.active |= 1 << place,
+            }
+        }
+        if situation != self.situation {
+            self.flows.situation(situation.clone());
+            self.situation = situation;
         }
     }
 

@@ -9,6 +9,9 @@ use log::warn;
 
 use crate::config::model::PairPath;
 
+/// Bytes: what the kernel counts for as many datagrams as may be on their way.
+const ROOM: libc::c_int = 4 << 20;
+
 /// A path's socket. It may be opened before the address is there.
 #[derive(Debug)]
 pub struct Path {
@@ -31,6 +34,23 @@ impl Path {
             buffer: Box::new([0; 2048]),
             failed: false,
         })
+    }
+
+    /// Room for many datagrams that come at once, if the kernel gives it.
+    pub fn make_room(&self) {
+        let bytes: libc::c_int = ROOM;
+        for name in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
+            // SAFETY: the kernel reads an int. Without the right to it the buffers stay as they are.
+            unsafe {
+                libc::setsockopt(
+                    self.socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    name,
+                    (&raw const bytes).cast(),
+                    size_of_val(&bytes) as libc::socklen_t,
+                )
+            };
+        }
     }
 
     /// A datagram that has come from the peer's address.

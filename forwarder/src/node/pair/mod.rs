@@ -2,6 +2,7 @@
 
 mod ask;
 mod files;
+mod flows;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +13,8 @@ use log::{info, warn};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use super::Node;
 use super::notes::Notes;
+use super::{Node, RunError};
 use crate::admin::api::{PairStatus, RoleChange};
 use crate::config::{Model, model};
 use crate::core::key::mac_bytes;
@@ -23,11 +24,12 @@ use crate::core::pair::record::{Record, Turn};
 use crate::core::pair::secret::BadSecret;
 use crate::core::pair::watch::{self, Names, Refused};
 use crate::core::pair::{Settings, group};
-use crate::dataplane::bpf::leases::Leases;
+use crate::dataplane::bpf::Bpf;
 use crate::io::clock;
-use crate::io::pair::{Handle, Place, Request, start};
+use crate::io::pair::{Ends, Handle, Place, Request, start};
 use crate::io::sign::Sign;
 use files::Files;
+use flows::Flows;
 
 /// So long a daemon that ends waits for the peer to take over.
 const LEAVE: Duration = Duration::from_secs(3);
@@ -57,6 +59,7 @@ pub enum PairError {
 /// The pair, as long as the daemon runs.
 pub struct Member {
     pub handle: Handle,
+    pub flows: Flows,
     model: model::Pair,
     names: Names,
     files: Files,
@@ -77,10 +80,10 @@ impl Member {
         model: &Model,
         digest: &str,
         socket: &Path,
-        leases: Leases,
+        bpf: &mut Bpf,
         changes: mpsc::UnboundedSender<Turn>,
         sign: Sign,
-    ) -> Result<Option<Self>, PairError> {
+    ) -> Result<Option<Self>, RunError> {
         let (Some(pair), Some(node)) = (&model.pair, &model.node) else {
             return Ok(None);
         };
@@ -114,13 +117,21 @@ impl Member {
         let files = Files::of(socket);
         let epochs = files.epochs();
         let process = super::run::random_key()?[0] | 1;
-        let handle = start(settings, pair, process, &epochs, leases, changes, sign)?;
+        let flows = Flows::start(&settings, pair, process, bpf)?;
+        let ends = Ends {
+            leases: bpf.leases()?,
+            changes,
+            sign,
+            flows: flows.handle.clone(),
+        };
+        let handle = start(settings, pair, process, &epochs, ends).map_err(PairError::from)?;
         if files.maintenance() {
             warn!("in maintenance, as before the start; `forwarder maintenance off` ends it");
             handle.request(Request::Maintenance(true));
         }
         Ok(Some(Self {
             handle,
+            flows,
             names: Names {
                 own: node.name.clone(),
                 peer: node.peer.clone().unwrap_or_default(),
@@ -145,6 +156,7 @@ impl Member {
     /// Hands over to the peer if it can take over.
     pub async fn leave(mut self) {
         self.handle.leave(LEAVE).await;
+        self.flows.stop();
     }
 }
 
@@ -172,8 +184,12 @@ impl Node {
     pub(super) fn inform_pair(&mut self) {
         let health = self.pair_health();
         let places = self.places();
-        let Some(pair) = &mut self.pair else { return };
+        let names = self.pair.as_ref().map(|_| self.flow_names());
+        let (Some(pair), Some(names)) = (&mut self.pair, names) else {
+            return;
+        };
         pair.handle.alive();
+        pair.flows.names(names);
         if pair.places != places {
             pair.places = places.clone();
             pair.handle.request(Request::Places(places));
@@ -243,7 +259,9 @@ impl Node {
         let view = pair.handle.view();
         let servers = &self.model.virtual_servers;
         let (names, latest) = (&pair.names, &pair.latest);
-        Some(PairStatus::new(&view, &pair.model, servers, names, latest))
+        let flows = pair.flows.view();
+        let model = &pair.model;
+        Some(PairStatus::new(&view, model, servers, names, latest, flows))
     }
 
     /// How well this node is: every interface works, or not.

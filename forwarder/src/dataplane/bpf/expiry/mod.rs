@@ -13,12 +13,15 @@ use std::time::Duration;
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use forwarder_common::flow::SECOND_SHIFT;
+use forwarder_common::flow::{SECOND_SHIFT, state};
 use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
 use super::batch::for_each_chunk;
 use super::remove::remove_if;
+use super::told::Told;
+use crate::core::pair::sync::Entry;
+use crate::core::pair::sync::entry::Change;
 use crate::io::clock;
 use census::MapCensus;
 pub use census::{Address, Census, ports};
@@ -46,6 +49,7 @@ pub struct Expiry {
     census: Arc<Mutex<Arc<Census>>>,
     maps: Arc<FlowMaps>,
     churn: Arc<Churned>,
+    told: Arc<Told>,
 }
 
 impl Expiry {
@@ -58,6 +62,8 @@ impl Expiry {
         let walked = Arc::clone(&maps);
         let churn = Arc::new(churn);
         let counted = Arc::clone(&churn);
+        let told = Arc::new(Told::default());
+        let telling = Arc::clone(&told);
         let thread = thread::Builder::new()
             .name("flow-expiry".into())
             .spawn(move || {
@@ -68,7 +74,7 @@ impl Expiry {
                 while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                     pause = INTERVAL;
                     let before = counted.read();
-                    let walked = walked.expire(&timeouts, clock::coarse_monotonic());
+                    let walked = walked.expire(&timeouts, clock::coarse_monotonic(), &telling);
                     match walked.and_then(|census| Ok((census, before?, counted.read()?))) {
                         Ok((mut census, before, after)) => {
                             for (family, evictions) in evictions.iter_mut().enumerate() {
@@ -102,6 +108,7 @@ impl Expiry {
             census,
             maps,
             churn,
+            told,
         })
     }
 
@@ -110,6 +117,11 @@ impl Expiry {
         for (family, entries) in entries.into_iter().enumerate() {
             self.churn.removed(family, entries);
         }
+    }
+
+    /// What expiry has to know of the pair, and tells it.
+    pub fn told(&self) -> Arc<Told> {
+        Arc::clone(&self.told)
     }
 
     /// The maps that are walked.
@@ -159,7 +171,7 @@ impl FlowMaps {
     }
 
     /// One walk over all four, in the order of [`MAPS`]: what was there, and how much was removed.
-    pub fn expire(&self, timeouts: &Timeouts, now: Duration) -> io::Result<Census> {
+    pub fn expire(&self, timeouts: &Timeouts, now: Duration, told: &Told) -> io::Result<Census> {
         // The data plane's "seconds": the clock wraps after 146 years.
         let now = (now.as_nanos() >> SECOND_SHIFT) as u32;
         let established = timeouts.of(Stage::Established);
@@ -167,10 +179,10 @@ impl FlowMaps {
         let mut census = Census::default();
         let all = &mut census;
         let maps = [
-            walk::<V4>(&self.established4, now, &established, all)?,
-            walk::<V6>(&self.established6, now, &established, all)?,
-            walk::<V4>(&self.embryonic4, now, &embryonic, all)?,
-            walk::<V6>(&self.embryonic6, now, &embryonic, all)?,
+            walk::<V4>(&self.established4, now, &established, all, told)?,
+            walk::<V6>(&self.established6, now, &established, all, told)?,
+            walk::<V4>(&self.embryonic4, now, &embryonic, all, told)?,
+            walk::<V6>(&self.embryonic6, now, &embryonic, all, told)?,
         ];
         census.maps = maps;
         Ok(census)
@@ -182,14 +194,17 @@ fn walk<A>(
     now: u32,
     timeouts: &decision::StageTimeouts,
     census: &mut Census,
+    told: &Told,
 ) -> io::Result<MapCensus>
 where
     A: Address + Default,
+    Entry: From<Change<A>>,
     FlowKey<A>: Pod + Default,
     Flow<A>: Pod + Default,
 {
     let mut idle = Vec::new();
     let mut entries = 0;
+    let aging = told.aging();
     for_each_chunk(fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
         entries += keys.len();
         let all = keys.iter().zip(flows);
@@ -197,11 +212,14 @@ where
         let entries = keys.iter().zip(flows);
         idle.extend(
             entries
-                .filter(|(key, flow)| is_idle(key.protocol, flow, None, now, timeouts))
+                .filter(|(key, flow)| {
+                    let aged = aging.aged(flow);
+                    aged.is_some_and(|flow| is_idle(key.protocol, &flow, None, now, timeouts))
+                })
                 .map(|(key, flow)| (*key, *flow)),
         );
     })?;
-    let removed = remove(fd, &idle, now, timeouts)?;
+    let removed = remove(fd, &idle, now, timeouts, told)?;
     Ok(MapCensus {
         entries: entries.saturating_sub(removed) as u64,
         expired: removed as u64,
@@ -216,9 +234,11 @@ fn remove<A>(
     idle: &[(FlowKey<A>, Flow<A>)],
     now: u32,
     timeouts: &decision::StageTimeouts,
+    told: &Told,
 ) -> io::Result<usize>
 where
     A: Copy,
+    Entry: From<Change<A>>,
     FlowKey<A>: Pod,
     Flow<A>: Pod,
 {
@@ -226,6 +246,7 @@ where
     let map = Map::from_map_data(data).map_err(io::Error::other)?;
     let map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().map_err(io::Error::other)?;
     let mut removed = 0;
+    let aging = told.aging();
     for (key, flow) in idle {
         let partner_key = partner_key(key, flow);
         let partner = match map.get(&partner_key, 0) {
@@ -233,7 +254,17 @@ where
             Err(MapError::KeyNotFound) => None,
             Err(error) => return Err(io::Error::other(error)),
         };
-        if !is_idle(key.protocol, flow, partner.as_ref(), now, timeouts) {
+        let aged = |flow: &Flow<A>| aging.aged(flow);
+        let (Some(own), Ok(other)) = (
+            aged(flow),
+            partner
+                .as_ref()
+                .map(|flow| aged(flow).ok_or(()))
+                .transpose(),
+        ) else {
+            continue;
+        };
+        if !is_idle(key.protocol, &own, other.as_ref(), now, timeouts) {
             continue;
         }
         // The forward entry goes first: what it translates could no longer be answered.
@@ -243,6 +274,7 @@ where
         } else {
             [own, partner]
         };
+        let mut gone = 0;
         for (key, seen) in order {
             let Some(seen) = seen else { continue };
             // Whatever passes an idle entry, or makes another of it, brings its time up to date.
@@ -250,8 +282,12 @@ where
             if !remove_if(fd.as_fd(), key, goes)? {
                 break;
             }
-            removed += 1;
+            gone += 1;
         }
+        if gone > 0 && flow.state & state::EGRESS == 0 {
+            told.removed(|| Change::Gone(*key, partner_key).into());
+        }
+        removed += gone;
     }
     Ok(removed)
 }
@@ -307,7 +343,8 @@ mod tests {
             for (key, flow) in now {
                 map.insert(key, flow, 0).expect("room");
             }
-            let removed = remove(&fd, &old, NOW, &timeouts).expect("a map that can be changed");
+            let removed = remove(&fd, &old, NOW, &timeouts, &Told::default())
+                .expect("a map that can be changed");
             let left = map.keys().count();
             let expected = if again.is_some() { (0, 2) } else { (2, 0) };
             assert_eq!((removed, left), expected, "to backend {again:?}");

@@ -1,0 +1,157 @@
+//! Connections through a takeover: the standby knows every NAT flow, its SNAT port, and who keeps a backend.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use forwarder_lab::client::Answer;
+use forwarder_lab::client::http::Connection;
+use forwarder_lab::site::HTTP;
+use forwarder_lab::{Family, wait_until};
+use serde_json::Value;
+
+use super::pair::{LIMIT, Two};
+use super::world::{VIP, both_services};
+
+/// Connections of each family.
+const CONNECTIONS: usize = 40;
+
+/// HTTP and echo through full-nat, with source addresses that move with the VIPs.
+fn services() -> String {
+    let pool = Family::ALL.map(|family| format!("\"{}\"", family.backend(30)));
+    both_services("full-nat", |family| family).replace("snat = \"automap\"", "snat = \"moving\"")
+        + &format!(
+            "[[snat_pool]]\nname = \"moving\"\naddresses = [{}]\nports = \"20000-29999\"\ninterface = \"inside\"\n",
+            pool.join(", ")
+        )
+}
+
+impl Two {
+    fn connections(&self) -> Vec<(Connection, Answer)> {
+        let servers = Family::ALL.map(|family| SocketAddr::new(family.vip(VIP), HTTP));
+        self.site.client.run(|| {
+            let all = servers.iter().cycle().take(2 * CONNECTIONS);
+            all.map(|server| {
+                let mut connection = Connection::open(*server, LIMIT).expect("connect");
+                let answer = connection.get("/").expect("an answer");
+                (connection, answer)
+            })
+            .collect()
+        })
+    }
+
+    /// Every connection goes on, with the backend that it had.
+    fn go_on(&self, connections: &mut [(Connection, Answer)]) {
+        self.site.client.run(|| {
+            for (connection, before) in connections {
+                let answer = connection
+                    .get("/")
+                    .unwrap_or_else(|error| panic!("broken: {error:#}\n{}", self.diagnosis()));
+                assert_eq!(answer.backend, before.backend);
+            }
+        });
+    }
+
+    /// Waits until the standby has all of these flows.
+    fn wait_for_flows(&self, standby: usize, connections: &[(Connection, Answer)]) {
+        let has_all = || {
+            let words = ["--state", "established", "--limit", "10000"];
+            let asked = self
+                .node(standby)
+                .run(&[&["flow", "-o", "json"], &words[..]].concat());
+            let flows: Value = serde_json::from_slice(&asked.expect("flow runs").stdout)
+                .unwrap_or_else(|error| panic!("{error}\n{}", self.diagnosis()));
+            let flows = flows["flows"].as_array().expect("a list");
+            let clients = flows.iter().filter_map(|flow| flow["client"].as_str());
+            let clients: BTreeSet<&str> = clients.collect();
+            let mut wanted = connections.iter();
+            wanted.all(|(_, answer)| clients.contains(answer.local.to_string().as_str()))
+                && self.pair(standby)["sync"]["complete"] == true
+        };
+        wait_until("the standby has the flows", LIMIT, has_all).unwrap_or_else(|error| {
+            let sync = [0, 1].map(|index| {
+                let node = self.nodes[index].as_ref();
+                node.map(|_| self.pair(index)["sync"].clone())
+            });
+            panic!("{error:#}\n{sync:?}\n{}", self.diagnosis())
+        });
+    }
+}
+
+#[test]
+fn connections_live_on_when_their_node_dies_and_when_the_next_one_does() {
+    let services = services();
+    let mut two = Two::with(&services);
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    // The flows of some are told as they are made, the others' when the peer comes back.
+    let mut connections = two.connections();
+    two.wait_for_flows(1, &connections);
+    two.nodes[0] = None;
+    two.wait_for([None, Some("active")]);
+    two.go_on(&mut connections);
+    connections.extend(two.connections());
+    let config = two.config(&services);
+    two.nodes[0] = Some(two.daemon(0, &config));
+    two.wait_for([Some("standby"), Some("active")]);
+    two.wait_for_flows(0, &connections);
+    two.go_on(&mut connections);
+    two.nodes[1] = None;
+    two.wait_for([Some("active"), None]);
+    two.go_on(&mut connections);
+    let unknown = two.pair(0)["sync"]["unknown"].clone();
+    assert_eq!(unknown, 0, "{}", two.diagnosis());
+}
+
+#[test]
+fn connections_through_automap_outlive_a_hand_over_and_a_kill() {
+    let mut two = Two::start("full-nat");
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    let mut connections = two.connections();
+    two.wait_for_flows(1, &connections);
+    two.run(0, &["failover"]);
+    two.wait_for([Some("standby"), Some("active")]);
+    two.go_on(&mut connections);
+    connections.extend(two.connections());
+    two.wait_for_flows(0, &connections);
+    two.nodes[1] = None;
+    two.wait_for([Some("active"), None]);
+    two.go_on(&mut connections);
+    // What the backends saw was the floating address all the time.
+    for (_, answer) in &connections {
+        let floating = Family::ALL.map(|family| family.backend(31));
+        assert!(floating.contains(&answer.client.ip()), "{answer:?}");
+    }
+}
+
+#[test]
+fn flows_that_keep_or_left_a_backend_do_so_at_the_other_node_too() {
+    let mut two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    let mut connections = two.connections();
+    // The peer is not told what an operator does here: its table stays as it is.
+    for family in Family::ALL {
+        two.run(0, &["pool", "drain", &format!("web-{family}"), "b1"]);
+    }
+    // Older flows speak again and keep their backend; new ones go elsewhere.
+    two.go_on(&mut connections);
+    let new = two.connections();
+    assert!(new.iter().all(|(_, answer)| answer.backend != "b1"));
+    connections.extend(new);
+    let taken_in = || {
+        let told = two.pair(0)["sync"].clone();
+        // Asked after the other, that it may know of all that was told.
+        let taken = two.pair(1)["sync"].clone();
+        told["complete"] == true
+            && told["waiting"] == 0
+            && taken["complete"] == true
+            && taken["kept"].as_u64() > Some(0)
+            && taken["kept"] == taken["consulted"]
+    };
+    wait_until("the standby has the exceptions", LIMIT, taken_in)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    two.nodes[0] = None;
+    two.wait_for([None, Some("active")]);
+    two.go_on(&mut connections);
+}
