@@ -354,9 +354,11 @@ impl Pair {
 
     fn situation(&self, group: u16, now: Duration) -> Situation {
         let claim = self.claims.get(&group).copied();
+        // Who has no lease can be of no use: nothing is taken over before it is renewed.
+        let leased = now < self.lease_until;
         Situation {
-            lost: self.is_lost(),
-            claim: claim.filter(|_| self.is_fresh(now)),
+            lost: leased && self.is_lost(),
+            claim: claim.filter(|_| leased && self.is_fresh(now)),
             health: self.health,
             maintenance: self.maintenance,
         }

@@ -243,6 +243,11 @@ impl Simulation {
             Effect::Changed(change) => {
                 let node = &mut self.nodes[index];
                 if change.role == Role::Active {
+                    assert!(
+                        node.lease.answer > Duration::from_millis(self.now),
+                        "announced before it answers: {change:?} at {}",
+                        self.now
+                    );
                     node.announced = Some(self.now);
                     assert!(
                         change.epoch > node.epoch || change.cause == Cause::Healed,
