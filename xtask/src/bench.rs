@@ -3,6 +3,7 @@
 
 mod change;
 mod churn;
+mod failover;
 mod prog;
 mod scale;
 
@@ -29,6 +30,7 @@ pub struct Options {
 enum Bench {
     Change(change::Options),
     Churn(churn::Options),
+    Failover(failover::Options),
     Scale(scale::Options),
     Prog(prog::Options),
 }
@@ -39,6 +41,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let result = match &options.bench {
         Bench::Change(options) => change::run(options),
         Bench::Churn(options) => churn::run(options),
+        Bench::Failover(options) => failover::run(options),
         Bench::Scale(options) => scale::run(options),
         Bench::Prog(options) => prog::run(options),
     };

@@ -121,6 +121,12 @@ impl Forwarder {
         self.process.signal(libc::SIGHUP);
     }
 
+    /// Stops it where it is (SIGSTOP), or lets it go on (SIGCONT).
+    pub fn pause(&self, paused: bool) {
+        let signal = if paused { libc::SIGSTOP } else { libc::SIGCONT };
+        self.process.signal(signal);
+    }
+
     /// Sends SIGINT and waits for its end.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
         self.process.end_with(libc::SIGINT)

@@ -22,7 +22,16 @@ pub(crate) fn ip_output(arguments: &[&str]) -> Result<String> {
 
 /// Runs one command a line, all with these options.
 pub(crate) fn ip_batch(options: &[&str], commands: &str) -> Result<()> {
-    let mut child = Command::new("ip")
+    batch("ip", options, commands)
+}
+
+/// The same with `bridge`.
+pub(crate) fn bridge_batch(options: &[&str], commands: &str) -> Result<()> {
+    batch("bridge", options, commands)
+}
+
+fn batch(program: &str, options: &[&str], commands: &str) -> Result<()> {
+    let mut child = Command::new(program)
         .args(options)
         .args(["-batch", "-"])
         .stdin(Stdio::piped())

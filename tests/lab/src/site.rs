@@ -19,8 +19,9 @@ use anyhow::Result;
 
 use crate::lab::Lab;
 use crate::namespace::Namespace;
+use crate::relay::{Disturbance, Relay};
 use crate::server::Server;
-use crate::switch::{Segment, Switch};
+use crate::switch::{End, Segment, Switch};
 
 /// Port of HTTP, at VIPs and backends.
 pub const HTTP: u16 = 80;
@@ -269,7 +270,28 @@ impl Site {
 
     /// Takes the carrier away from a host's device, or gives it back: at the switch, the host's side stays up.
     pub fn set_carrier(&self, host: &Namespace, device: &str, carrier: bool) -> Result<()> {
-        self.switch.set_carrier(host, device, carrier)
+        self.switch.set_carrier((host, device), carrier)
+    }
+
+    /// One more segment.
+    pub fn segment(&self) -> Result<Segment> {
+        self.switch.segment()
+    }
+
+    /// Cuts cables in the middle, or mends them: their ends notice nothing but the silence.
+    pub fn cut(&self, ends: &[End], cut: bool) -> Result<()> {
+        self.switch.set_forwarding(ends, !cut)
+    }
+
+    /// Puts a relay between two ends that are alone on their segment; it disturbs what the first sends, and
+    /// what the second does. [`Self::replug`] puts things right.
+    pub fn relay(&self, ends: [End; 2], disturbances: [Disturbance; 2]) -> Result<Relay> {
+        self.switch.relay(ends, disturbances)
+    }
+
+    /// Plugs two ends into their segment again. The relay must be gone.
+    pub fn replug(&self, ends: [End; 2]) -> Result<()> {
+        self.switch.replug(ends)
     }
 
     /// Gives a host one more interface.

@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use crate::device;
+use crate::iproute::bridge_batch;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
+use crate::relay::{Disturbance, Relay};
 use crate::xdp_pass;
 
 /// An Ethernet segment that hosts are plugged into.
@@ -20,10 +22,20 @@ pub struct Segment(usize);
 pub(crate) struct Switch {
     namespace: Namespace,
     segments: AtomicUsize,
-    ports: AtomicUsize,
-    /// The programs that let ports receive what XDP transmits.
-    programs: Mutex<Vec<OwnedFd>>,
+    ports: Mutex<Vec<Port>>,
 }
+
+/// What a cable ends in.
+struct Port {
+    host: String,
+    device: String,
+    segment: Segment,
+    /// Lets the port receive what XDP transmits.
+    _program: OwnedFd,
+}
+
+/// A host's end of a cable: the host and its device.
+pub type End<'a> = (&'a Namespace, &'a str);
 
 impl Switch {
     pub fn new(lab: &Lab) -> Result<Self> {
@@ -33,14 +45,13 @@ impl Switch {
         Ok(Self {
             namespace,
             segments: AtomicUsize::new(0),
-            ports: AtomicUsize::new(0),
-            programs: Mutex::default(),
+            ports: Mutex::default(),
         })
     }
 
     /// A new segment.
     pub fn segment(&self) -> Result<Segment> {
-        let number = next(&self.segments);
+        let number = self.segments.fetch_add(1, Ordering::Relaxed);
         self.namespace.ip(&format!(
             "link add segment{number} type bridge forward_delay 0 stp_state 0 mcast_snooping 0
              link set segment{number} up"
@@ -56,7 +67,10 @@ impl Switch {
         segment: Segment,
         addresses: &[String],
     ) -> Result<()> {
-        let port = format!("port{}", next(&self.ports));
+        let port = {
+            let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            format!("port{}", ports.len())
+        };
         host.ip(&format!(
             "link add {device} type veth peer name {port} netns {}",
             self.namespace.name()
@@ -64,10 +78,6 @@ impl Switch {
         device::plain_packets(host, device)?;
         device::plain_packets(&self.namespace, &port)?;
         let program = xdp_pass::attach(&self.namespace, &port)?;
-        self.programs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(program);
         self.namespace
             .ip(&format!("link set {port} master segment{} up", segment.0))?;
         let mut commands = format!("link set {device} up\n");
@@ -75,23 +85,61 @@ impl Switch {
             let flags = if address.contains(':') { "nodad" } else { "" };
             commands.push_str(&format!("address add {address} dev {device} {flags}\n"));
         }
-        host.ip(&commands)
+        host.ip(&commands)?;
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.push(Port {
+            host: host.name().to_owned(),
+            device: device.to_owned(),
+            segment,
+            _program: program,
+        });
+        Ok(())
     }
 
     /// Takes the carrier away from a host's device, or gives it back.
-    pub fn set_carrier(&self, host: &Namespace, device: &str, carrier: bool) -> Result<()> {
-        let link = host.show(&["link", "show", device])?;
-        let peer = &link[0]["link_index"];
-        let links = self.namespace.show(&["link", "show"])?;
-        let port = links.as_array().into_iter().flatten();
-        let port = port.filter(|each| each["ifindex"] == *peer && peer.is_u64());
-        let port = port.filter_map(|each| each["ifname"].as_str()).next();
-        let port = port.with_context(|| format!("{device} is in no port"))?;
+    pub fn set_carrier(&self, (host, device): End, carrier: bool) -> Result<()> {
+        let (port, _) = self.port(host, device)?;
         let state = if carrier { "up" } else { "down" };
         self.namespace.ip(&format!("link set {port} {state}"))
     }
-}
 
-fn next(counter: &AtomicUsize) -> usize {
-    counter.fetch_add(1, Ordering::Relaxed)
+    /// Forwards nothing from or to some ends, or does so again. They notice nothing of it but the silence.
+    pub fn set_forwarding(&self, ends: &[End], on: bool) -> Result<()> {
+        // The states of a bridge's port: forwarding and disabled.
+        let state = if on { 3 } else { 0 };
+        let mut commands = String::new();
+        for (host, device) in ends {
+            let (port, _) = self.port(host, device)?;
+            commands += &format!("link set dev {port} state {state}\n");
+        }
+        bridge_batch(&["-n", self.namespace.name()], &commands)
+    }
+
+    /// From now on frames between two ends go through a relay, and nowhere else.
+    pub fn relay(&self, ends: [End; 2], disturbances: [Disturbance; 2]) -> Result<Relay> {
+        let mut ports = Vec::new();
+        for (host, device) in ends {
+            let (port, _) = self.port(host, device)?;
+            self.namespace.ip(&format!("link set {port} nomaster"))?;
+            ports.push(port);
+        }
+        Relay::start(&self.namespace, [&ports[0], &ports[1]], disturbances)
+    }
+
+    /// Plugs two ends into their segment again, after a relay.
+    pub fn replug(&self, ends: [End; 2]) -> Result<()> {
+        ends.iter().try_for_each(|(host, device)| {
+            let (port, segment) = self.port(host, device)?;
+            let command = format!("link set {port} master segment{}", segment.0);
+            self.namespace.ip(&command)
+        })
+    }
+
+    fn port(&self, host: &Namespace, device: &str) -> Result<(String, Segment)> {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |port: &Port| port.host == host.name() && port.device == device;
+        let number = ports.iter().position(is_it);
+        let number = number.with_context(|| format!("{device} is in no port"))?;
+        Ok((format!("port{number}"), ports[number].segment))
+    }
 }

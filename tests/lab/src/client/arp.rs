@@ -1,15 +1,17 @@
 //! Asks who has an IPv4 address, and hears everybody who says that it does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::packet_socket;
 use super::syn::parse_mac;
-use crate::xdp_pass;
+use crate::namespace::Namespace;
 
 const ETH_P_ARP: u16 = 0x0806;
 
@@ -28,7 +30,8 @@ pub struct Asker {
 impl Asker {
     /// Opens `device`; its MAC as `aa:bb:cc:dd:ee:ff`.
     pub fn open(device: &str, mac: &str) -> Result<Self> {
-        let socket = packet_socket(device).with_context(|| format!("ARP on {device}"))?;
+        let socket =
+            packet_socket::open(device, ETH_P_ARP).with_context(|| format!("ARP on {device}"))?;
         socket.set_read_timeout(Some(Duration::from_millis(10)))?;
         Ok(Self {
             socket,
@@ -87,27 +90,68 @@ impl Asker {
     }
 }
 
-/// A packet socket for ARP; `send`, `recv` and timeouts are the same as for UDP ones.
-fn packet_socket(device: &str) -> io::Result<UdpSocket> {
-    let index = xdp_pass::index(device)?;
-    let protocol = ETH_P_ARP.to_be();
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+/// Asks all the time who has an address, until this is dropped.
+pub struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What was asked and answered so far.
+#[derive(Clone, Default)]
+struct Seen {
+    asked: u32,
+    /// Questions that more than one answered.
+    twice: Vec<u32>,
+}
+
+impl Watch {
+    /// Asks from a host's device.
+    pub fn start(host: &Namespace, device: &str, address: Ipv4Addr) -> Result<Self> {
+        let mac = host.mac(device)?;
+        let mut asker = host.run(|| Asker::open(device, &mac))?;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let over = Arc::new(AtomicBool::new(false));
+        let (to, ends) = (Arc::clone(&seen), Arc::clone(&over));
+        let thread = host.spawn(move || {
+            let part = Duration::from_millis(50);
+            while !ends.load(Ordering::Relaxed) && asker.ask_for(address, part).is_ok() {
+                let owners = asker.owners().iter();
+                let twice = owners.filter(|(_, macs)| macs.len() > 1);
+                let now = Seen {
+                    asked: asker.asked(),
+                    twice: twice.map(|(number, _)| *number).collect(),
+                };
+                *to.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            }
+        })?;
+        Ok(Self {
+            seen,
+            over,
+            thread: Some(thread),
+        })
     }
-    // SAFETY: the descriptor is new and ours.
-    let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    // SAFETY: an all-zero sockaddr_ll is valid.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = protocol;
-    address.sll_ifindex = index.cast_signed();
-    let length = size_of_val(&address) as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `address`.
-    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } {
-        0 => Ok(socket),
-        _ => Err(io::Error::last_os_error()),
+
+    /// How many questions were asked so far, about.
+    pub fn asked(&self) -> u32 {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .asked
+    }
+
+    /// How many of the questions after the first so many had answers of two.
+    pub fn twice_since(&self, asked: u32) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.twice.iter().filter(|number| **number > asked).count()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

@@ -47,6 +47,18 @@ impl Connection {
 
     /// Fetches `length` bytes and checks every one.
     pub fn download(&mut self, length: u64) -> Result<Answer> {
+        let answer = self.begin_download(length)?;
+        let mut buffer = vec![0; 65536];
+        let mut received = 0;
+        while received < length {
+            let part = (length - received).min(buffer.len() as u64) as usize;
+            received += self.read_pattern(received, &mut buffer[..part])?;
+        }
+        Ok(answer)
+    }
+
+    /// Asks for `length` bytes; [`Self::read_pattern`] reads them.
+    pub(crate) fn begin_download(&mut self, length: u64) -> Result<Answer> {
         self.send(&format!(
             "GET /bytes/{length} HTTP/1.1\r\nhost: vip\r\n\r\n"
         ))?;
@@ -55,21 +67,17 @@ impl Connection {
             announced == length,
             "asked for {length} bytes, {announced} announced"
         );
-        let mut buffer = vec![0; 65536];
-        let mut received = 0;
-        while received < length {
-            let part = (length - received).min(buffer.len() as u64) as usize;
-            let count = self.stream.read(&mut buffer[..part])?;
-            ensure!(
-                count > 0,
-                "the connection ended after {received} of {length} bytes"
-            );
-            if let Some(at) = pattern::first_difference(received, &buffer[..count]) {
-                bail!("byte {at} of {length} is wrong");
-            }
-            received += count as u64;
-        }
         Ok(answer)
+    }
+
+    /// Reads and checks the next part of a download, which stands at `position`: how many bytes.
+    pub(crate) fn read_pattern(&mut self, position: u64, part: &mut [u8]) -> Result<u64> {
+        let count = self.stream.read(part)?;
+        ensure!(count > 0, "the connection ended after {position} bytes");
+        if let Some(at) = pattern::first_difference(position, &part[..count]) {
+            bail!("byte {at} is wrong");
+        }
+        Ok(count as u64)
     }
 
     /// Sends `length` bytes, every one of which the server checks.

@@ -1,8 +1,12 @@
 //! Real clients. They use the namespace of the thread they run on: see [`crate::Namespace::run`].
 
 pub mod arp;
+pub mod chatter;
+pub mod download;
 pub mod http;
 pub mod icmp;
+pub(crate) mod packet_socket;
+pub mod probe;
 pub mod syn;
 pub mod udp;
 

@@ -2,12 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
-use super::checksum;
-use crate::xdp_pass;
+use super::{checksum, packet_socket};
 
 /// Sends TCP SYNs, each from another address, straight on the wire.
 pub struct SynFlood {
@@ -26,7 +24,8 @@ impl SynFlood {
     /// Opens `device`; MACs as `aa:bb:cc:dd:ee:ff`.
     pub fn open(device: &str, source_mac: &str, destination_mac: &str) -> Result<Self> {
         Ok(Self {
-            socket: packet_socket(device).with_context(|| format!("a raw socket on {device}"))?,
+            socket: packet_socket::open(device, 0)
+                .with_context(|| format!("a raw socket on {device}"))?,
             source_mac: parse_mac(source_mac)?,
             destination_mac: parse_mac(destination_mac)?,
             sent: 0,
@@ -118,26 +117,4 @@ pub(super) fn parse_mac(text: &str) -> Result<[u8; 6]> {
         .try_into()
         .ok()
         .with_context(|| format!("{text} is no MAC address"))
-}
-
-/// A packet socket that only sends.
-fn packet_socket(device: &str) -> io::Result<UdpSocket> {
-    let index = xdp_pass::index(device)?;
-    // SAFETY: no memory is passed. Protocol 0: nothing is received.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and ours; `send` is the same on every kind of socket.
-    let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    // SAFETY: an all-zero sockaddr_ll is valid.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_ifindex = index.cast_signed();
-    let length = size_of_val(&address) as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `address`.
-    match unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } {
-        0 => Ok(socket),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

@@ -1,0 +1,246 @@
+//! The result, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use forwarder_lab::client::probe::Outage;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Timing;
+use super::fault::Fault;
+use super::round::{MODES, Round, connections};
+
+/// Everything, as it is in the JSON.
+#[derive(Default, Serialize)]
+pub struct Report {
+    pub faults: Vec<Row>,
+    pub false_failovers: BTreeMap<String, Value>,
+    /// What the nodes say of the flows that one told the other, by settings.
+    pub sync: BTreeMap<String, Value>,
+    pub seconds: f64,
+}
+
+/// What a kind of fault does, in all its rounds.
+#[derive(Serialize)]
+pub struct Row {
+    fault: &'static str,
+    settings: String,
+    rounds: usize,
+    /// The longest time without an answer, of each round.
+    gap_ms: Spread,
+    /// The same while what was broken came back.
+    second_gap_ms: Spread,
+    /// Datagrams, of all rounds.
+    sent: u64,
+    lost: u64,
+    lost_by_mode: BTreeMap<&'static str, u64>,
+    duplicated: u64,
+    /// Of all rounds.
+    resets: u64,
+    broken: u64,
+    /// Open in each round.
+    connections: usize,
+    /// The longest that a connection waited, which then went on.
+    stalled_ms: f64,
+    double_owner_rounds: usize,
+    bar: String,
+    holds: bool,
+}
+
+/// How something is spread over the rounds.
+#[derive(Clone, Copy, Default, PartialEq, Debug, Serialize)]
+pub struct Spread {
+    median: f64,
+    p95: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let last = times.len().saturating_sub(1);
+        // The smallest that so many of a hundred do not exceed.
+        let at = |percent: usize| {
+            let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
+            let time = times.get(rank.min(last));
+            time.map_or(0.0, |time| (time.as_secs_f64() * 1e4).round() / 10.0)
+        };
+        Self {
+            median: at(50),
+            p95: at(95),
+            max: at(100),
+        }
+    }
+}
+
+/// What is asked for beside unbroken connections.
+enum Bar {
+    /// The median gap, milliseconds.
+    Median(f64),
+    /// The longest gap, milliseconds.
+    Longest(f64),
+    /// The longest second gap, milliseconds.
+    Second(f64),
+    /// Nothing is lost.
+    NothingLost,
+}
+
+impl Bar {
+    fn of(fault: Fault, timing: Timing) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        match fault {
+            Fault::SilentDeath if timing.interval < Duration::from_millis(50) => Self::Median(40.0),
+            Fault::SilentDeath => Self::Median(220.0),
+            // The lease is an interval shorter than the detection time.
+            Fault::Kill | Fault::Stop => {
+                Self::Longest(ms(timing.detection() * 2 - timing.interval))
+            }
+            Fault::LinkDown | Fault::CarrierLoss => Self::Longest(40.0),
+            Fault::Partition => Self::Second(10.0),
+            Fault::None | Fault::HandOver | Fault::Maintenance | Fault::Upgrade => {
+                Self::NothingLost
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Median(ms) => format!("median <= {ms} ms"),
+            Self::Longest(ms) => format!("gap <= {ms} ms"),
+            Self::Second(ms) => format!("second <= {ms} ms"),
+            Self::NothingLost => "0 lost".to_owned(),
+        }
+    }
+
+    fn holds(&self, row: &Row) -> bool {
+        match self {
+            Self::Median(ms) => row.gap_ms.median <= *ms,
+            Self::Longest(ms) => row.gap_ms.max <= *ms,
+            Self::Second(ms) => row.second_gap_ms.max <= *ms,
+            Self::NothingLost => row.lost == 0,
+        }
+    }
+}
+
+impl Row {
+    pub fn new(fault: Fault, timing: Timing, rounds: &[Round]) -> Self {
+        let sum = |of: fn(&Round) -> u64| rounds.iter().map(of).sum();
+        let all = rounds
+            .iter()
+            .flat_map(|round| round.fault.iter().chain(&round.afterwards));
+        let total = Outage::of_all(&all.copied().collect::<Vec<_>>());
+        let lost = |mode: usize| {
+            let both = |round: &Round| round.fault[mode].lost + round.afterwards[mode].lost;
+            rounds.iter().map(both).sum()
+        };
+        let gaps = |of: fn(&Round) -> &[Outage]| {
+            let gaps = rounds.iter().map(|round| Outage::of_all(of(round)).gap);
+            Spread::new(gaps.collect())
+        };
+        let bar = Bar::of(fault, timing);
+        let mut row = Self {
+            fault: fault.name(),
+            settings: timing.name(),
+            rounds: rounds.len(),
+            gap_ms: gaps(|round| &round.fault),
+            second_gap_ms: gaps(|round| &round.afterwards),
+            sent: total.sent,
+            lost: total.lost,
+            lost_by_mode: (0..)
+                .zip(MODES)
+                .map(|(at, (mode, ..))| (mode, lost(at)))
+                .collect(),
+            duplicated: total.duplicated,
+            resets: sum(|round| round.resets),
+            broken: sum(|round| round.broken),
+            connections: connections(),
+            stalled_ms: rounds
+                .iter()
+                .map(|round| round.stalled.as_secs_f64() * 1e3)
+                .fold(0.0, f64::max)
+                .round(),
+            double_owner_rounds: rounds.iter().filter(|round| round.twice > 0).count(),
+            bar: bar.name(),
+            holds: false,
+        };
+        row.holds = bar.holds(&row)
+            && row.rounds > 0
+            && row.double_owner_rounds == 0
+            && row.resets + row.broken == 0;
+        row
+    }
+
+    pub fn print(&self) {
+        println!(
+            "{:12} {:8} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>6} {:>5} {:>6} {:>6} {:>7.0} {:>6}  {:18} {}",
+            self.fault,
+            self.settings,
+            self.rounds,
+            self.gap_ms.median,
+            self.gap_ms.p95,
+            self.gap_ms.max,
+            self.second_gap_ms.max,
+            self.lost,
+            self.duplicated,
+            self.resets,
+            self.broken,
+            self.stalled_ms,
+            self.double_owner_rounds,
+            self.bar,
+            if self.holds { "holds" } else { "DOES NOT HOLD" },
+        );
+    }
+}
+
+/// What stands above the rows.
+pub fn header() {
+    println!(
+        "{} connections; gaps and stalls in ms; second: while what was broken comes back; double: rounds in which both nodes answered for a VIP",
+        connections()
+    );
+    println!(
+        "{:12} {:8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>7} {:>6}  {:18}",
+        "fault",
+        "settings",
+        "rounds",
+        "median",
+        "p95",
+        "longest",
+        "second",
+        "lost",
+        "twice",
+        "resets",
+        "broken",
+        "stalled",
+        "double",
+        "bar"
+    );
+}
+
+impl Report {
+    pub fn ok(&self) -> bool {
+        self.faults.iter().all(|row| row.holds)
+    }
+
+    pub fn summary(&self) {
+        let good = self.faults.iter().filter(|row| row.holds).count();
+        let all = self.faults.len();
+        println!("{good} of {all} hold, in {:.0} s", self.seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_of_a_few_rounds() {
+        let times = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect();
+        let spread = Spread::new(times(&[30, 10, 20]));
+        assert_eq!((spread.median, spread.p95, spread.max), (20.0, 30.0, 30.0));
+        let spread = Spread::new(times(&(1..=20).collect::<Vec<_>>()));
+        assert_eq!((spread.median, spread.p95, spread.max), (10.0, 19.0, 20.0));
+        assert_eq!(Spread::new(Vec::new()), Spread::default());
+    }
+}

@@ -1,0 +1,208 @@
+//! The pair under load, and what a fault does to the load.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use forwarder_lab::client::arp::Watch;
+use forwarder_lab::client::chatter::Chatter;
+use forwarder_lab::client::probe::{Outage, Probes};
+use forwarder_lab::pinned::{DIRECT, NAT};
+use forwarder_lab::site::{ECHO, HTTP};
+use forwarder_lab::{Family, Nodes, is_interrupted, wait_until};
+use serde_json::{Value, json};
+
+use super::Timing;
+use super::fault::Fault;
+
+/// The modes, the last number of their VIPs, and connections through each.
+pub const MODES: [(&str, u8, usize); 2] = [("full-nat", NAT, 300), ("l2-dsr", DIRECT, 100)];
+/// Between two requests on each.
+const PAUSE: Duration = Duration::from_millis(250);
+/// An answer that takes no longer than this came at once.
+const AT_ONCE: Duration = Duration::from_millis(150);
+/// After so long without an answer a connection is given up.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Nothing here takes that long unless it is broken.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Answered datagrams in a row that show that all flows.
+const ROW: usize = 100;
+
+/// What a round has shown.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// From the fault until the other node had taken over; through each mode.
+    pub fault: Vec<Outage>,
+    /// The same while what was broken came back.
+    pub afterwards: Vec<Outage>,
+    pub resets: u64,
+    pub broken: u64,
+    /// Questions that both nodes answered, other than during a partition.
+    pub twice: usize,
+    /// The longest that a connection waited for an answer that came.
+    pub stalled: Duration,
+}
+
+/// Dropped in this order.
+pub struct World {
+    load: Option<Load>,
+    nodes: Nodes,
+    config: String,
+    timing: Timing,
+}
+
+struct Load {
+    probes: Probes,
+    chatter: Chatter,
+    watch: Watch,
+}
+
+impl World {
+    /// The network, without daemons.
+    pub fn new(binary: &Path) -> Result<Self> {
+        Ok(Self {
+            load: None,
+            nodes: Nodes::new(binary)?,
+            config: String::new(),
+            timing: Timing::ALL[0],
+        })
+    }
+
+    /// Starts the pair with this timing, and the load.
+    pub fn start(&mut self, timing: Timing) -> Result<()> {
+        self.load = None;
+        self.timing = timing;
+        self.config = self.nodes.config(timing.interval, timing.multiplier);
+        self.start_again()?;
+        self.load = Some(Load::start(&self.nodes)?);
+        Ok(())
+    }
+
+    fn start_again(&mut self) -> Result<()> {
+        for node in 0..2 {
+            self.nodes.kill(node);
+        }
+        for node in 0..2 {
+            self.nodes.start(node, &self.config)?;
+        }
+        self.active().map(drop)
+    }
+
+    /// The rounds of a fault that could be measured; why one could not is shown.
+    pub fn rounds(&mut self, fault: Fault, count: u32) -> Result<Vec<Round>> {
+        let mut rounds = Vec::new();
+        for number in 1..=count {
+            match self.round(fault) {
+                Ok(round) => rounds.push(round),
+                Err(error) if is_interrupted() => return Err(error),
+                Err(error) => {
+                    eprintln!("{}, round {number}: {error:#}", fault.name());
+                    Fault::mend(&self.nodes)?;
+                    self.start_again()?;
+                }
+            }
+        }
+        Ok(rounds)
+    }
+
+    fn round(&mut self, fault: Fault) -> Result<Round> {
+        let active = self.active()?;
+        self.load()?.chatter.renew();
+        self.quiet(Instant::now())?;
+        let load = self.load()?;
+        if load.chatter.talk().connections < connections() {
+            bail!(
+                "not every connection can be opened: {:?}",
+                load.chatter.talk()
+            );
+        }
+        let (asked, begin) = (load.watch.asked(), Instant::now());
+        fault.inject(&mut self.nodes, active, &self.config)?;
+        // What looks at the nodes takes CPU time from them: nobody looks until it is over.
+        thread::sleep(self.timing.detection() * 2 + Duration::from_millis(100));
+        let next = if fault == Fault::None {
+            active
+        } else {
+            1 - active
+        };
+        self.nodes.wait_for_active(next)?;
+        self.quiet(Instant::now())?;
+        let middle = Instant::now();
+        fault.restore(&mut self.nodes, active, &self.config)?;
+        let after = self.active()?;
+        let load = self.load()?;
+        let cut = fault == Fault::Partition;
+        let since = if cut { load.watch.asked() } else { asked };
+        self.quiet(Instant::now())?;
+        let end = Instant::now();
+        // Answers to the last datagrams.
+        thread::sleep(Duration::from_millis(200));
+        self.nodes.wait_for_active(after)?;
+        let load = self.load()?;
+        let talk = load.chatter.talk();
+        Ok(Round {
+            fault: load.probes.between(begin, middle),
+            afterwards: load.probes.between(middle, end),
+            resets: talk.resets,
+            broken: talk.broken + talk.waiting as u64,
+            twice: load.watch.twice_since(since),
+            stalled: talk.stalled,
+        })
+    }
+
+    /// Waits until the pair is well: one node active, the other ready. Which is active.
+    fn active(&self) -> Result<usize> {
+        let active = self.nodes.active()?;
+        self.nodes.wait_until_ready(active)?;
+        Ok(active)
+    }
+
+    /// Waits until datagrams and connections are answered again, or connections have had time enough.
+    fn quiet(&self, since: Instant) -> Result<()> {
+        let load = self.load()?;
+        wait_until("datagrams are answered", LIMIT, || {
+            load.probes.flow_since(since, ROW)
+        })
+        .with_context(|| self.nodes.diagnosis())?;
+        // Each has had its turn to ask by then.
+        thread::sleep(PAUSE + Duration::from_millis(100));
+        let begin = Instant::now();
+        while load.chatter.talk().silent > AT_ONCE && begin.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Result<&Load> {
+        self.load.as_ref().context("no load runs")
+    }
+
+    /// What the nodes say of the flows that one told the other.
+    pub fn sync(&self) -> Value {
+        let [one, other] = [0, 1].map(|node| self.nodes.pair(node)["sync"].take());
+        json!({ "lb1": one, "lb2": other })
+    }
+}
+
+impl Load {
+    fn start(nodes: &Nodes) -> Result<Self> {
+        let at = |vip, port| SocketAddr::new(Family::V4.vip(vip), port);
+        let servers = MODES.map(|(_, vip, count)| (at(vip, HTTP), count));
+        let client = &nodes.site.client;
+        let IpAddr::V4(vip) = Family::V4.vip(DIRECT) else {
+            bail!("an IPv4 address");
+        };
+        Ok(Self {
+            chatter: Chatter::start(client, &servers, PAUSE)?,
+            probes: Probes::start(client, &MODES.map(|(_, vip, _)| at(vip, ECHO)))?,
+            watch: Watch::start(&nodes.site.router, "outside", vip)?,
+        })
+    }
+}
+
+/// All of them.
+pub fn connections() -> usize {
+    MODES.iter().map(|(_, _, count)| count).sum()
+}
