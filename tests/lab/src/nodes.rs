@@ -109,7 +109,11 @@ impl Nodes {
             interval.as_millis(),
             paths.join(", "),
         );
-        config(&top, 3)
+        // What NAT takes for the source moves with the VIPs.
+        let floating = Family::ALL.map(|family| format!("\"{}\"", family.backend(30)));
+        let floating = format!("floating_address = [{}]", floating.join(", "));
+        let inside = "device = \"eth1\"";
+        config(&top, 3).replace(inside, &format!("{inside}, {floating}"))
     }
 
     /// Starts a node's daemon and waits until it forwards, or would.
