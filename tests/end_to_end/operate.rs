@@ -1,14 +1,17 @@
 //! The pair as its operator sees it.
 
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use forwarder_lab::{Family, wait_until};
 use serde_json::Value;
 
 use super::pair::{LIMIT, Two};
-use super::world::both_services;
+use super::world::{VIP, both_services};
 
 /// Waits until `state` holds, and says what the nodes say if it never does.
 fn wait(two: &Two, what: &str, state: impl Fn() -> bool) {
@@ -161,8 +164,8 @@ fn another_configuration_and_strangers_are_seen() {
     let two = Two::start("l2-dsr");
     two.wait_for([Some("active"), Some("standby")]);
     let file = two.node(1).config();
-    let config = std::fs::read_to_string(file).expect("the file");
-    std::fs::write(file, format!("{config}\n# changed\n")).expect("write it");
+    let config = fs::read_to_string(file).expect("the file");
+    fs::write(file, format!("{config}\n# changed\n")).expect("write it");
     let (done, text) = run(&two, 1, &["reload"]);
     assert!(done, "{text}");
     for node in 0..2 {
@@ -286,4 +289,92 @@ fn a_load_balancer_in_front_finds_the_active_node() {
     wait(&two, "the first node says yes again, the second no", || {
         says(&two, 0, true) && says(&two, 1, false)
     });
+}
+
+/// A program in the site's directory. Another process writes it: one that this process, or a child of it that
+/// was just forked, has open for writing cannot be run.
+fn program(directory: &Path, name: &str, text: &str) -> String {
+    let (source, path) = (directory.join(format!("{name}.sh")), directory.join(name));
+    fs::write(&source, format!("#!/bin/sh\n{text}\n")).expect("a text");
+    let mut install = Command::new("install");
+    let done = install.args(["-m", "755"]).arg(source).arg(&path).status();
+    assert!(done.expect("install runs").success());
+    path.display().to_string()
+}
+
+/// Which VIPs a node has routes to, of both families.
+fn routes(two: &Two, node: usize) -> usize {
+    let routes = ["-4", "-6"].map(|family| {
+        let mut ip = two.host(node).command("ip");
+        let output = ip.args([family, "route", "show", "table", "4747"]).output();
+        String::from_utf8_lossy(&output.expect("ip runs").stdout).into_owned()
+    });
+    let lines = routes.iter().flat_map(|text| text.lines());
+    lines.filter(|line| line.starts_with("blackhole ")).count()
+}
+
+#[test]
+fn programs_and_routes_follow_the_role() {
+    let directory = std::env::temp_dir().join(format!("fwd-operate-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("a directory");
+    let events = directory.join("events");
+    let tells = program(
+        &directory,
+        "tells",
+        &format!("cat >> '{}'", events.display()),
+    );
+    let fails = program(&directory, "fails", "exit 7");
+    let services = format!(
+        "{}\n[[hook]]\nprogram = \"{tells}\"\n[[hook]]\nprogram = \"{fails}\"\n[routes]\ntable = 4747\n",
+        both_services("l2-dsr", |family| family),
+    );
+    let mut two = Two::with(&services);
+    two.wait_for([Some("active"), Some("standby")]);
+    let vip = Family::V4.vip(VIP).to_string();
+    let told = |node: &str, role: &str, cause: &str| {
+        let text = fs::read_to_string(&events).unwrap_or_default();
+        let mut events = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.any(|event| {
+            let vips = event["vips"].as_array();
+            event["event"] == "role"
+                && event["node"] == node
+                && event["role"] == role
+                && event["cause"] == cause
+                && event["group"] == "default"
+                && vips.is_some_and(|vips| vips.iter().any(|each| *each == *vip))
+        })
+    };
+    wait(&two, "the start is told, and routes are there", || {
+        told("lb1", "standby", "started")
+            && told("lb2", "standby", "started")
+            && routes(&two, 0) == 2
+            && routes(&two, 1) == 0
+    });
+    let (done, text) = run(&two, 0, &["failover"]);
+    assert!(done, "{text}");
+    wait(&two, "the hand-over is told, and routes have moved", || {
+        told("lb1", "releasing", "hand-over")
+            && told("lb1", "standby", "taken")
+            && told("lb2", "active", "offered")
+            && routes(&two, 0) == 0
+            && routes(&two, 1) == 2
+    });
+    wait(&two, "how programs ended is in the history", || {
+        let (_, text) = run(&two, 1, &["history", "--kind", "role"]);
+        text.contains("exit status 7") && text.contains("exit status 0")
+    });
+    // Killed: it can tell nobody, and leaves its routes to the next.
+    two.nodes[1] = None;
+    wait(&two, "the loss is told", || {
+        told("lb1", "active", "peer-lost") && routes(&two, 0) == 2
+    });
+    assert_eq!(routes(&two, 1), 2, "nobody has removed them");
+    two.nodes[1] = Some(two.daemon(1, &two.config(&services)));
+    two.wait_for([Some("active"), Some("standby")]);
+    wait(&two, "the routes that were left are gone", || {
+        routes(&two, 0) == 2 && routes(&two, 1) == 0
+    });
+    fs::remove_dir_all(&directory).expect("clean up");
 }

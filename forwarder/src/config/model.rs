@@ -55,6 +55,19 @@ pub struct Model {
     pub metrics: Option<SocketAddr>,
     /// Ports that tell whether this node is active.
     pub probes: Vec<ProbePort>,
+    /// Programs that are told of changes of role.
+    pub hooks: Vec<Hook>,
+    /// The routing table for routes to the VIPs.
+    pub route_table: Option<u32>,
+}
+
+/// A program that is told of changes of role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hook {
+    /// The program.
+    pub program: PathBuf,
+    /// When it is killed.
+    pub timeout: Duration,
 }
 
 impl Model {

@@ -57,6 +57,10 @@ section! {
         admin: Admin = Default("{}"), "{ group = \"netops\" }";
         /// Ports that tell a load balancer in front whether this node is active.
         probe: Many<Probe> = Default("[]"), "[{ port = 8086 }]";
+        /// Programs that are told when this node becomes active or standby.
+        hook: Many<Hook> = Default("[]"), "[{ program = \"/etc/forwarder/role-changed\" }]";
+        /// Routes to the VIPs, for a routing daemon to redistribute.
+        routes: Routes = Default("{}"), "{ table = 254 }";
         /// Metrics over TCP.
         metrics: Metrics = Default("{}"), "{ listen = \"127.0.0.1:9477\" }";
     }
@@ -349,6 +353,24 @@ section! {
         message: Payload = Optional("nothing"), "\"active\"";
         /// The path that is asked for (`http`).
         path: HttpPath = Optional("`\"/\"`"), "\"/active\"";
+    }
+}
+
+section! {
+    /// A program that is told when this node becomes active or standby: the event is JSON on its standard input.
+    "hook" Hook {
+        /// The program. It runs as the daemon's user, and gets no arguments.
+        program: FilePath = Required, "\"/etc/forwarder/role-changed\"";
+        /// When it is killed, with all that it has started.
+        timeout: Duration = Default("\"10s\""), "\"1m\"";
+    }
+}
+
+section! {
+    /// A route of its own to each VIP that this node is active for, which FRR or BIRD redistribute.
+    "routes" Routes {
+        /// The host's routing table that they are put into; 254 is `main`.
+        table: Number<1, 4_294_967_295> = Optional("no routes"), "254";
     }
 }
 

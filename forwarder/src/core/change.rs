@@ -21,6 +21,9 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     if old.admin != new.admin {
         needs.push("admin");
     }
+    if old.route_table != new.route_table {
+        needs.push("routes.table");
+    }
     if old.metrics != new.metrics {
         needs.push("metrics.listen");
     }

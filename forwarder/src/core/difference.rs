@@ -90,6 +90,8 @@ fn settings(model: &Model) -> Things {
         "admin.group": model.admin.group,
         "admin.read_group": model.admin.read_group,
         "metrics.listen": model.metrics,
+        "routes.table": model.route_table,
+        "hooks": model.hooks,
     });
     vec![("of the file".to_owned(), value)]
 }

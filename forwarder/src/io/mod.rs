@@ -3,12 +3,14 @@
 pub mod clock;
 pub mod descriptors;
 pub mod health;
+pub mod hook;
 pub mod multicast;
 pub mod netlink;
 pub mod notify;
 pub mod pair;
 pub mod probe;
 pub mod process;
+pub mod routes;
 pub mod sign;
 pub mod sysctl;
 pub mod users;

@@ -79,6 +79,36 @@ impl Watch {
         .unwrap_or_default()
     }
 
+    /// Whether the node is active now, for each group in its order.
+    pub fn active(&mut self) -> Vec<bool> {
+        let now = clock::monotonic();
+        let until = self.until.borrow_and_update();
+        until.iter().map(|until| now < *until).collect()
+    }
+
+    /// Waits until that may have changed.
+    pub async fn changed(&mut self) {
+        let now = clock::monotonic();
+        let ends = self.until.borrow().clone();
+        let ends = ends.into_iter().filter(|end| !end.is_zero());
+        let left = ends.map(|end| end.saturating_sub(now).max(LOOK)).min();
+        self.sleep(left.unwrap_or(LONGEST)).await;
+    }
+
+    /// Waits for a change, at most for this time.
+    async fn sleep(&mut self, time: Duration) {
+        let changed = async {
+            // Nobody is left to change it.
+            if self.until.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(time.min(LONGEST)) => {}
+        }
+    }
+
     /// Waits until the node is active, or no longer.
     pub async fn until(&mut self, active: bool) {
         loop {
@@ -90,16 +120,7 @@ impl Watch {
             }
             // A lease that has run out may be renewed after all, which is not told.
             let look = if until.is_zero() { LONGEST } else { LOOK };
-            let changed = async {
-                // Nobody is left to change it.
-                if self.until.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep(left.clamp(look, LONGEST)) => {}
-            }
+            self.sleep(left.max(look)).await;
         }
     }
 }

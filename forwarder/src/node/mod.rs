@@ -7,6 +7,7 @@ mod checks;
 mod drops;
 mod exceptions;
 mod flows;
+mod hooks;
 mod host;
 mod keep;
 mod metrics;
@@ -46,8 +47,10 @@ use crate::dataplane::DataPlane;
 use crate::dataplane::bpf::Bpf;
 use crate::dataplane::pin::record::Record;
 use crate::io::clock;
+use crate::io::hook::Hooks;
 use crate::io::multicast::Memberships;
 use crate::io::probe::Responder;
+use crate::io::routes::Routes;
 use checks::Checks;
 use exceptions::Excepted;
 use host::Host;
@@ -95,6 +98,8 @@ struct Node {
     pair: Option<pair::Member>,
     /// `None`: the daemon is not ready yet.
     responder: Option<Responder>,
+    hooks: Hooks,
+    routes: Option<Routes>,
     /// `None`: not allowed, which was logged.
     memberships: Option<Memberships>,
     checks: Checks,
@@ -139,6 +144,9 @@ impl Node {
         self.failure = failure;
         self.receive_solicitations();
         self.inform_pair();
+        if let Some(routes) = &self.routes {
+            routes.set(self.route_vips());
+        }
         self.report(notes);
         ops
     }

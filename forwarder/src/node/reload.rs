@@ -126,6 +126,9 @@ impl Node {
         self.reloaded_at = clock::wall();
         self.pair_reloaded();
         self.probes_reloaded();
+        if let Err(error) = self.hooks.set(&self.model.hooks) {
+            warn!("hooks: {error}");
+        }
         self.note_interfaces(&added, &removed);
         self.log_reload(&change);
         let news = self.notes.all().filter(|note| !notes.contains(note));

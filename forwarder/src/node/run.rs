@@ -40,10 +40,12 @@ use crate::dataplane::pin::PinError;
 use crate::dataplane::pin::record::Record;
 use crate::io::clock;
 use crate::io::health::TlsError;
+use crate::io::hook::{Hooks, Outcome};
 use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
 use crate::io::notify::Manager;
 use crate::io::probe::Responder;
+use crate::io::routes::Routes;
 use crate::io::sign::Sign;
 
 /// Between two full passes.
@@ -128,6 +130,8 @@ pub enum RunError {
     Io(#[from] io::Error),
 }
 
+/// For the programs that are told of the end.
+const HOOKS: Duration = Duration::from_secs(10);
 /// Between two looks whether the kernel still has what was put there.
 const AUDIT: Duration = Duration::from_millis(500);
 
@@ -161,7 +165,16 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 
     let (changes, mut steps) = change::start();
     let goes_on = !links.is_empty();
-    let node = start(&options, running, changes, host, &interfaces, keep);
+    let (outcomes, mut ended) = mpsc::unbounded_channel();
+    let node = start(
+        &options,
+        running,
+        changes,
+        outcomes,
+        host,
+        &interfaces,
+        keep,
+    );
     let mut node = node.inspect_err(|_| {
         if goes_on {
             warn!("what was attached before goes on forwarding");
@@ -183,6 +196,10 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         changed_role.clone(),
         sign.clone(),
     )?;
+    node.hooks.set(&node.model.hooks)?;
+    node.tell_hooks_of_all("started", "the daemon has started");
+    let (table, vips) = (node.model.route_table, node.route_vips());
+    node.routes = Some(Routes::start(table, vips, &sign)?);
     let filter = node.bpf.probe_filter()?;
     node.responder = Some(Responder::start(node.model.probes.clone(), &sign, filter)?);
     node.inform_pair();
@@ -232,6 +249,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             }
             results = node.checks.next() => node.checked(results),
             Some(turn) = roles.recv() => { node.role_changed(turn); false }
+            Some(outcome) = ended.recv() => { node.hook_ended(&outcome); false }
             // What is found out is at work before it is told.
             command = commands.recv(), if !waits => { node.answer(command); false }
             _ = tick.tick() => {
@@ -262,8 +280,17 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         }
     }
     manager.stopping();
-    if let Some(pair) = node.pair.take() {
+    if let Some(pair) = &mut node.pair {
         pair.leave().await;
+        while let Ok(turn) = roles.try_recv() {
+            node.role_changed(turn);
+        }
+        node.tell_hooks_of_all("stopped", "the daemon is stopping");
+        node.hooks.finish(HOOKS).await;
+    } else if node.keep.is_some()
+        && let Some(routes) = &mut node.routes
+    {
+        routes.stay();
     }
     if node.keep.is_some() {
         info!("stopping: forwarding goes on without the daemon; `forwarder uninstall` ends it");
@@ -312,6 +339,7 @@ fn start(
     options: &Options,
     running: Running,
     changes: mpsc::Sender<Request>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
     host: Host,
     interfaces: &[(Facts, Choice)],
     mut keep: Option<Keep>,
@@ -393,6 +421,8 @@ fn start(
         host,
         pair: None,
         responder: None,
+        hooks: Hooks::new(outcomes),
+        routes: None,
         memberships: memberships(),
         actual,
         state,

@@ -1,11 +1,11 @@
-//! Ports that tell whether this node is active.
+//! What tells others whether this node is active: probe ports, hooks, routes.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span};
-use super::super::model::{DEFAULT_GROUP, Payload, ProbeAnswer, ProbePort};
+use super::super::model::{DEFAULT_GROUP, Hook, Payload, ProbeAnswer, ProbePort};
 use super::super::schema;
 use super::super::value::ProbeProtocol;
 use super::view::{View, entries};
@@ -27,6 +27,22 @@ impl View<'_, '_> {
             probes.push(self.probe(section));
         }
         probes.into_iter().collect()
+    }
+
+    pub(super) fn hooks(&mut self) -> Option<Vec<Hook>> {
+        let hooks = entries(&self.document.hook).iter().map(|section| {
+            Some(Hook {
+                program: section.program.as_ref()?.0.clone(),
+                timeout: section.timeout.as_ref()?.value,
+            })
+        });
+        hooks.collect()
+    }
+
+    /// The outer `None`: something is wrong with it.
+    pub(super) fn route_table(&mut self) -> Option<Option<u32>> {
+        let table = &self.document.routes.as_ref()?.table;
+        Some(table.as_ref().map(|table| table.0))
     }
 
     fn probe(&mut self, section: &schema::Probe) -> Option<ProbePort> {

@@ -98,6 +98,7 @@ impl<'d, 'o> View<'d, 'o> {
         let metrics = self.metrics();
         let pair = self.pair();
         let probes = self.probes();
+        let hooks = self.hooks();
         let virtual_servers: Vec<_> = virtual_servers.into_iter().collect::<Option<_>>()?;
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
@@ -115,6 +116,8 @@ impl<'d, 'o> View<'d, 'o> {
             admin: self.admin()?,
             metrics: metrics?,
             probes: probes?,
+            hooks: hooks?,
+            route_table: self.route_table()?,
         })
     }
 

@@ -4,6 +4,7 @@
 mod events;
 mod neighbours;
 mod parse;
+mod routes;
 mod socket;
 
 pub use events::{Change, Events};

@@ -163,8 +163,9 @@ impl Handle {
             .clone()
     }
 
-    /// Hands everything over, if the peer is able to take it: at most `patience`.
-    pub async fn leave(&mut self, patience: Duration) {
+    /// Hands everything over, if the peer is able to take it: at most `patience`; then forwards what still
+    /// comes for as long as `drain`.
+    pub async fn leave(&mut self, patience: Duration, drain: Duration) {
         self.request(Request::Maintenance(true));
         let end = clock::monotonic() + patience;
         let idle = |view: View| view.groups.iter().all(|group| group.role == Role::Standby);
@@ -173,8 +174,12 @@ impl Handle {
                 group.role == Role::Releasing || group.peer.is_some_and(|peer| peer.able)
             })
         };
+        let carried = !idle(self.view());
         while clock::monotonic() < end && !idle(self.view()) && able(self.view()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if carried && idle(self.view()) {
+            tokio::time::sleep(drain).await;
         }
         self.request(Request::Stop);
         if let Some(thread) = self.thread.take()

@@ -17,7 +17,7 @@ use crate::node::{Node, RunError};
 /// The thread, and what it was told.
 pub struct Flows {
     pub handle: Handle,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
     names: Names,
     /// Exceptions that the peer told of and that slots consult.
     consulted: u64,
@@ -40,7 +40,7 @@ impl Flows {
         let (handle, thread) = started.map_err(PairError::from)?;
         Ok(Self {
             handle,
-            thread,
+            thread: Some(thread),
             names: Names::default(),
             consulted: 0,
         })
@@ -74,9 +74,11 @@ impl Flows {
     }
 
     /// Ends the thread.
-    pub fn stop(self) {
+    pub fn stop(&mut self) {
         self.handle.stop();
-        if self.thread.join().is_err() {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
             warn!("the thread that tells the peer of flows has failed");
         }
     }

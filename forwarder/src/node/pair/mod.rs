@@ -154,8 +154,8 @@ impl Member {
     }
 
     /// Hands over to the peer if it can take over.
-    pub async fn leave(mut self) {
-        self.handle.leave(LEAVE).await;
+    pub async fn leave(&mut self) {
+        self.handle.leave(LEAVE, self.model.drain.min(LEAVE)).await;
         self.flows.stop();
     }
 }
@@ -214,7 +214,8 @@ impl Node {
         let at = clock::wall();
         pair.record.add(&turn);
         let change = turn.change;
-        pair.latest.insert(change.group, RoleChange::new(at, &turn));
+        let told = RoleChange::new(at, &turn);
+        pair.latest.insert(change.group, told.clone());
         pair.epochs.insert(change.group, change.epoch);
         if let Err(error) = pair.files.set_epochs(&pair.epochs) {
             warn!("the epoch cannot be kept: {error}");
@@ -222,6 +223,7 @@ impl Node {
         let mut groups = pair.model.groups.iter();
         let group = groups.find(|group| group.id == change.group);
         let group = group.map(|group| group.name.clone()).unwrap_or_default();
+        self.tell_hooks(&group, &told);
         self.history.push_turn(at, group, turn);
     }
 
