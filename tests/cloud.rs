@@ -5,5 +5,6 @@
 
 mod cloud {
     mod backends;
+    mod doctor;
     mod host;
 }

@@ -8,7 +8,7 @@ mod drops;
 mod exceptions;
 mod flows;
 mod hooks;
-mod host;
+pub(crate) mod host;
 mod keep;
 mod metrics;
 mod moving;

@@ -124,6 +124,22 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's iproute2",
     },
     Need {
+        name: "ethtool",
+        why: "the tests of what `forwarder doctor` sets right",
+        purposes: &[Test],
+        find: || find::program("ethtool", "--version"),
+        get: Get::Packages(&["ethtool"]),
+        elsewhere: "install your system's ethtool",
+    },
+    Need {
+        name: "sysctl (procps)",
+        why: "the tests of the scripts for backends",
+        purposes: &[Test],
+        find: || find::program("sysctl", "--version"),
+        get: Get::Packages(&["procps"]),
+        elsewhere: "install your system's procps",
+    },
+    Need {
         name: "scapy",
         why: "the tests' second opinion on packet bytes",
         purposes: &[Test],

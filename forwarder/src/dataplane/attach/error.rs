@@ -2,12 +2,11 @@
 
 use std::io;
 
-use forwarder_common::programs::ProgramSet;
 use thiserror::Error;
 
-use super::Facts;
 use super::choice::SINGLE_BUFFER_MTU;
 use super::host::HostError;
+use super::{Facts, is_ours};
 use crate::dataplane::bpf::load::LoadError;
 use crate::dataplane::pin::PinError;
 use crate::io::netlink::XdpAttachment;
@@ -128,9 +127,8 @@ fn suggestion(names: &[String]) -> String {
 
 /// A program with one of our names is most likely that of another daemon.
 fn whose(name: Option<&str>) -> &'static str {
-    let entries = [ProgramSet::Linear, ProgramSet::Frags].map(ProgramSet::entry);
     match name {
-        Some(name) if entries.contains(&name) => {
+        Some(name) if is_ours(name) => {
             "\n  it looks like another daemon's: does one run with another --socket?\n  \
              or has one been run with --pin?  forwarder run --pin, or forwarder uninstall"
         }

@@ -10,10 +10,11 @@ pub mod host;
 pub use attachment::{Attached, Attachment};
 pub use choice::{Choice, Facts, choose};
 pub use error::AttachError;
-pub use ethtool::driver;
-pub use features::Features;
+pub use ethtool::{Channels, Offloads, channels, driver, driver_version, offloads, statistics};
+pub use features::{Features, Query};
 
 use aya::programs::loaded_programs;
+use forwarder_common::programs::ProgramSet;
 
 use crate::dataplane::pin;
 use crate::io::netlink::{Link, Netlink};
@@ -35,7 +36,7 @@ pub fn examine(
     ours: &[pin::Link],
 ) -> Result<Vec<(Facts, Choice)>, AttachError> {
     let links = netlink.links().map_err(AttachError::Netlink)?;
-    let mut features = features::Query::open();
+    let mut features = Query::open();
     let mut chosen = Vec::new();
     let mut errors = Vec::new();
     for target in targets {
@@ -54,7 +55,7 @@ pub fn examine(
 fn examine_one(
     target: &Target,
     links: &[Link],
-    features: Option<&mut features::Query>,
+    features: Option<&mut Query>,
     ours: &[pin::Link],
 ) -> Result<(Facts, Choice), AttachError> {
     let Some(link) = links.iter().find(|link| link.name == target.device) else {
@@ -80,8 +81,14 @@ fn examine_one(
 }
 
 /// The name of a loaded program; `None` where this process may not look (CAP_SYS_ADMIN).
-fn program_name(id: u32) -> Option<String> {
+pub fn program_name(id: u32) -> Option<String> {
     let mut programs = loaded_programs().filter_map(Result::ok);
     let found = programs.find(|program| program.id() == id)?;
     found.name_as_str().map(str::to_owned)
+}
+
+/// Whether a program of this name is the daemon's.
+pub fn is_ours(name: &str) -> bool {
+    let entries = [ProgramSet::Linear, ProgramSet::Frags].map(ProgramSet::entry);
+    entries.contains(&name)
 }

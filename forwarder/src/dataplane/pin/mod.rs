@@ -263,6 +263,12 @@ fn make(path: &Path) -> Result<(), PinError> {
     }
 }
 
+/// Whether pins can be made where they are made without being told otherwise.
+pub fn has_filesystem() -> bool {
+    let parent = Path::new(DEFAULT).parent();
+    parent.is_some_and(|parent| is_bpf(parent).unwrap_or(false))
+}
+
 /// Whether a path lies in a BPF filesystem.
 fn is_bpf(path: &Path) -> Result<bool, PinError> {
     let text = std::ffi::CString::new(path.as_os_str().as_bytes())

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::step::{Step, missing};
 use crate::config::model::Protocol;
+use crate::doctor::run;
 use crate::io::netlink::{Link, Netlink};
 
 /// A default route.
@@ -228,27 +229,15 @@ fn socket(line: &str, udp: bool) -> Option<(IpAddr, u16)> {
 
 /// Runs the commands of what is not set, and says of each what came of it: `Err` is what the shell said.
 pub fn apply<'s>(steps: &'s [Step], facts: &Facts) -> Vec<(&'s Step, Result<(), String>)> {
+    let variables = [
+        ("DEVICE", facts.device.clone()),
+        ("MTU", facts.mtu.to_string()),
+    ];
     let wanted = steps.iter().filter(|step| !step.commands.is_empty());
     let wanted = wanted.filter(|step| missing(step, facts).is_some());
     wanted
-        .map(|step| (step, run(&step.commands, &facts.device, facts.mtu)))
+        .map(|step| (step, run(&step.commands, &variables)))
         .collect()
-}
-
-fn run(commands: &[String], device: &str, mtu: u32) -> Result<(), String> {
-    let mut shell = Command::new("sh");
-    shell.arg("-ec").arg(commands.join("\n"));
-    shell.env("DEVICE", device).env("MTU", mtu.to_string());
-    let output = shell.output().map_err(|error| format!("sh: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(if said.is_empty() {
-        output.status.to_string()
-    } else {
-        said
-    })
 }
 
 #[cfg(test)]

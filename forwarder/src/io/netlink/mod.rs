@@ -79,18 +79,29 @@ impl Netlink {
 
     /// The host's route to an address, by an interface if one is given; `None`: there is none.
     pub fn route(&mut self, to: IpAddr, by: Option<u32>) -> io::Result<Option<Route>> {
+        self.lookup(to, by.map(RouteAttribute::Oif))
+    }
+
+    /// The way that packets of the host itself take from one of its addresses; `None`: there is none.
+    pub fn route_from(&mut self, to: IpAddr, from: IpAddr) -> io::Result<Option<Route>> {
+        self.lookup(to, Some(RouteAttribute::Source(from.into())))
+    }
+
+    fn lookup(&mut self, to: IpAddr, more: Option<RouteAttribute>) -> io::Result<Option<Route>> {
         let mut message = RouteMessage::default();
-        (
-            message.header.address_family,
-            message.header.destination_prefix_length,
-        ) = match to {
+        let length;
+        (message.header.address_family, length) = match to {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
+        message.header.destination_prefix_length = length;
+        if matches!(more, Some(RouteAttribute::Source(_))) {
+            message.header.source_prefix_length = length;
+        }
         message
             .attributes
             .push(RouteAttribute::Destination(to.into()));
-        message.attributes.extend(by.map(RouteAttribute::Oif));
+        message.attributes.extend(more);
         match self.socket.get(RouteNetlinkMessage::GetRoute(message)) {
             Ok(Some(RouteNetlinkMessage::NewRoute(message))) => Ok(Route::from_message(&message)),
             Ok(_) => Ok(None),
