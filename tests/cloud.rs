@@ -7,4 +7,5 @@ mod cloud {
     mod backends;
     mod doctor;
     mod host;
+    mod import;
 }

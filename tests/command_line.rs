@@ -87,6 +87,7 @@ fn every_command_has_help_that_fits_a_terminal() {
         "backend",
         "backend-setup",
         "doctor",
+        "import",
         "vip",
         "interface",
         "drops",

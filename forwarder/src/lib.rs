@@ -7,6 +7,7 @@ pub mod config;
 pub mod core;
 pub mod dataplane;
 pub mod doctor;
+pub mod import;
 pub mod io;
 pub mod logging;
 pub mod node;

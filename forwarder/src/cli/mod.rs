@@ -12,6 +12,7 @@ mod documents;
 mod explain;
 mod flow;
 mod history;
+mod import;
 mod judgement;
 mod metrics;
 mod nodes;
@@ -117,6 +118,8 @@ enum Command {
     Backend(backend::BackendArguments),
     /// Print what backends need, as a script, or set it on this one
     BackendSetup(backend_setup::BackendSetup),
+    /// Turn another product's declaration into a config file, and list what could not be carried over
+    Import(import::ImportArguments),
     /// Look for what a host lacks or has too much of, and say what to do; attaches nothing
     Doctor(doctor::Doctor),
 }
@@ -169,6 +172,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
         Command::BackendSetup(arguments) => backend_setup::backend_setup(&arguments),
+        Command::Import(arguments) => import::import(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     }
 }

@@ -1,0 +1,184 @@
+//! Importers: what becomes of declarations in the shapes that people have.
+//!
+//! Beside each `NAME.json` there is the config file that is expected and the list of what is left out;
+//! `BLESS=1` writes both anew. A declaration with `NAME.cfe.json` beside it is read together with that.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use forwarder::config;
+use serde_json::Value;
+
+use super::host::{binary, said};
+
+const DIRECTORY: &str = "tests/cloud/import";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn import(words: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.current_dir(root()).arg("import").args(words);
+    command.output().expect("the program starts")
+}
+
+fn declarations() -> Vec<String> {
+    let files = fs::read_dir(root().join(DIRECTORY)).expect("the directory exists");
+    let names = files.map(|file| {
+        file.expect("a file")
+            .file_name()
+            .to_string_lossy()
+            .into_owned()
+    });
+    let mut names: Vec<_> = names
+        .filter(|name| name.ends_with(".json") && !name.ends_with(".cfe.json"))
+        .map(|name| name.trim_end_matches(".json").to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The words of the command for a declaration.
+fn words(name: &str) -> Vec<String> {
+    let kind = name.split('-').next().expect("a kind");
+    let mut words = vec![kind.to_owned(), format!("{DIRECTORY}/{name}.json")];
+    let cfe = format!("{DIRECTORY}/{name}.cfe.json");
+    if root().join(&cfe).exists() {
+        words.extend(["--cfe".to_owned(), cfe]);
+    }
+    words
+}
+
+#[test]
+fn declarations_become_files_that_are_good() {
+    let names = declarations();
+    assert!(names.len() >= 12, "{names:?}");
+    for name in names {
+        let words = words(&name);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = import(&words);
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        let (config, left_out) = (&output.stdout, &output.stderr);
+        for (text, extension) in [(config, "toml"), (left_out, "left-out")] {
+            let path = root().join(DIRECTORY).join(format!("{name}.{extension}"));
+            let text = String::from_utf8_lossy(text);
+            if std::env::var_os("BLESS").is_some() {
+                fs::write(&path, text.as_bytes()).expect("write");
+            }
+            assert_eq!(
+                text,
+                fs::read_to_string(&path).unwrap_or_default(),
+                "{name}.{extension}"
+            );
+        }
+        let text = String::from_utf8_lossy(config);
+        let good =
+            config::parse(&name, &text).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"));
+        assert_eq!(
+            good.warnings.to_string(),
+            format!("{name}: good"),
+            "no warnings"
+        );
+        every_place_is_real(&name, &words);
+    }
+}
+
+/// Each line points at something that the declaration has, and only once.
+fn every_place_is_real(name: &str, words: &[&str]) {
+    let output = import(&[words, &["--json"]].concat());
+    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let read = |path: &str| -> Value {
+        let text = fs::read_to_string(root().join(path)).expect("the declaration");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let mut seen = BTreeSet::new();
+    for left in all["left_out"].as_array().expect("a list") {
+        let pointer = left["pointer"].as_str().expect("text");
+        let (document, place) = pointer.split_once('#').unwrap_or((words[1], pointer));
+        assert!(
+            read(document).pointer(place).is_some(),
+            "{name}: {pointer} is nowhere"
+        );
+        assert!(
+            seen.insert((pointer.to_owned(), left["why"].to_string())),
+            "{name}: {pointer} twice"
+        );
+    }
+}
+
+/// Whatever is taken out of a declaration, or put in its place, what comes out is good or an error.
+#[test]
+fn broken_declarations_do_no_harm() {
+    for name in declarations()
+        .iter()
+        .filter(|name| name.starts_with("as3-"))
+    {
+        let text =
+            fs::read_to_string(root().join(DIRECTORY).join(format!("{name}.json"))).expect("read");
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        let mut places = Vec::new();
+        collect(&document, String::new(), &mut places);
+        for place in places {
+            for other in [
+                Value::Null,
+                Value::from(-1),
+                Value::from("x"),
+                Value::from(vec!["x"]),
+            ] {
+                let mut changed = document.clone();
+                *changed.pointer_mut(&place).expect("it is there") = other.clone();
+                let Ok(import) = forwarder::import::as3(&changed.to_string(), "changed", None)
+                else {
+                    continue;
+                };
+                if import.config.contains("[[virtual_server]]") {
+                    let parsed = config::parse("changed", &import.config);
+                    parsed.unwrap_or_else(|error| {
+                        panic!("{name} {place} = {other}: {error}\n{}", import.config)
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn collect(value: &Value, place: String, places: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                collect(value, format!("{place}/{key}"), places);
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                collect(value, format!("{place}/{index}"), places);
+            }
+        }
+        _ => (),
+    }
+    places.push(place);
+}
+
+#[test]
+fn other_files_are_refused() {
+    for (words, text) in [
+        (["as3", "Cargo.toml"], "it is not JSON"),
+        (
+            ["as3", "tests/cloud/import/cfe-aws.json"],
+            "it is no AS3 declaration",
+        ),
+        (
+            ["cfe", "tests/cloud/import/as3-dns.json"],
+            "it is no Cloud Failover declaration",
+        ),
+        (["cfe", "no/such.json"], "No such file"),
+    ] {
+        let output = import(&words);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains(text), "{}", said(&output));
+    }
+}
