@@ -47,7 +47,7 @@ fn load(names: &[String]) {
     let bytes = fs::read(&path).expect("the object can be read");
     let mut object = EbpfLoader::new()
         // With the checks that only a pair's node has.
-        .override_global("PAIR", &1_u8, true)
+        .override_global("PAIR", &4747_u16.to_be(), true)
         .load(&bytes)
         .expect("the object's maps are made (needs root)");
     let mut refused = String::new();

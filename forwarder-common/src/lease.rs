@@ -4,8 +4,10 @@
 
 /// Groups that a node has leases for.
 pub const GROUPS: usize = 16;
+/// Index of the node's own lease: to answer the peer's echoes.
+pub const NODE: u32 = GROUPS as u32 * 2;
 /// How many leases there are.
-pub const COUNT: usize = GROUPS * 2;
+pub const COUNT: usize = NODE as usize + 1;
 
 /// Index of a group's lease to forward what is for its VIPs.
 #[inline(always)]

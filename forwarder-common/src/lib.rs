@@ -16,6 +16,7 @@ pub mod hash;
 pub mod interface;
 pub mod lease;
 pub mod limits;
+pub mod peer;
 pub mod programs;
 pub mod reason;
 pub mod siphash;

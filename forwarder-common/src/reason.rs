@@ -100,6 +100,10 @@ reasons! {
         "Nothing. That a VIP answers pings says nothing of its backends: `forwarder status`";
     AnswerTooBig "answer-too-big" Answer "Too big for the way to the backend; the sender was told the size that fits."
         "Raise the MTU towards the backend, or set `mss_clamp`. If connections hang, the answer is lost on its way to the sender.";
+    AnswerPeer "answer-peer" Answer "An echo of the pair's other node, answered."
+        "Nothing: the other node knows that this one lives.";
+    AnswerNoted "answer-noted" Answer "The other node's answer to this node's echo, noted for the daemon."
+        "Nothing. Which paths work? `forwarder status`";
     DropTruncated "drop-truncated" Drop "The packet ends before its headers do."
         "Who sends it, and what? `tcpdump -vvv -e`";
     DropMalformed "drop-malformed" Drop "A header contradicts itself or the packet's length."

@@ -206,6 +206,13 @@ pub struct Words<const N: usize>(pub [u32; N]);
 // SAFETY: packed, integers only.
 unsafe impl<const N: usize> Header for Words<N> {}
 
+/// `N` double words anywhere.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+pub struct Quads<const N: usize>(pub [u64; N]);
+// SAFETY: packed, integers only.
+unsafe impl<const N: usize> Header for Quads<N> {}
+
 /// EtherTypes in wire order.
 pub mod ethertype {
     use network_types::eth::EtherType;

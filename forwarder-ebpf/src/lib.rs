@@ -25,6 +25,7 @@ pub mod new_flow;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
+pub mod reflect;
 #[cfg(test)]
 mod tests;
 pub mod too_big;

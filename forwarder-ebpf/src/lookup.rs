@@ -5,6 +5,7 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use forwarder_common::hash::HashKey;
+use forwarder_common::peer::{Arrival, PathKey, Peer};
 use forwarder_common::{
     Backend, Egress, Flow, FlowKey, FragmentKey, Interface, Link, PortRange, Slot, SnatPool, Stage,
     VipAddress, VipKey, VirtualServer,
@@ -100,6 +101,14 @@ pub trait Tables {
     fn tells(&self) -> bool;
     /// Whether this node has a lease now (index: `forwarder_common::lease`). Without a pair: yes.
     fn leased(&self, index: u32) -> bool;
+    /// UDP port of the pair, wire order; 0: this node is not one of a pair.
+    fn pair_port(&self) -> u16;
+    /// What this node is in a pair.
+    fn peer(&self) -> Option<&Peer>;
+    /// The latest answer on a path.
+    fn arrival(&self, path: u32) -> Option<Entry<'_, Arrival>>;
+    /// Nanoseconds of the monotonic clock, exact.
+    fn monotonic(&self) -> u64;
     /// The interface with this index.
     fn interface(&self, ifindex: u32) -> Option<&Interface>;
     /// A lookup-table slot.
@@ -138,6 +147,8 @@ pub trait FamilyTables<A>: Tables {
     fn admission(&self, id: u32, source: A) -> Option<u32>;
     /// The egress rule of a source address.
     fn egress(&self, source: A) -> Option<&Egress>;
+    /// Whether the nodes of the pair reach each other by these addresses.
+    fn is_path(&self, ends: &PathKey<A>) -> bool;
     /// The way to an address.
     fn route(&self, key: &FlowKey<A>, ifindex: u32, length: u32) -> Route;
 

@@ -10,10 +10,11 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{
     Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf,
 };
-use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use forwarder_common::flow::event;
 use forwarder_common::hash::HashKey;
+use forwarder_common::peer::{self, Arrival, PathKey, Peer};
 use forwarder_common::programs::CALLEES;
 use forwarder_common::trace::ENTRIES;
 use forwarder_common::{
@@ -36,9 +37,10 @@ static HASH_KEY: Global<HashKey> = Global::new([0, 0]);
 #[unsafe(no_mangle)]
 static GUE_PORT: Global<u16> = Global::new(6080_u16.to_be());
 
-/// Whether this node is one of a pair; set at load. Without, the verifier deletes the lease's checks.
+/// UDP port of the pair, wire order; 0: this node is not one of a pair, and the verifier deletes what only
+/// such a node does. Set at load.
 #[unsafe(no_mangle)]
-static PAIR: Global<u8> = Global::new(0);
+static PAIR: Global<u16> = Global::new(0);
 
 macro_rules! maps {
     ($($name:ident: $type:ty;)*) => {$(
@@ -52,6 +54,10 @@ maps! {
     DEVICES: DevMap<{ limits::IFINDEX }>;
     DEVICES_FRAGS: DevMap<{ limits::IFINDEX }>;
     LEASES: Array<u64, { lease::COUNT }, { BPF_F_MMAPABLE as usize }>;
+    PEER: Array<Peer, 1>;
+    PATHS4: HashMap<PathKey<V4>, u32, { peer::PATHS }>;
+    PATHS6: HashMap<PathKey<V6>, u32, { peer::PATHS }>;
+    ARRIVALS: Array<Arrival, { peer::PATHS }, { BPF_F_MMAPABLE as usize }>;
     SLOTS: Array<Slot, { limits::SLOTS }, { BPF_F_MMAPABLE as usize }>;
     BACKENDS: Array<Backend, { limits::BACKENDS }>;
     SNAT_POOLS: Array<SnatPool, { limits::SNAT_POOLS }>;
@@ -175,6 +181,27 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
             || LEASES
                 .get(index)
                 .is_some_and(|until| self.now_nanoseconds() < *until)
+    }
+
+    #[inline(always)]
+    fn pair_port(&self) -> u16 {
+        PAIR.load()
+    }
+
+    #[inline(always)]
+    fn peer(&self) -> Option<&Peer> {
+        PEER.get(0)
+    }
+
+    #[inline(always)]
+    fn arrival(&self, path: u32) -> Option<Entry<'_, Arrival>> {
+        entry(ARRIVALS.get_ptr_mut(path))
+    }
+
+    #[inline(always)]
+    fn monotonic(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
     }
 
     #[inline(always)]
@@ -358,7 +385,7 @@ fn words(mac: [u8; 6]) -> [u16; 3] {
 }
 
 macro_rules! family_tables {
-    ($address:ty, $bits:literal, $vips:ident, $addresses:ident, $ranges:ident, $admission:ident, $egress:ident,
+    ($address:ty, $bits:literal, $paths:ident, $vips:ident, $addresses:ident, $ranges:ident, $admission:ident, $egress:ident,
      $flows:ident, $embryonic:ident, $exceptions:ident, $embryonic_exceptions:ident, $fragments:ident, $drafts:ident) => {
         impl<const WRITE: bool> FamilyTables<$address> for Maps<WRITE> {
             #[inline(always)]
@@ -394,6 +421,11 @@ macro_rules! family_tables {
             #[inline(always)]
             fn egress(&self, source: $address) -> Option<&Egress> {
                 $egress.get(&Key::new($bits, AddressKey { address: source }))
+            }
+
+            #[inline(always)]
+            fn is_path(&self, ends: &PathKey<$address>) -> bool {
+                $paths.get_ptr(ends).is_some()
             }
 
             #[inline(always)]
@@ -521,6 +553,7 @@ macro_rules! family_tables {
 family_tables!(
     V4,
     32,
+    PATHS4,
     VIPS4,
     VIP_ADDRESSES4,
     SNAT_RANGES4,
@@ -536,6 +569,7 @@ family_tables!(
 family_tables!(
     V6,
     128,
+    PATHS6,
     VIPS6,
     VIP_ADDRESSES6,
     SNAT_RANGES6,

@@ -1,10 +1,11 @@
 //! The packet path without a kernel: a packet in a vector, the tables in ordinary memory. For tests.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 
 use forwarder_common::hash::HashKey;
+use forwarder_common::peer::{Arrival, PathKey, Peer};
 use forwarder_common::programs::StageProgram;
 use forwarder_common::{
     AddressKey, Backend, Egress, Flow, FlowKey, FragmentKey, Interface, PortRange, Slot, SnatPool,
@@ -16,7 +17,9 @@ use crate::family::{FamilyV4, FamilyV6};
 use crate::lookup::{Draft, Entry, FamilyTables, Route, Tables};
 use crate::packet::{Header, Packet};
 use crate::verdict::{Step, Verdict};
-use crate::{answer, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, too_big, tunnel};
+use crate::{
+    answer, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, reflect, too_big, tunnel,
+};
 
 /// A frame with room in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub struct FamilyMemory<A> {
     pub exceptions: RefCell<BTreeMap<FlowKey<A>, u32>>,
     pub embryonic_exceptions: RefCell<BTreeMap<FlowKey<A>, u32>>,
     pub fragments: RefCell<BTreeMap<FragmentKey<A>, u32>>,
+    pub paths: BTreeSet<PathKey<A>>,
     draft: RefCell<Box<Draft<A>>>,
 }
 
@@ -98,6 +102,10 @@ pub struct Memory {
     pub v4: FamilyMemory<V4>,
     pub v6: FamilyMemory<V6>,
     pub rate: RefCell<Box<u64>>,
+    /// Wire order; 0: no pair.
+    pub pair_port: u16,
+    pub peer: Peer,
+    pub arrival: RefCell<Box<Arrival>>,
 }
 
 /// A run over the tables; `WRITE` as in the programs.
@@ -128,6 +136,18 @@ impl<const WRITE: bool> Tables for Run<'_, WRITE> {
     }
     fn leased(&self, _index: u32) -> bool {
         true
+    }
+    fn pair_port(&self) -> u16 {
+        self.0.pair_port
+    }
+    fn peer(&self) -> Option<&Peer> {
+        Some(&self.0.peer)
+    }
+    fn arrival(&self, _path: u32) -> Option<Entry<'_, Arrival>> {
+        Some(entry(&mut **self.0.arrival.borrow_mut()))
+    }
+    fn monotonic(&self) -> u64 {
+        self.now_nanoseconds()
     }
     fn interface(&self, ifindex: u32) -> Option<&Interface> {
         self.0.interfaces.get(&ifindex)
@@ -174,6 +194,9 @@ macro_rules! family {
             }
             fn egress(&self, _source: $address) -> Option<&Egress> {
                 None
+            }
+            fn is_path(&self, ends: &PathKey<$address>) -> bool {
+                self.0.$field.paths.contains(ends)
             }
             fn route(&self, _key: &FlowKey<$address>, _ifindex: u32, _length: u32) -> Route {
                 Route::None
@@ -321,6 +344,12 @@ impl<const WRITE: bool> Run<'_, WRITE> {
                 }
                 StageProgram::TooBig6 => {
                     too_big::too_big::<FamilyV6, _, _>(packet, self, &interface, context)
+                }
+                StageProgram::Reflect4 => {
+                    reflect::reflect::<FamilyV4, _, _>(packet, self, &interface, context)
+                }
+                StageProgram::Reflect6 => {
+                    reflect::reflect::<FamilyV6, _, _>(packet, self, &interface, context)
                 }
             };
         }

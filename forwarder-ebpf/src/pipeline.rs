@@ -7,7 +7,7 @@ use forwarder_common::programs::StageProgram;
 use forwarder_common::virtual_server::{flags as server_flags, service};
 use forwarder_common::{
     FragmentKey, Interface, Link, Mode, Reason, Stage, V4, V6, VipKey, VirtualServer, counter,
-    interface, lease,
+    interface, lease, protocol,
 };
 
 use crate::choose::{self, Age};
@@ -39,6 +39,8 @@ pub trait Stages: Family {
     const ICMP_FLOW_STAGE: StageProgram;
     /// Too big.
     const TOO_BIG_STAGE: StageProgram;
+    /// Echoes between the nodes of a pair.
+    const REFLECT_STAGE: StageProgram;
 }
 
 impl Stages for FamilyV4 {
@@ -49,6 +51,7 @@ impl Stages for FamilyV4 {
     const ICMP_STAGE: StageProgram = StageProgram::Icmp4;
     const ICMP_FLOW_STAGE: StageProgram = StageProgram::IcmpFlow4;
     const TOO_BIG_STAGE: StageProgram = StageProgram::TooBig4;
+    const REFLECT_STAGE: StageProgram = StageProgram::Reflect4;
 }
 
 impl Stages for FamilyV6 {
@@ -59,6 +62,7 @@ impl Stages for FamilyV6 {
     const ICMP_STAGE: StageProgram = StageProgram::Icmp6;
     const ICMP_FLOW_STAGE: StageProgram = StageProgram::IcmpFlow6;
     const TOO_BIG_STAGE: StageProgram = StageProgram::TooBig6;
+    const REFLECT_STAGE: StageProgram = StageProgram::Reflect6;
 }
 
 /// The entry: every frame that comes in on one of our interfaces.
@@ -144,6 +148,12 @@ fn ip<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         headers.protocol,
     ) {
         Some(server) => serve::<F, P, T>(packet, tables, interface, context, &headers, server),
+        None if tables.pair_port() != 0
+            && headers.protocol == protocol::UDP
+            && headers.destination_port() == tables.pair_port() =>
+        {
+            Step::Next(F::REFLECT_STAGE)
+        }
         None if interface.flags & (interface::flags::NAT | interface::flags::EGRESS) != 0 => {
             Step::Next(F::NAT_STAGE)
         }

@@ -141,6 +141,7 @@ impl Two {
                 let pair = &status["pair"];
                 let peer = roles[1 - index];
                 pair["role"] == role
+                    && (roles.contains(&None) || answered_by_data_planes(pair))
                     && peer.is_none_or(|peer| pair["peer"]["role"] == peer)
                     && knows_backends(&status)
             })
@@ -211,6 +212,12 @@ impl Two {
             asking.join().expect("the asker")
         })
     }
+}
+
+/// Whether every path works, by the data plane at its other end.
+fn answered_by_data_planes(pair: &Value) -> bool {
+    let mut paths = pair["paths"].as_array().into_iter().flatten();
+    paths.all(|path| path["state"] == "up" && path["answered_by"] == "data-plane")
 }
 
 /// Whether every backend is up and resolved.

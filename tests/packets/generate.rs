@@ -9,7 +9,7 @@ use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 
 use crate::echoes::Echoes;
 use crate::random::Random;
-use crate::scene::{self, CLIENT, FOREIGN, SERVER, THIRD, port};
+use crate::scene::{self, CLIENT, FOREIGN, PAIR_PORT, PEER, SERVER, THIRD, port};
 
 /// An interface and a frame that comes in by it.
 pub fn frame(random: &mut Random, echoes: &Echoes) -> (u32, Vec<u8>) {
@@ -26,7 +26,8 @@ pub fn frame(random: &mut Random, echoes: &Echoes) -> (u32, Vec<u8>) {
             finish(random, tuple.0, |random| error(random, tuple.1))
         }
         29..37 => outward(random),
-        37..40 => finish(random, CLIENT, stranger),
+        37..39 => finish(random, CLIENT, stranger),
+        39..40 => finish(random, CLIENT, between_nodes),
         _ => {
             let ifindex = random.pick(&[CLIENT, CLIENT, CLIENT, THIRD, SERVER]);
             finish(random, ifindex, towards_vip)
@@ -309,6 +310,36 @@ fn stranger(random: &mut Random) -> Packet {
         protocol: random.pick(&[6, 17]),
     };
     between(random, tuple)
+}
+
+/// Echoes of the other node of the pair, and answers to this one's.
+fn between_nodes(random: &mut Random) -> Packet {
+    let family = family(random);
+    let (own, mut other) = scene::path(family);
+    if random.percent(5) {
+        other = source(random, family);
+    }
+    let kind = random.pick(&[1, 1, 2, 5, 3]);
+    let asks = if random.percent(90) {
+        u8::from(kind == 1)
+    } else {
+        u8::from(kind != 1)
+    };
+    let key = match kind {
+        _ if random.percent(5) => PEER.reflection,
+        1 => PEER.echo,
+        _ => PEER.answer,
+    };
+    let process = PEER.process + u64::from(random.percent(5));
+    let path = random.pick(&[0, 0, 1, 15, 16, 255]);
+    let number = random.below(1 << 40);
+    let mut payload = scene::echo(kind, asks, path, (process, number), &key);
+    payload.truncate(if random.percent(5) { 31 } else { 32 });
+    let mut packet = Packet::udp((other, PAIR_PORT), (own, PAIR_PORT), &payload);
+    if let Transport::Udp { checksum, .. } = &mut packet.transport {
+        *checksum = !random.percent(15);
+    }
+    packet
 }
 
 fn echo(random: &mut Random) -> (u32, Packet) {

@@ -63,10 +63,11 @@ impl Harness {
             loader.map_max_entries(name, tables.flow_capacity as u32);
         }
         let gue_port = tables.gue_port.to_be();
+        let pair_port = tables.pair.as_ref().map_or(0, |pair| pair.port.to_be());
         loader
             .override_global("HASH_KEY", tables.hash_key.as_slice(), true)
             .override_global("GUE_PORT", &gue_port, true)
-            .override_global("PAIR", &1_u8, true)
+            .override_global("PAIR", &pair_port, true)
             .override_global("AYA_LOG_LEVEL", &0_u8, false);
         let mut ebpf = loader
             .load(&object)

@@ -7,12 +7,13 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, MapData};
+use forwarder_common::peer::{PathKey, Peer};
 use forwarder_common::virtual_server::service;
 use forwarder_common::{
     AddressKey, Backend, Egress, Interface, PortRange, PrefixKey, Slot, SnatPool, V4, V6,
     VipAddress, VipKey, VirtualServer, lease,
 };
-use forwarder_model::{Tables, wire};
+use forwarder_model::{Pair, Tables, wire};
 
 /// Sizes that tests load the maps with.
 pub const SIZES: &[(&str, u32)] = &[
@@ -41,6 +42,11 @@ pub fn fill(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
             leases.set(index, until, 0)?;
         }
     }
+    if let Some(pair) = &tables.pair {
+        let until = if pair.without_lease { 0 } else { u64::MAX };
+        leases.set(lease::NODE, until, 0)?;
+        peer(ebpf, pair)?;
+    }
     interfaces(ebpf, tables)?;
     virtual_servers(ebpf, tables)?;
     let mut slots: Array<_, Slot> = typed(ebpf, "SLOTS")?;
@@ -55,6 +61,27 @@ pub fn fill(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
         .try_for_each(|(at, backend)| backends.set(*at, *backend, 0))?;
     snat(ebpf, tables)?;
     prefixes(ebpf, tables)
+}
+
+fn peer(ebpf: &mut Ebpf, pair: &Pair) -> Result<()> {
+    let mut peer: Array<_, Peer> = typed(ebpf, "PEER")?;
+    peer.set(0, pair.peer, 0)?;
+    for ends in &pair.paths {
+        match *ends {
+            (IpAddr::V4(own), IpAddr::V4(peer)) => {
+                let (own, peer) = (wire::v4_word(own), wire::v4_word(peer));
+                let mut paths: HashMap<_, PathKey<V4>, u32> = typed(ebpf, "PATHS4")?;
+                paths.insert(PathKey { own, peer }, 1, 0)?;
+            }
+            (IpAddr::V6(own), IpAddr::V6(peer)) => {
+                let (own, peer) = (wire::v6_words(own), wire::v6_words(peer));
+                let mut paths: HashMap<_, PathKey<V6>, u32> = typed(ebpf, "PATHS6")?;
+                paths.insert(PathKey { own, peer }, 1, 0)?;
+            }
+            _ => anyhow::bail!("a path has one family"),
+        }
+    }
+    Ok(())
 }
 
 /// Fills the token buckets of the rate guard again.

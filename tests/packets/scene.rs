@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forwarder_common::interface::{admission, flags as interface_flags};
+use forwarder_common::peer::Peer;
 use forwarder_common::protocol::{TCP, UDP};
 use forwarder_common::slot::NOWHERE;
 use forwarder_common::virtual_server::{AUTOMAP, NO_SNAT, backend_flags, flags};
 use forwarder_common::{
     Affinity, Backend, Egress, Interface, Mode, PortRange, Slot, SnatPool, VipAddress,
-    VirtualServer,
+    VirtualServer, siphash,
 };
 use forwarder_model::wire::{self, Mac};
-use forwarder_model::{Fib, Hop, Tables, Tuple};
+use forwarder_model::{Fib, Hop, Pair, Tables, Tuple};
 
 /// Where clients are: `XDP_TX`.
 pub const CLIENT: u32 = 11;
@@ -201,12 +202,48 @@ pub fn backend(family: u8, number: u32) -> u32 {
 const EVERYWHERE: u64 = 1 | 1 << 5 | 1 << 63;
 const GUE_PORT: u16 = 6080;
 
+/// The UDP port of the pair.
+pub const PAIR_PORT: u16 = 4747;
+/// This node is the first.
+pub const PEER: Peer = Peer {
+    process: 0x0123_4567_89ab_cdef,
+    own: 0,
+    echo: [1, 2],
+    reflection: [3, 4],
+    answer: [5, 6],
+};
+
+/// The path between the nodes: this end and the other.
+pub fn path(family: u8) -> (IpAddr, IpAddr) {
+    if family == 6 {
+        (address("2001:db8:c::1"), address("2001:db8:c::3"))
+    } else {
+        (address("198.51.100.1"), address("198.51.100.3"))
+    }
+}
+
+/// An echo or an answer: kind, who asks, the path; the process that asks and the number; the key.
+pub fn echo(kind: u8, asks: u8, path: u8, said: (u64, u64), key: &siphash::SipKey) -> Vec<u8> {
+    let first = u64::from_le_bytes([b'F', b'W', 1, kind, asks, path, 0, 0]);
+    let words = [first, said.0, said.1];
+    let tag = siphash::tag(key, &words);
+    let all = words.into_iter().chain([tag]);
+    all.flat_map(u64::to_le_bytes).collect()
+}
+
 /// The configuration.
 pub fn tables() -> Tables {
     let mut tables = Tables {
         hash_key: [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210],
         gue_port: GUE_PORT,
         flow_capacity: 40_000,
+        pair: Some(Pair {
+            port: PAIR_PORT,
+            peer: PEER,
+            paths: [4, 6].map(path).into(),
+            without_lease: false,
+            answered: BTreeMap::new(),
+        }),
         ..Tables::default()
     };
     interfaces(&mut tables);

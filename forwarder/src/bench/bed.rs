@@ -56,7 +56,7 @@ impl Bed {
         let options = Options {
             hash_key: HASH_KEY,
             gue_port: 6080,
-            pair: false,
+            pair_port: 0,
             sizes,
             interfaces: None,
             log_level: 0,

@@ -356,7 +356,7 @@ fn start(
         },
         interfaces: None,
         gue_port: model.gue_port.get(),
-        pair: model.pair.is_some(),
+        pair_port: model.pair.as_ref().map_or(0, |pair| pair.port.get()),
         sizes: Sizes {
             // Twice: new ones come before old ones go.
             virtual_servers: limits.virtual_servers.saturating_mul(2),

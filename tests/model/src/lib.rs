@@ -11,6 +11,7 @@ mod nat;
 mod neighbour;
 pub mod packet;
 mod path;
+mod peer;
 pub mod tables;
 mod too_big;
 mod tunnel;
@@ -18,4 +19,4 @@ mod virtual_server;
 pub mod wire;
 
 pub use path::{Action, Charge, Environment, Fib, Model, Output};
-pub use tables::{Flow, FragmentId, Hop, Tables, Tuple};
+pub use tables::{Flow, FragmentId, Hop, Pair, Tables, Tuple};

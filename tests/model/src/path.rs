@@ -234,7 +234,10 @@ impl Model {
         }
         let end = match self.tables.virtual_server(&interface, &packet.tuple) {
             Some(server) => self.serve(&packet, &server, environment),
-            None => self.without_server(&packet, environment),
+            None => match self.between_nodes(&packet) {
+                Some(end) => Ok(end),
+                None => self.without_server(&packet, environment),
+            },
         };
         let end = match end {
             Ok(end) | Err(end) => end,

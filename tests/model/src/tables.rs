@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use forwarder_common::hash::HashKey;
+use forwarder_common::peer::Peer;
 use forwarder_common::{
     Backend, Egress, Interface, PortRange, Slot, SnatPool, VipAddress, VirtualServer,
 };
@@ -89,6 +90,21 @@ pub struct FragmentId {
     pub protocol: u8,
 }
 
+/// This node as one of a pair.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// UDP port, host order.
+    pub port: u16,
+    /// Keys and process.
+    pub peer: Peer,
+    /// The ends of paths, this node's first.
+    pub paths: BTreeSet<(IpAddr, IpAddr)>,
+    /// The node has no lease to answer echoes.
+    pub without_lease: bool,
+    /// The highest number that was answered, by path.
+    pub answered: BTreeMap<u8, u64>,
+}
+
 /// The maps: configuration first, what packets wrote after it.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
@@ -99,6 +115,8 @@ pub struct Tables {
     /// This node is one of a pair, and what it has no lease for: groups whose packets it does not forward,
     /// and groups for whose VIPs it does not answer.
     pub standby: [BTreeSet<u8>; 2],
+    /// The other node.
+    pub pair: Option<Pair>,
     /// By kernel interface index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// By VIP, port (0: every port) and protocol.

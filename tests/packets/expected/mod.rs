@@ -10,6 +10,7 @@ mod jumbo;
 mod last_drop;
 mod memory;
 mod passes;
+mod peer;
 
 use anyhow::Result;
 use forwarder_common::programs::ProgramSet;

@@ -193,6 +193,8 @@ pub struct PairPath {
     pub state: String,
     /// Of the latest answer.
     pub round_trip_microseconds: Option<u64>,
+    /// Who at the peer gave it: `data-plane`, or `daemon` where that is not attached to the path's device.
+    pub answered_by: Option<String>,
 }
 
 impl PairStatus {
@@ -223,6 +225,7 @@ impl PairStatus {
                     own: ends.own,
                     peer: ends.peer,
                     state: path.state.word().to_owned(),
+                    answered_by: path.answered_by.map(|by| by.word().to_owned()),
                     round_trip_microseconds: path.round_trip.map(microseconds),
                 })
                 .collect(),

@@ -41,6 +41,26 @@ impl PathState {
     }
 }
 
+/// Who answers echoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answerer {
+    /// The peer's data plane, while its lease is valid.
+    DataPlane,
+    /// The peer's daemon, where the data plane is not attached to the path's device.
+    Daemon,
+}
+
+impl Answerer {
+    /// As people read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Answerer::DataPlane => "data-plane",
+            Answerer::Daemon => "daemon",
+        }
+    }
+}
+
 /// Echoes that are waited for at most; a path that is down needs no more.
 const WAITING: usize = 64;
 
@@ -55,6 +75,7 @@ pub struct Path {
     state: PathState,
     round_trip: Option<Duration>,
     answered: Option<Duration>,
+    answered_by: Option<Answerer>,
 }
 
 impl Path {
@@ -68,6 +89,7 @@ impl Path {
             state: PathState::Unknown,
             round_trip: None,
             answered: None,
+            answered_by: None,
         }
     }
 
@@ -89,15 +111,17 @@ impl Path {
         Some(self.last)
     }
 
-    /// Takes in an answer. Returns whether it answers an echo that is waited for.
-    pub fn answered(&mut self, sequence: u64, now: Duration) -> bool {
-        let Some(at) = self.waiting.iter().position(|(each, _)| *each == sequence) else {
+    /// Takes in an answer that came `at`. Returns whether it answers an echo that is waited for.
+    pub fn answered(&mut self, sequence: u64, at: Duration, by: Answerer) -> bool {
+        let mut waiting = self.waiting.iter();
+        let Some(place) = waiting.position(|(each, _)| *each == sequence) else {
             return false;
         };
-        self.round_trip = Some(now.saturating_sub(self.waiting[at].1));
-        self.answered = Some(now);
+        self.answered = Some(at);
+        self.round_trip = Some(at.saturating_sub(self.waiting[place].1));
+        self.answered_by = Some(by);
         // Those before it are late or lost; the peer is there in either case.
-        self.waiting.drain(..=at);
+        self.waiting.drain(..=place);
         self.state = PathState::Up;
         true
     }
@@ -130,6 +154,11 @@ impl Path {
         self.state
     }
 
+    /// Who gave the last answer.
+    pub fn answered_by(&self) -> Option<Answerer> {
+        self.answered_by
+    }
+
     /// Of the last answer.
     pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
@@ -158,7 +187,7 @@ mod tests {
     fn three_unanswered_echoes_make_a_path_down_and_one_answer_up() {
         let mut path = Path::new(TIMING, ms(0));
         assert_eq!(path.send(ms(0)), Some(1));
-        assert!(path.answered(1, ms(1)));
+        assert!(path.answered(1, ms(1), Answerer::Daemon));
         assert_eq!(path.round_trip(), Some(ms(1)));
         for (at, sequence) in [(50, 2), (100, 3), (150, 4)] {
             assert_eq!(path.send(ms(at)), Some(sequence));
@@ -168,17 +197,20 @@ mod tests {
         assert_eq!(path.next(), ms(200));
         path.check(ms(200));
         assert_eq!(path.state(), PathState::Down);
-        assert!(path.answered(3, ms(201)), "late, but an answer");
+        assert!(
+            path.answered(3, ms(201), Answerer::Daemon),
+            "late, but an answer"
+        );
         assert_eq!(path.state(), PathState::Up);
-        assert!(!path.answered(2, ms(202)), "out of date");
-        assert!(!path.answered(99, ms(202)), "never sent");
+        assert!(!path.answered(2, ms(202), Answerer::Daemon), "out of date");
+        assert!(!path.answered(99, ms(202), Answerer::Daemon), "never sent");
     }
 
     #[test]
     fn a_process_that_did_not_run_has_lost_nothing() {
         let mut path = Path::new(TIMING, ms(0));
         path.send(ms(0));
-        path.answered(1, ms(1));
+        path.answered(1, ms(1), Answerer::Daemon);
         path.send(ms(50));
         // Ten seconds without a turn.
         path.check(ms(10_050));

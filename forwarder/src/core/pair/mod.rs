@@ -28,7 +28,7 @@ use std::time::Duration;
 use claim::{Change, Claim, Health, Role};
 use group::{Group, Situation};
 pub use hand_over::Unable;
-use liveness::{Path, PathState, Timing};
+use liveness::{Answerer, Path, PathState, Timing};
 use secret::{Keys, Secret};
 use session::Session;
 pub use view::{GroupView, PathView, PeerView, View};
@@ -43,8 +43,11 @@ pub struct Settings {
     pub secret: Secret,
     /// Of every path.
     pub timing: Timing,
-    /// How long the data plane goes on by itself.
+    /// How long the data plane goes on by itself, where the daemon answers the peer's echoes: no longer
+    /// than its silence takes to be noticed.
     pub lease: Duration,
+    /// The same where the data plane answers them: silence begins when the lease has run out.
+    pub reflected_lease: Duration,
     /// How long a node forwards after the peer has taken over from it in peace.
     pub grace: Duration,
     /// How many.
@@ -94,6 +97,8 @@ pub struct Pair {
     health: Health,
     maintenance: bool,
     lease_until: Duration,
+    /// When this process answered an echo last.
+    answered: Option<Duration>,
     grace_until: Vec<Duration>,
     renew_at: Duration,
     hello_at: Duration,
@@ -129,6 +134,7 @@ impl Pair {
             health: Health::Sound,
             maintenance: false,
             lease_until: Duration::ZERO,
+            answered: None,
             renew_at: now,
             hello_at: now,
             refusals: BTreeMap::new(),
@@ -168,7 +174,7 @@ impl Pair {
     pub fn timeout(&mut self, alive: bool, now: Duration) {
         self.expire(now);
         if alive {
-            self.lease_until = now + self.settings.lease;
+            self.lease_until = now + self.lease(now);
         }
         self.renew_at = now + self.settings.lease / 4;
         for index in 0..self.paths.len() {
@@ -183,6 +189,22 @@ impl Pair {
         self.write_lease();
         if now >= self.hello_at {
             self.hello(now);
+        }
+    }
+
+    /// An answer that the data plane has noted: when it came, and who gave it.
+    pub fn arrived(
+        &mut self,
+        path: usize,
+        sequence: u64,
+        at: Duration,
+        by: Answerer,
+        now: Duration,
+    ) {
+        self.expire(now);
+        let path = self.paths.get_mut(path);
+        if path.is_some_and(|path| path.answered(sequence, at, by)) {
+            self.decide(now);
         }
     }
 
@@ -256,17 +278,22 @@ impl Pair {
                     };
                     let datagram = wire::echo(&answer, &self.own_keys.answer);
                     self.effects.push_back(Effect::Send(path, datagram));
+                    self.answered = Some(now);
                 }
                 Ok(())
             }
-            Kind::Answer if !from_peer => {
+            Kind::Answer | Kind::Reflection if !from_peer => {
                 wire::check_echo(datagram, &header, &self.peer_keys.answer)?;
                 let asked = usize::from(header.path);
                 if header.process != self.session.process() {
                     return Err(Refusal::Stale);
                 }
                 let path = self.paths.get_mut(asked).ok_or(Refusal::Nonsense)?;
-                if !path.answered(header.sequence, now) {
+                let by = match header.kind {
+                    Kind::Reflection => Answerer::DataPlane,
+                    _ => Answerer::Daemon,
+                };
+                if !path.answered(header.sequence, now, by) {
                     return Err(Refusal::Replayed);
                 }
                 self.decide(now);
@@ -361,6 +388,16 @@ impl Pair {
             claim: claim.filter(|_| leased && self.is_fresh(now)),
             health: self.health,
             maintenance: self.maintenance,
+        }
+    }
+
+    /// How long a lease is. Whoever has answered an echo itself lately keeps it short.
+    fn lease(&self, now: Duration) -> Duration {
+        let long = self.settings.reflected_lease.max(self.settings.lease);
+        let lately = |at| now.saturating_sub(at) < long * 4;
+        match self.answered {
+            Some(at) if lately(at) => self.settings.lease,
+            _ => long,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Pair;
 use super::claim::{Claim, Health, Role};
-use super::liveness::{Path, PathState};
+use super::liveness::{Answerer, Path, PathState};
 use super::wire::Refusal;
 
 /// What is known of the peer.
@@ -28,6 +28,8 @@ pub struct PathView {
     pub state: PathState,
     /// Of the last answer.
     pub round_trip: Option<Duration>,
+    /// Who at the peer gave it.
+    pub answered_by: Option<Answerer>,
 }
 
 /// A group.
@@ -93,6 +95,7 @@ impl Pair {
                 .map(|path| PathView {
                     state: path.state(),
                     round_trip: path.round_trip(),
+                    answered_by: path.answered_by(),
                 })
                 .collect(),
             groups: self

@@ -8,6 +8,7 @@
 //! *Process* is a random number of the sending process. An answer is the echo with another kind and tag:
 //! something that fits in a program of the data plane.
 
+use forwarder_common::peer::{self, VERSION, kind};
 use forwarder_common::siphash::{self, SipKey};
 use thiserror::Error;
 
@@ -22,19 +23,20 @@ const HELLO: usize = 2 * 16 + 8 + 6 + 4;
 const CLAIM: usize = 24;
 /// Groups of one pair.
 pub const GROUPS: usize = 64;
-const VERSION: u8 = 1;
 
 /// What a datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Is anybody there?
-    Echo = 1,
-    /// Yes.
-    Answer = 2,
+    Echo = kind::ECHO as isize,
+    /// Yes, says the daemon.
+    Answer = kind::ANSWER as isize,
     /// What a node is and wants.
     Hello = 3,
     /// Flows, between the same processes, at a port of their own.
     Sync = 4,
+    /// Yes, says the data plane.
+    Reflection = kind::REFLECTION as isize,
 }
 
 /// Why a datagram changed nothing.
@@ -126,17 +128,8 @@ pub struct Header {
 
 impl Header {
     fn words(&self) -> [u64; 3] {
-        let first = [
-            b'F',
-            b'W',
-            VERSION,
-            self.kind as u8,
-            self.sender,
-            self.path,
-            0,
-            0,
-        ];
-        [u64::from_le_bytes(first), self.process, self.sequence]
+        let first = peer::first_word(self.kind as u8, self.sender, self.path);
+        [first, self.process, self.sequence]
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -161,6 +154,7 @@ impl Header {
             2 => Kind::Answer,
             3 => Kind::Hello,
             4 => Kind::Sync,
+            kind::REFLECTION => Kind::Reflection,
             _ => return Err(Refusal::Kind),
         };
         Ok(Self {

@@ -38,7 +38,7 @@ impl Decapsulator {
         let options = Options {
             hash_key: [0; 2],
             gue_port,
-            pair: false,
+            pair_port: 0,
             sizes,
             interfaces: None,
             log_level: 0,

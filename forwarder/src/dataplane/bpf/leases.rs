@@ -17,16 +17,21 @@ impl Leases {
         Slots::map(array, lease::COUNT).map(Self)
     }
 
+    /// Until when the peer's echoes are answered; since boot, on the monotonic clock.
+    pub fn store_node(&self, until: Duration) {
+        self.write(lease::NODE, until);
+    }
+
     /// Until when packets for a group's VIPs are forwarded, and until when those are answered for; since
     /// boot, on the monotonic clock.
     pub fn store(&self, group: u32, forward: Duration, answer: Duration) {
-        for (index, until) in [
-            (lease::forward(group), forward),
-            (lease::answer(group), answer),
-        ] {
-            let nanoseconds = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-            // The array has room for every group.
-            self.0.store(index as usize, Slot(nanoseconds));
-        }
+        self.write(lease::forward(group), forward);
+        self.write(lease::answer(group), answer);
+    }
+
+    fn write(&self, index: u32, until: Duration) {
+        let nanoseconds = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        // The array has room for all of them.
+        self.0.store(index as usize, Slot(nanoseconds));
     }
 }

@@ -96,8 +96,8 @@ pub struct Options {
     pub hash_key: HashKey,
     /// UDP destination port of GUE, host order.
     pub gue_port: u16,
-    /// Whether leases are checked.
-    pub pair: bool,
+    /// UDP port of the pair, host order; 0: there is none, and no lease is checked.
+    pub pair_port: u16,
     /// Sizes of maps.
     pub sizes: Sizes,
     /// Entries of maps by interface index, where those are there already.
@@ -149,7 +149,7 @@ pub fn sizes(options: &Options) -> Vec<(&'static str, u32)> {
         ("EMBRYONIC4", embryonic.saturating_mul(2)),
         ("EMBRYONIC6", embryonic.saturating_mul(2)),
         ("COUNTERS", interface_counters),
-        ("FLOW_EVENTS", if options.pair { EVENTS } else { 4_096 }),
+        ("FLOW_EVENTS", if options.pair_port != 0 { EVENTS } else { 4_096 }),
     ]
 }
 
@@ -161,7 +161,7 @@ pub fn open(
     pinned: &BTreeMap<&'static str, PathBuf>,
 ) -> Result<Ebpf, LoadError> {
     let gue_port = options.gue_port.to_be();
-    let pair = u8::from(options.pair);
+    let pair = options.pair_port.to_be();
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HASH_KEY", &options.hash_key, true)

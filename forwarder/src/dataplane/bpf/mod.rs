@@ -10,6 +10,7 @@ pub mod flows;
 mod forget;
 pub mod leases;
 pub mod load;
+pub mod peer;
 pub mod peer_flows;
 mod read;
 mod remove;
@@ -27,12 +28,14 @@ pub use wanted::Wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::maps::{Map, MapError};
 use aya::{Ebpf, Pod};
+use forwarder_common::peer::Peer;
 use forwarder_common::programs::ProgramSet;
 use forwarder_common::{FlowKey, V4, V6};
 use thiserror::Error;
@@ -177,6 +180,16 @@ impl Bpf {
             fd(&self.ebpf, "EXCEPTIONS6")?,
         ];
         Ok(peer_flows::PeerFlows::open(&self.expiry, exceptions)?)
+    }
+
+    /// Lets the data plane answer the peer's echoes and note its answers: see [`peer::store`].
+    pub fn set_peer(
+        &mut self,
+        peer: &Peer,
+        paths: &[(IpAddr, IpAddr)],
+    ) -> Result<peer::Arrivals, StartError> {
+        peer::store(&mut self.ebpf, peer, paths)?;
+        Ok(peer::Arrivals::map(fd(&self.ebpf, "ARRIVALS")?)?)
     }
 
     /// The loaded object, for the data-plane logger.

@@ -94,7 +94,7 @@ fn interface(ebpf: &mut Ebpf, ifindex: u32, entry: Option<Interface>) -> Result<
     array(ebpf, "INTERFACES", ifindex, entry)
 }
 
-fn array<V: Pod + Default>(
+pub(super) fn array<V: Pod + Default>(
     ebpf: &mut Ebpf,
     name: &str,
     index: u32,

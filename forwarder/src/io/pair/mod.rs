@@ -28,6 +28,7 @@ use crate::core::pair::liveness::PathState;
 use crate::core::pair::record::{Phase, Turn};
 use crate::core::pair::{Effect, Pair, Settings, Unable, View, announce};
 use crate::dataplane::bpf::leases::Leases;
+use crate::dataplane::bpf::peer::Arrivals;
 use packet::Sender as Announcer;
 use socket::Path;
 
@@ -81,6 +82,8 @@ pub struct Handle {
 pub struct Ends {
     /// The data plane's leases.
     pub leases: Leases,
+    /// The answers that it has noted.
+    pub arrivals: Arrivals,
     /// Changes of role.
     pub changes: mpsc::UnboundedSender<Turn>,
     /// What probe ports say.
@@ -114,6 +117,7 @@ pub fn start(
         groups: pair.groups.clone(),
         paths: paths.collect::<io::Result<_>>()?,
         leases: ends.leases,
+        arrivals: ends.arrivals,
         announcer: Announcer::open(),
         places: Vec::new(),
         announce_at: Vec::new(),
@@ -200,6 +204,7 @@ struct Side {
     groups: Vec<model::Group>,
     paths: Vec<Path>,
     leases: Leases,
+    arrivals: Arrivals,
     announcer: Announcer,
     places: Vec<Place>,
     /// When what group's VIPs are announced again.
@@ -288,6 +293,10 @@ impl Side {
 
     fn receive(&mut self) {
         for index in 0..self.paths.len() {
+            if let Some((sequence, at, by)) = self.arrivals.latest(index) {
+                let now = clock::monotonic();
+                self.pair.arrived(index, sequence, at, by, now);
+            }
             for _ in 0..AT_ONCE {
                 let Some(datagram) = self.paths[index].receive() else {
                     break;
@@ -316,7 +325,8 @@ impl Side {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Send(path, datagram) => self.paths[path].send(&datagram),
-            Effect::Lease(_, groups) => {
+            Effect::Lease(node, groups) => {
+                self.leases.store_node(node);
                 for (place, lease) in (0..).zip(&groups) {
                     self.leases.store(place, lease.forward, lease.answer);
                 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use forwarder_common::peer::Peer;
 use log::{info, warn};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -31,6 +32,9 @@ use crate::io::sign::Sign;
 use files::Files;
 use flows::Flows;
 
+/// How long a data plane that answers echoes itself goes on without the daemon: longer than any daemon waits
+/// for a CPU. The peer notices silence only after it.
+const REFLECTED_LEASE: Duration = Duration::from_millis(500);
 /// So long a daemon that ends waits for the peer to take over.
 const LEAVE: Duration = Duration::from_secs(3);
 
@@ -91,12 +95,30 @@ impl Member {
             interval: pair.interval,
             multiplier: pair.multiplier,
         };
+        let own = u8::from(node.index == 1);
+        let secret = files::secret(&pair.key_file)?;
+        let process = super::run::random_key()?[0] | 1;
+        let (own_keys, peer_keys) = (secret.keys(own), secret.keys(1 - own));
+        let peer = Peer {
+            process,
+            own: own.into(),
+            echo: peer_keys.echo,
+            reflection: own_keys.answer,
+            answer: peer_keys.answer,
+        };
+        let paths: Vec<_> = pair
+            .paths
+            .iter()
+            .map(|path| (path.own, path.peer))
+            .collect();
+        let arrivals = bpf.set_peer(&peer, &paths)?;
         let settings = Settings {
-            own: u8::from(node.index == 1),
-            secret: files::secret(&pair.key_file)?,
+            own,
+            secret,
             timing,
             // Shorter than the detection time: whoever finds this node silent finds it stopped.
             lease: timing.detection() - timing.interval,
+            reflected_lease: REFLECTED_LEASE,
             grace: pair.drain,
             paths: pair.paths.len(),
             groups: pair
@@ -116,10 +138,10 @@ impl Member {
         };
         let files = Files::of(socket);
         let epochs = files.epochs();
-        let process = super::run::random_key()?[0] | 1;
         let flows = Flows::start(&settings, pair, process, bpf)?;
         let ends = Ends {
             leases: bpf.leases()?,
+            arrivals,
             changes,
             sign,
             flows: flows.handle.clone(),
@@ -135,11 +157,7 @@ impl Member {
             names: Names {
                 own: node.name.clone(),
                 peer: node.peer.clone().unwrap_or_default(),
-                paths: pair
-                    .paths
-                    .iter()
-                    .map(|path| (path.own, path.peer))
-                    .collect(),
+                paths,
             },
             model: pair.clone(),
             files,

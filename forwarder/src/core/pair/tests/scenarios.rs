@@ -51,6 +51,42 @@ fn a_stopped_node_wakes_up_as_standby() {
     assert!(pair.both.is_empty(), "{:?}", pair.both);
 }
 
+/// As [`settled`], where the data planes answer echoes.
+fn reflecting() -> Simulation {
+    let mut pair = Simulation::with_reflection(1, false, true);
+    // No echo has come to a daemon for long enough.
+    pair.run(4_000);
+    assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
+    pair
+}
+
+#[test]
+fn a_starved_daemon_is_not_dead_where_the_data_plane_answers() {
+    let mut pair = reflecting();
+    for _ in 0..20 {
+        pair.sleep(0, 350);
+        pair.sleep(1, 350);
+        for _ in 0..500 {
+            pair.run(1);
+            assert!(pair.answers(0));
+        }
+    }
+    assert_eq!(pair.nodes[0].changes.len() + pair.nodes[1].changes.len(), 1);
+}
+
+#[test]
+fn one_that_answers_by_itself_is_replaced_when_its_lease_has_run_out() {
+    let mut pair = reflecting();
+    pair.kill(0);
+    let mut gap = 0;
+    for _ in 0..1_000 {
+        pair.run(1);
+        gap += u64::from(!pair.answers(0) && !pair.answers(1));
+    }
+    assert!(pair.answers(1) && pair.both.is_empty());
+    assert!((100..=220).contains(&gap), "{gap} ms");
+}
+
 #[test]
 fn a_stopped_standby_changes_nothing() {
     let mut pair = settled(false);

@@ -106,8 +106,10 @@ proptest! {
     })]
 
     #[test]
-    fn while_datagrams_get_through_no_two_nodes_answer(seed: u64, preempt: bool, events in schedule(false)) {
-        let mut pair = Simulation::new(seed, preempt);
+    fn while_datagrams_get_through_no_two_nodes_answer(
+        seed: u64, preempt: bool, reflects: bool, events in schedule(false)
+    ) {
+        let mut pair = Simulation::with_reflection(seed, preempt, reflects);
         pair.run(1_000);
         play(&mut pair, &events);
         calm(&mut pair);
@@ -116,8 +118,10 @@ proptest! {
     }
 
     #[test]
-    fn after_a_cut_there_is_one_owner_and_it_has_announced(seed: u64, preempt: bool, events in schedule(true)) {
-        let mut pair = Simulation::new(seed, preempt);
+    fn after_a_cut_there_is_one_owner_and_it_has_announced(
+        seed: u64, preempt: bool, reflects: bool, events in schedule(true)
+    ) {
+        let mut pair = Simulation::with_reflection(seed, preempt, reflects);
         play(&mut pair, &events);
         let calm_since = pair.now;
         calm(&mut pair);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::claim::{Cause, Change, Health, Role};
-use super::super::liveness::Timing;
+use super::super::liveness::{Answerer, Timing};
+use super::super::wire::{self, Header, Kind};
 use super::super::{Effect, GroupLease, Pair, Settings, group};
 
 pub const TIMING: Timing = Timing {
@@ -13,6 +14,8 @@ pub const TIMING: Timing = Timing {
     multiplier: 3,
 };
 pub const LEASE: Duration = Duration::from_millis(100);
+/// Where the data plane answers echoes.
+pub const REFLECTED: Duration = Duration::from_millis(500);
 pub const GRACE: Duration = Duration::from_millis(500);
 pub const FAILBACK: Duration = Duration::from_secs(2);
 const PATHS: usize = 2;
@@ -23,6 +26,7 @@ pub fn settings(own: u8, preempt: bool) -> Settings {
         secret: [7; 32].into(),
         timing: TIMING,
         lease: LEASE,
+        reflected_lease: REFLECTED,
         grace: GRACE,
         paths: PATHS,
         groups: vec![group::Settings {
@@ -61,6 +65,10 @@ pub struct Node {
     /// Milliseconds that the clock is ahead.
     ahead: u64,
     lease: GroupLease,
+    /// To answer echoes.
+    own_lease: Duration,
+    /// The latest answers that the data plane has noted.
+    arrivals: [Option<(u64, Duration, Answerer)>; PATHS],
     inbox: Vec<(usize, Vec<u8>)>,
     epoch: u64,
     pub health: Health,
@@ -85,6 +93,8 @@ pub struct Simulation {
     /// Whether two nodes answered at once, and when.
     pub both: Vec<u64>,
     preempt: bool,
+    /// Whether the data planes answer echoes, and note answers.
+    reflects: bool,
     random: Random,
     flying: BTreeMap<(u64, u64), (usize, usize, Vec<u8>)>,
     launched: u64,
@@ -93,11 +103,17 @@ pub struct Simulation {
 
 impl Simulation {
     pub fn new(seed: u64, preempt: bool) -> Self {
+        Self::with_reflection(seed, preempt, false)
+    }
+
+    pub fn with_reflection(seed: u64, preempt: bool, reflects: bool) -> Self {
         let node = || Node {
             pair: None,
             asleep_until: 0,
             ahead: 0,
             lease: GroupLease::default(),
+            own_lease: Duration::ZERO,
+            arrivals: [None; PATHS],
             inbox: Vec::new(),
             epoch: 0,
             health: Health::Sound,
@@ -111,6 +127,7 @@ impl Simulation {
             paths: [Trouble::default(); PATHS],
             both: Vec::new(),
             preempt,
+            reflects,
             random: Random::new(seed),
             flying: BTreeMap::new(),
             launched: 0,
@@ -132,6 +149,7 @@ impl Simulation {
         node.pair = Some(pair);
         node.inbox.clear();
         node.lease = GroupLease::default();
+        node.arrivals = [None; PATHS];
     }
 
     /// The process dies. What is pinned goes on until the lease runs out.
@@ -209,9 +227,41 @@ impl Simulation {
                 break;
             }
             let (to, path, datagram) = next.remove();
+            if self.reflects && self.reflect(to, path, &datagram) {
+                continue;
+            }
             if self.nodes[to].pair.is_some() {
                 self.nodes[to].inbox.push((path, datagram));
             }
+        }
+    }
+
+    /// The data plane: whether it has taken the datagram.
+    fn reflect(&mut self, at: usize, path: usize, datagram: &[u8]) -> bool {
+        let Ok(header) = Header::decode(datagram) else {
+            return false;
+        };
+        let now = self.clock(at);
+        let own = usize::from(header.sender) == at;
+        match header.kind {
+            Kind::Echo if !own && now < self.nodes[at].own_lease => {
+                let kind = Kind::Reflection;
+                let keys = settings(at as u8, false).secret.keys(at as u8);
+                let answer = wire::echo(&Header { kind, ..header }, &keys.answer);
+                self.launch(at, path, answer);
+                true
+            }
+            Kind::Answer | Kind::Reflection if own => {
+                let node = &mut self.nodes[at];
+                let process = node.pair.as_ref().map(|pair| pair.session.process());
+                let latest = &mut node.arrivals[usize::from(header.path)];
+                let new = latest.is_none_or(|(sequence, _, _)| sequence < header.sequence);
+                if process == Some(header.process) && new {
+                    *latest = Some((header.sequence, now, Answerer::DataPlane));
+                }
+                new
+            }
+            _ => false,
         }
     }
 
@@ -221,9 +271,15 @@ impl Simulation {
         }
         let now = self.clock(index);
         let inbox = std::mem::take(&mut self.nodes[index].inbox);
+        let arrivals = self.nodes[index].arrivals;
         let Some(pair) = &mut self.nodes[index].pair else {
             return;
         };
+        for (path, latest) in arrivals.into_iter().enumerate() {
+            if let Some((sequence, at, by)) = latest {
+                pair.arrived(path, sequence, at, by, now);
+            }
+        }
         for (path, datagram) in inbox {
             let _ = pair.datagram(path, &datagram, now);
         }
@@ -239,7 +295,10 @@ impl Simulation {
     fn apply(&mut self, index: usize, effect: Effect) {
         match effect {
             Effect::Send(path, datagram) => self.launch(index, path, datagram),
-            Effect::Lease(_, groups) => self.nodes[index].lease = groups[0],
+            Effect::Lease(own, groups) => {
+                self.nodes[index].own_lease = own;
+                self.nodes[index].lease = groups[0];
+            }
             Effect::Changed(change) => {
                 let node = &mut self.nodes[index];
                 if change.role == Role::Active {

@@ -9,7 +9,7 @@ use super::super::claim::{Claim, Health, Role};
 use super::super::secret::Secret;
 use super::super::wire::{self, Header, Heard, Hello, Kind, Refusal};
 use super::super::{Effect, Pair};
-use super::simulation::settings;
+use super::simulation::{REFLECTED, settings};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -145,10 +145,7 @@ fn without_a_lease_no_echo_is_answered() {
     while pair.poll().is_some() {}
     pair.timeout(false, NOW + Duration::from_millis(50));
     while pair.poll().is_some() {}
-    assert_eq!(
-        pair.datagram(0, &echo, NOW + Duration::from_millis(101)),
-        Ok(())
-    );
+    assert_eq!(pair.datagram(0, &echo, NOW + REFLECTED), Ok(()));
     let sends =
         std::iter::from_fn(|| pair.poll()).filter(|effect| matches!(effect, Effect::Send(..)));
     assert_eq!(sends.count(), 0);
