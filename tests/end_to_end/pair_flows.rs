@@ -130,7 +130,7 @@ fn flows_that_keep_or_left_a_backend_do_so_at_the_other_node_too() {
     two.wait_for([Some("active"), Some("standby")]);
     two.served();
     let mut connections = two.connections();
-    // The peer is not told what an operator does here: its table stays as it is.
+    // The peer makes its table of what is drained here, too.
     for family in Family::ALL {
         two.run(0, &["pool", "drain", &format!("web-{family}"), "b1"]);
     }
@@ -146,6 +146,7 @@ fn flows_that_keep_or_left_a_backend_do_so_at_the_other_node_too() {
         told["complete"] == true
             && told["waiting"] == 0
             && taken["complete"] == true
+            && drained(&two)
             && taken["kept"].as_u64() > Some(0)
             && taken["kept"] == taken["consulted"]
     };
@@ -154,4 +155,20 @@ fn flows_that_keep_or_left_a_backend_do_so_at_the_other_node_too() {
     two.nodes[0] = None;
     two.wait_for([None, Some("active")]);
     two.go_on(&mut connections);
+}
+
+/// Whether the standby has the backend drained that the active node's operator drained.
+fn drained(two: &Two) -> bool {
+    let status = two.node(1).status().unwrap_or_default();
+    let pools = status["pools"].as_array().into_iter().flatten();
+    let web = pools.filter(|pool| {
+        let name = pool["name"].as_str();
+        name.is_some_and(|name| name.starts_with("web"))
+    });
+    let mut backends = web
+        .filter_map(|pool| pool["backends"].as_array())
+        .flatten()
+        .filter(|backend| backend["name"] == "b1")
+        .peekable();
+    backends.peek().is_some() && backends.all(|backend| backend["state"] == "drained")
 }

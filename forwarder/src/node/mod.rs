@@ -29,6 +29,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use forwarder_common::hash::HashKey;
@@ -41,6 +42,7 @@ use crate::core::history::{History, Kind};
 use crate::core::home::{Homes, Moves};
 use crate::core::op::Op;
 use crate::core::overrides::Overrides;
+use crate::core::pair::sync::backends::Backends;
 use crate::core::plan::plan;
 use crate::core::tables::Tables;
 use crate::dataplane::DataPlane;
@@ -73,6 +75,8 @@ struct Node {
     running: Running,
     /// What was changed on top of it.
     overrides: Overrides,
+    /// What the active peer makes of backends, on a standby.
+    followed: Option<Arc<Backends>>,
     /// Both together: what is at work.
     model: Model,
     /// How often a configuration was put to work.
@@ -119,6 +123,7 @@ impl Node {
     fn pass(&mut self) -> Vec<Op> {
         let now = clock::monotonic();
         self.state.end_grace(now, GRACE);
+        self.follow_peer();
         self.consult_told(now);
         self.settle(now);
         let facts = self.host.facts(&self.model);
@@ -152,11 +157,15 @@ impl Node {
     }
 
     fn compile(&self, model: &Model, facts: &Facts) -> Compiled {
+        let (down, ramps) = match &self.followed {
+            Some(peer) => (peer.down.clone(), peer.ramps()),
+            None => (self.checks.down(model), self.checks.ramps(model)),
+        };
         let input = Input {
             model,
             facts,
-            down: &self.checks.down(model),
-            ramps: &self.checks.ramps(model),
+            down: &down,
+            ramps: &ramps,
             now: clock::monotonic(),
         };
         compile(input, &self.state)

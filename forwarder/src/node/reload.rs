@@ -138,6 +138,9 @@ impl Node {
 
     /// Changes one backend until the next reload.
     pub(super) fn set_override(&mut self, wanted: &OverrideRequest) -> Result<Change, String> {
+        if self.followed.is_some() {
+            return Err("the peer is active: change it there, and this node follows".to_owned());
+        }
         let backend = overrides::find(&self.running.model, &wanted.pool, &wanted.backend)?.clone();
         let old = self.overrides.clone();
         for change in changes(wanted)? {

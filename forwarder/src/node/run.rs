@@ -44,6 +44,7 @@ use crate::io::hook::{Hooks, Outcome};
 use crate::io::multicast::Memberships;
 use crate::io::netlink::{Events, Netlink};
 use crate::io::notify::Manager;
+use crate::io::pair::sync::Handle;
 use crate::io::probe::Responder;
 use crate::io::routes::Routes;
 use crate::io::sign::Sign;
@@ -203,6 +204,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let filter = node.bpf.probe_filter()?;
     node.responder = Some(Responder::start(node.model.probes.clone(), &sign, filter)?);
     node.inform_pair();
+    let told = node.pair.as_ref().map(|pair| pair.flows.handle.clone());
     let (sender, mut commands) = mpsc::channel(16);
     let scraped = async {
         match metrics {
@@ -248,6 +250,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 false
             }
             results = node.checks.next() => node.checked(results),
+            () = news(&told) => true,
             Some(turn) = roles.recv() => { node.role_changed(turn); false }
             Some(outcome) = ended.recv() => { node.hook_ended(&outcome); false }
             // What is found out is at work before it is told.
@@ -299,6 +302,14 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         node.bpf.detach();
     }
     Ok(())
+}
+
+/// Waits until the active peer makes something else of its backends.
+async fn news(told: &Option<Handle>) {
+    match told {
+        Some(told) => told.news().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn manager() -> Manager {
@@ -408,6 +419,7 @@ fn start(
         not_attached: BTreeMap::new(),
         running,
         overrides,
+        followed: None,
         model,
         generation: 1,
         config_error: None,

@@ -3,6 +3,7 @@
 
 mod apply;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
@@ -13,13 +14,16 @@ use std::time::Duration;
 use log::{info, warn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::socket::{self, Path};
 use crate::config::model;
 use crate::core::pair::secret::{Secret, SyncKey};
+use crate::core::pair::sync::backends::Backends;
 use crate::core::pair::sync::names::Names;
 use crate::core::pair::sync::sender::Sent;
 use crate::core::pair::sync::{Groups, Message, Receiver, Sender, Stream};
+use crate::core::pair::watch::Refused;
 use crate::core::pair::wire::{Header, Kind, Refusal};
 use crate::dataplane::bpf::flow_events::{EventCounts, FlowEvents};
 use crate::dataplane::bpf::peer_flows::{Everything, PeerFlows};
@@ -89,6 +93,12 @@ pub struct SyncView {
 struct Shared {
     situation: Mutex<Situation>,
     names: Mutex<Arc<Names>>,
+    /// What this node makes of backends.
+    backends: Mutex<Arc<Backends>>,
+    /// What the peer makes of them, while it is active and this node is not.
+    followed: Mutex<Option<Arc<Backends>>>,
+    /// It is another.
+    news: Notify,
     view: Mutex<(SyncView, u64)>,
     stop: Mutex<bool>,
 }
@@ -112,6 +122,22 @@ impl Handle {
     pub fn names(&self, names: Names) {
         set(&self.shared.names, Arc::new(names));
         self.wake();
+    }
+
+    /// This node makes something else of its backends.
+    pub fn backends(&self, backends: Backends) {
+        set(&self.shared.backends, Arc::new(backends));
+        self.wake();
+    }
+
+    /// What the peer makes of backends, while this node is to do the same.
+    pub fn followed(&self) -> Option<Arc<Backends>> {
+        lock(&self.shared.followed).clone()
+    }
+
+    /// Waits until that is another.
+    pub async fn news(&self) {
+        self.shared.news.notified().await;
     }
 
     /// What is to be seen.
@@ -187,6 +213,7 @@ pub fn start(
         receiver: Receiver::default(),
         situation: Situation::default(),
         names: Arc::default(),
+        backends: Arc::default(),
         tells: 0,
         tells_until: Duration::ZERO,
         hears_until: Duration::ZERO,
@@ -195,7 +222,8 @@ pub fn start(
         counter: 0,
         taken: 0,
         lost: 0,
-        refused: 0,
+        refused: BTreeMap::new(),
+        refused_told: Refused::default(),
         shared,
         woken,
     };
@@ -216,6 +244,7 @@ struct Side {
     receiver: Receiver,
     situation: Situation,
     names: Arc<Names>,
+    backends: Arc<Backends>,
     /// Groups that this node tells of.
     tells: Groups,
     /// For some of them it was active, and may still be asked.
@@ -229,7 +258,8 @@ struct Side {
     /// Events that came out of the ring.
     taken: u64,
     lost: u64,
-    refused: u64,
+    refused: BTreeMap<Refusal, u64>,
+    refused_told: Refused,
     shared: Arc<Shared>,
     woken: UnixDatagram,
 }
@@ -248,6 +278,7 @@ impl Side {
             self.walk(now);
             self.sender.flush(now);
             self.receive(now);
+            self.follow_backends();
             // Before the peer is told that it is so.
             self.show(now);
             self.sender.timeout(now);
@@ -283,6 +314,11 @@ impl Side {
                 self.receiver.abandon();
             }
         }
+        let backends = Arc::clone(&lock(&self.shared.backends));
+        if !Arc::ptr_eq(&backends, &self.backends) {
+            self.backends = backends;
+            self.tell_backends(now);
+        }
         let new = lock(&self.shared.situation).clone();
         if new == self.situation {
             return self.follow(now, false);
@@ -291,6 +327,7 @@ impl Side {
         let other_peer = old.peer != self.situation.peer;
         if other_peer {
             self.receiver = Receiver::default();
+            self.applier.backends = None;
         }
         let (before, active) = (old.active, self.situation.active);
         let told = self.applier.flows.told();
@@ -364,6 +401,7 @@ impl Side {
         let (walked, mut everything) = self.walk.take().unwrap_or_default();
         if walked != stream {
             everything = Everything::default();
+            self.tell_backends(now);
         }
         let (sender, names, tells) = (&mut self.sender, &self.names, self.tells);
         let more = self.applier.flows.walk(&mut everything, |event| {
@@ -383,6 +421,24 @@ impl Side {
         }
     }
 
+    fn tell_backends(&mut self, now: Duration) {
+        let entries = self.backends.entries();
+        entries
+            .iter()
+            .for_each(|entry| self.sender.push(entry, now));
+    }
+
+    /// What the peer makes of backends holds here too while it alone is active.
+    fn follow_backends(&self) {
+        let follows = self.situation.active == 0 && self.situation.peer != 0;
+        let followed = self.applier.backends.clone().filter(|_| follows);
+        let mut shared = lock(&self.shared.followed);
+        if *shared != followed {
+            *shared = followed;
+            self.shared.news.notify_one();
+        }
+    }
+
     fn receive(&mut self, now: Duration) {
         for index in 0..self.paths.len() {
             for _ in 0..DATAGRAMS {
@@ -399,7 +455,7 @@ impl Side {
                         self.sender.receive(&message, now);
                     }
                     Ok(message) => self.receiver.receive(message),
-                    Err(_) => self.refused += 1,
+                    Err(refusal) => *self.refused.entry(refusal).or_default() += 1,
                 }
             }
         }
@@ -407,6 +463,11 @@ impl Side {
             standby: self.situation.standby,
             hears: now < self.hears_until,
         };
+        match self.refused_told.line(&self.refused, now) {
+            Some((true, line)) => warn!("flows: {line}"),
+            Some((false, line)) => info!("flows: {line}"),
+            None => {}
+        }
         let mut good = true;
         while let Some(chunk) = self.receiver.take() {
             // The next standby has to know it too.
@@ -468,7 +529,7 @@ impl Side {
             no_room: self.applier.done.no_room,
             swept: self.applier.done.swept,
             events_lost: self.lost,
-            refused: self.refused,
+            refused: self.refused.values().sum(),
             cpu_microseconds: u64::try_from(clock::thread_cpu().as_micros()).unwrap_or(u64::MAX),
         };
         set(&self.shared.view, (view, self.taken));

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 
-use log::warn;
+use log::{info, warn};
 
 use super::PairError;
 use crate::config::model;
+use crate::core::difference::difference;
+use crate::core::history::Kind;
 use crate::core::pair::Settings;
+use crate::core::pair::sync::backends::Backends;
 use crate::core::pair::sync::entry::name_hash;
 use crate::core::pair::sync::names::{Names, Server};
 use crate::dataplane::bpf::{Bpf, StartError};
@@ -19,6 +22,7 @@ pub struct Flows {
     pub handle: Handle,
     thread: Option<JoinHandle<()>>,
     names: Names,
+    backends: Backends,
     /// Exceptions that the peer told of and that slots consult.
     consulted: u64,
 }
@@ -42,6 +46,7 @@ impl Flows {
             handle,
             thread: Some(thread),
             names: Names::default(),
+            backends: Backends::default(),
             consulted: 0,
         })
     }
@@ -51,6 +56,14 @@ impl Flows {
         if self.names != names {
             self.names = names.clone();
             self.handle.names(names);
+        }
+    }
+
+    /// What this node makes of backends.
+    fn backends(&mut self, backends: Backends) {
+        if self.backends != backends {
+            self.backends = backends.clone();
+            self.handle.backends(backends);
         }
     }
 
@@ -85,8 +98,43 @@ impl Flows {
 }
 
 impl Node {
+    /// Makes of backends what the active peer does.
+    pub(in crate::node) fn follow_peer(&mut self) {
+        let followed = self.pair.as_ref();
+        self.followed = followed.and_then(|pair| pair.flows.handle.followed());
+        let Some(followed) = &self.followed else {
+            return;
+        };
+        if followed.overrides == self.overrides {
+            return;
+        }
+        self.overrides = followed.overrides.clone();
+        let model = self.overrides.apply(&self.running.model);
+        self.checks.extend(&model);
+        let before = std::mem::replace(&mut self.model, model);
+        self.checks.retain(&self.model);
+        for each in difference(&before, &self.model) {
+            let text = format!("{} (as at the peer)", each.details.join(", "));
+            info!("{} {}: {text}", each.kind, each.name);
+            self.remember(Kind::Override, each.name, &text);
+        }
+    }
+
+    /// Lets the peer do as this node does.
+    pub(in crate::node) fn tell_backends(&mut self) {
+        let Some(pair) = self.pair.as_mut().filter(|_| self.followed.is_none()) else {
+            return;
+        };
+        let (down, ramps) = (
+            self.checks.down(&self.model),
+            self.checks.ramps(&self.model),
+        );
+        pair.flows
+            .backends(Backends::new(self.overrides.clone(), down, ramps));
+    }
+
     /// What flows are told by.
-    pub(super) fn flow_names(&self) -> Names {
+    pub(in crate::node) fn flow_names(&self) -> Names {
         let mut names = Names::default();
         for (ifindex, entry) in &self.actual.interfaces {
             let device = self.host.device(*ifindex);

@@ -208,6 +208,8 @@ impl Node {
         };
         pair.handle.alive();
         pair.flows.names(names);
+        self.tell_backends();
+        let Some(pair) = &mut self.pair else { return };
         if pair.places != places {
             pair.places = places.clone();
             pair.handle.request(Request::Places(places));

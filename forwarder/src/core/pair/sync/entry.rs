@@ -48,12 +48,14 @@ pub enum Change<A> {
 }
 
 /// One thing that is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Everything there is follows.
     Begin,
     /// That was everything.
     End,
+    /// A part, and whether it is the last, of [`super::backends::Backends`].
+    Backends(bool, Vec<u8>),
     /// Of IPv4.
     V4(Change<V4>),
     /// Of IPv6.
@@ -84,6 +86,8 @@ const FLOW: u8 = 2;
 const GONE: u8 = 3;
 const KEPT: u8 = 4;
 const RELEASED: u8 = 5;
+const BACKENDS: u8 = 6;
+const BACKENDS_END: u8 = 7;
 const IPV6: u8 = 0x80;
 
 impl Entry {
@@ -92,6 +96,11 @@ impl Entry {
         match self {
             Self::Begin => out.push(BEGIN),
             Self::End => out.push(END),
+            Self::Backends(last, part) => {
+                out.push(if *last { BACKENDS_END } else { BACKENDS });
+                out.extend((part.len() as u16).to_le_bytes());
+                out.extend(part);
+            }
             Self::V4(change) => put_change(change, 0, out),
             Self::V6(change) => put_change(change, IPV6, out),
         }
@@ -105,6 +114,12 @@ impl Entry {
             each(match (kind, kind & IPV6) {
                 (BEGIN, _) => Self::Begin,
                 (END, _) => Self::End,
+                (BACKENDS | BACKENDS_END, _) => {
+                    let length = usize::from(half(&mut input)?);
+                    let (part, rest) = input.0.split_at_checked(length).ok_or(Refusal::Length)?;
+                    input.0 = rest;
+                    Self::Backends(kind == BACKENDS_END, part.to_vec())
+                }
                 (_, 0) => Self::V4(get_change(kind, &mut input)?),
                 _ => Self::V6(get_change(kind & !IPV6, &mut input)?),
             });

@@ -10,6 +10,7 @@
 //! Where one side cannot go on (too much waits, the receiver was something else meanwhile), another stream
 //! begins. So neither side ever keeps more than it has room for.
 
+pub mod backends;
 pub mod entry;
 pub mod message;
 pub mod names;

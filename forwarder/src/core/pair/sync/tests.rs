@@ -47,6 +47,8 @@ fn what_is_encoded_is_decoded() {
         Entry::V4(Change::Kept(key, backends[1], 80)),
         Entry::V6(Change::Kept(wide, backends[0], 0)),
         Entry::V6(Change::Released(wide)),
+        Entry::Backends(false, vec![1, 2, 3]),
+        Entry::Backends(true, Vec::new()),
         Entry::End,
     ];
     let mut chunk = Vec::new();
@@ -60,7 +62,7 @@ fn what_is_encoded_is_decoded() {
     }
     for byte in 6..=u8::MAX {
         let kind = byte & 0x7f;
-        if kind > 5 {
+        if kind > 7 {
             assert!(Entry::decode_all(&[&[byte], &[0; 99][..]].concat(), |_| {}).is_err());
         }
     }

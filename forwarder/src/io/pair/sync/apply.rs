@@ -1,9 +1,12 @@
 //! Entries that the peer tells, into the maps.
 
+use std::sync::Arc;
+
 use forwarder_common::flow::SECOND_SHIFT;
 use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
+use crate::core::pair::sync::backends::{Backends, Parts};
 use crate::core::pair::sync::entry::Change;
 use crate::core::pair::sync::names::{Address, Names};
 use crate::core::pair::sync::{Entry, Groups};
@@ -47,6 +50,9 @@ impl<A> Default for Waiting<A> {
 pub struct Applier {
     pub flows: PeerFlows,
     pub done: Done,
+    /// What the peer makes of backends.
+    pub backends: Option<Arc<Backends>>,
+    parts: Parts,
     v4: Waiting<V4>,
     v6: Waiting<V6>,
     /// What came since the bulk began is stamped at least so.
@@ -66,6 +72,8 @@ impl Applier {
         Self {
             flows,
             done: Done::default(),
+            backends: None,
+            parts: Parts::default(),
             v4: Waiting::default(),
             v6: Waiting::default(),
             stamp: 0,
@@ -112,7 +120,7 @@ impl Applier {
         match entry {
             Entry::V4(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
             Entry::V6(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
-            Entry::Begin | Entry::End => {}
+            Entry::Begin | Entry::End | Entry::Backends(..) => {}
         }
     }
 
@@ -124,6 +132,11 @@ impl Applier {
 
     fn entry(&mut self, entry: &Entry, names: &Names, standby: Groups) {
         match entry {
+            Entry::Backends(last, part) => match self.parts.take(*last, part) {
+                Ok(Some(backends)) => self.backends = Some(Arc::new(backends)),
+                Ok(None) => {}
+                Err(_) => self.good = false,
+            },
             Entry::Begin => self.begin(),
             Entry::End => self.end(names, standby),
             Entry::V4(change) => {
@@ -177,6 +190,7 @@ impl Applier {
     }
 
     fn begin(&mut self) {
+        self.parts.clear();
         self.write();
         // Later than anything that is in the maps.
         self.stamp = (seconds() + 1).max(self.stamp + 1);
