@@ -15,6 +15,7 @@ mod end_to_end {
     mod operate;
     mod pair;
     mod pair_flows;
+    mod partition;
     mod path_mtu;
     mod situations;
     mod snat;

@@ -176,8 +176,34 @@ pub struct Pair {
     pub failback_delay: Duration,
     /// How long a node forwards after it has handed over.
     pub drain: Duration,
+    /// Who is active while they are cut apart.
+    pub partition: Partition,
     /// Groups of virtual servers, at least one; [`DEFAULT_GROUP`], if anything is in it, is the first.
     pub groups: Vec<Group>,
+}
+
+/// Who may be active without its peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partition {
+    /// Each node.
+    Stay,
+    /// The preferred one.
+    Yield,
+    /// One that reaches one of these.
+    Gateway(Vec<IpAddr>),
+}
+
+words! {
+    /// What decides who may be active without its peer.
+    pub enum PartitionPolicy {
+        /// Nothing: each node may.
+        Stay = "stay",
+        /// Priority: the preferred node may.
+        Yield = "yield",
+        /// Reachability: a node that reaches its gateway may.
+        Gateway = "gateway",
+    }
 }
 
 /// The group of virtual servers that name none.
@@ -192,6 +218,8 @@ pub struct Group {
     pub id: u16,
     /// This node's priority.
     pub priority: u8,
+    /// Whether it is the higher one, or this node the first of the file.
+    pub preferred: bool,
 }
 
 impl Group {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use forwarder_common::Mode;
 
 use super::model::{
-    Affinity, BackendState, InterfaceAddress, Payload, PortRange, Protocol, ServicePort,
-    StatusRange, Transmit,
+    Affinity, BackendState, InterfaceAddress, PartitionPolicy, Payload, PortRange, Protocol,
+    ServicePort, StatusRange, Transmit,
 };
 use super::prefix::Prefix;
 use super::section::section;
@@ -114,6 +114,13 @@ section! {
         /// How long a node forwards what still comes to it after it has handed over. Behind a load balancer
         /// that leaves old flows where they are, as long as these take.
         drain: Duration = Default("\"500ms\""), "\"5m\"";
+        /// Who is active while the nodes can't hear each other: each node (`stay`), the one with the higher
+        /// priority or, if they are equal, the first of the file (`yield`), or whoever reaches a gateway
+        /// (`gateway`).
+        partition: PartitionPolicy = Default("\"stay\""), "\"yield\"";
+        /// With `partition = "gateway"`: a node that reaches one of these by ICMP echo may be active alone.
+        gateway: PerNode<OneOrMany<IpAddr>> = Optional("none"),
+            "{ lb1 = \"10.0.2.1\", lb2 = \"10.0.2.1\" }";
         /// Groups of virtual servers, each with a preferred node of its own, so that both nodes carry
         /// traffic. Virtual servers that name none are in the group `default`.
         group: Many<Group> = Default("[]"),

@@ -167,8 +167,8 @@ macro_rules! values_by_word {
 }
 
 values_by_word! {
-    Mode model::Transmit model::Protocol model::Affinity model::BackendState ProbeType ProbeVia
-    ProbeProtocol
+    Mode model::Transmit model::Protocol model::Affinity model::BackendState
+    model::PartitionPolicy ProbeType ProbeVia ProbeProtocol
 }
 
 words! {

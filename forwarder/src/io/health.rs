@@ -3,7 +3,7 @@
 mod content;
 mod error;
 mod http;
-mod icmp;
+pub(super) mod icmp;
 mod tcp;
 #[cfg(test)]
 mod tests;

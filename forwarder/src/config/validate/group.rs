@@ -22,13 +22,20 @@ impl<'d> View<'d, '_> {
         let servers = entries(&self.document.virtual_server);
         let used: BTreeSet<&str> = servers.iter().map(|server| named(server)).collect();
         let mut groups = Vec::new();
+        let first = self.node == Some(0);
+        let peers = self.pick_peer(&section.priority);
+        let peers = peers.map(|priority| priority.0);
         if sections.is_empty() || used.contains(DEFAULT_GROUP) {
-            groups.push(group(DEFAULT_GROUP, priority));
+            groups.push(group(DEFAULT_GROUP, priority, peers, first));
         }
         for each in sections {
-            let own = match each.priority {
-                Some(_) => self.pick(&each.priority).map(|priority| priority.0),
-                None => priority,
+            let (own, peers) = match each.priority {
+                Some(_) => {
+                    let own = self.pick(&each.priority).map(|priority| priority.0);
+                    let peers = self.pick_peer(&each.priority);
+                    (own, peers.map(|priority| priority.0))
+                }
+                None => (priority, peers),
             };
             let Some(name) = &each.name else { continue };
             if name.0 == DEFAULT_GROUP {
@@ -51,7 +58,7 @@ impl<'d> View<'d, '_> {
                 );
                 self.push(Code::DuplicateName, name.span, message);
             }
-            groups.push(group(&name.0, own));
+            groups.push(group(&name.0, own, peers, first));
         }
         if let Some(beyond) = sections.get(GROUPS)
             && groups.len() > GROUPS
@@ -134,11 +141,13 @@ impl<'d> View<'d, '_> {
     }
 }
 
-fn group(name: &str, priority: Option<u32>) -> Option<Group> {
+fn group(name: &str, own: Option<u32>, peers: Option<u32>, first: bool) -> Option<Group> {
+    let own = own?;
     Some(Group {
         name: name.to_owned(),
         id: Group::id(name),
-        priority: u8::try_from(priority?).ok()?,
+        priority: u8::try_from(own).ok()?,
+        preferred: peers.is_none_or(|peers| (own, first) > (peers, !first)),
     })
 }
 

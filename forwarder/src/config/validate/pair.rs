@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span};
-use super::super::model::{Pair, PairPath};
+use super::super::model::{Pair, PairPath, Partition, PartitionPolicy};
 use super::super::schema;
 use super::view::{View, entries};
 
@@ -35,6 +35,7 @@ impl<'d> View<'d, '_> {
         }
         let priority = self.pick(&section.priority).map(|priority| priority.0);
         let groups = self.groups(section, priority);
+        let partition = self.partition(section);
         Some(Some(Pair {
             paths: paths?,
             key_file: section.key_file.as_ref()?.0.clone(),
@@ -44,8 +45,29 @@ impl<'d> View<'d, '_> {
             preempt: section.preempt.as_ref()?.value,
             failback_delay: section.failback_delay.as_ref()?.value,
             drain: section.drain.as_ref()?.value,
+            partition: partition?,
             groups: groups?,
         }))
+    }
+
+    fn partition(&mut self, section: &'d schema::Pair) -> Option<Partition> {
+        let policy = section.partition.as_ref()?;
+        let gateways: Option<Vec<IpAddr>> = self.pick(&section.gateway).map(|list| {
+            let each = list.value.0.iter();
+            each.map(|address| address.value).collect()
+        });
+        match (policy.value, gateways) {
+            (PartitionPolicy::Stay, _) => Some(Partition::Stay),
+            (PartitionPolicy::Yield, _) => Some(Partition::Yield),
+            (PartitionPolicy::Gateway, Some(gateways)) => Some(Partition::Gateway(gateways)),
+            (PartitionPolicy::Gateway, None) => {
+                if section.gateway.is_none() {
+                    let message = "partition = \"gateway\" needs the gateways, as gateway = …";
+                    self.push(Code::MissingKey, policy.span, message);
+                }
+                None
+            }
+        }
     }
 
     fn paths(&mut self, section: &'d schema::Pair, span: Span) -> Option<Vec<PairPath>> {

@@ -101,11 +101,13 @@ pub enum Cause {
     LeaseRanOut,
     /// No interface works.
     Isolated,
+    /// The peer is lost, and this node may not be active alone.
+    NotAllowed,
 }
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Offered,
         Self::PeerLost,
         Self::HandOver,
@@ -115,6 +117,7 @@ impl Cause {
         Self::Healed,
         Self::LeaseRanOut,
         Self::Isolated,
+        Self::NotAllowed,
     ];
 
     /// As programs read it.
@@ -129,6 +132,7 @@ impl Cause {
             Cause::Healed => "healed",
             Cause::LeaseRanOut => "lease-ran-out",
             Cause::Isolated => "isolated",
+            Cause::NotAllowed => "not-allowed",
         }
     }
 }
@@ -145,6 +149,9 @@ impl Display for Cause {
             Cause::Healed => "stays so, announced again: the peer may have been active too",
             Cause::LeaseRanOut => "the lease was not renewed in time",
             Cause::Isolated => "no interface works",
+            Cause::NotAllowed => {
+                "the peer answers on no path, and this node may not be active alone"
+            }
         })
     }
 }

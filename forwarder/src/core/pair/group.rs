@@ -4,7 +4,7 @@
 //!             offer from the peer · the peer is lost
 //!        ┌───────────────────────────────────────────▶ Active ◀─┐
 //!     Standby ◀── the peer has a higher epoch,           │      │ the peer did not take it,
-//!        ▲        lease ran out, isolated ───────────────┤      │ or is lost
+//!        ▲        lease ran out, isolated, not allowed ──┤      │ or is lost
 //!        └─────────── the peer has taken it ──────── Releasing ─┘
 //! ```
 //! A node becomes active only when the peer offers the group or is lost. Nobody who has an offer out
@@ -23,6 +23,8 @@ pub struct Settings {
     pub priority: u8,
     /// Whether this node wins where all else is equal: the first of the file.
     pub first: bool,
+    /// Whether the file prefers this node, by priority and place.
+    pub preferred: bool,
     /// Whether a node with a higher priority takes the group back.
     pub preempt: bool,
     /// How long the peer must have been well before it does.
@@ -54,6 +56,8 @@ impl Settings {
 pub struct Situation {
     /// Whether every path is down.
     pub lost: bool,
+    /// Whether this node may be active then: see [`super::partition`].
+    pub alone: bool,
     /// What the peer said last, unless that is stale.
     pub claim: Option<Claim>,
     /// This node's health.
@@ -248,7 +252,7 @@ impl Group {
 
     fn standby(&mut self, situation: &Situation, now: Duration) -> Option<Change> {
         if situation.lost {
-            let may = now >= self.not_before && may_be_active(situation);
+            let may = now >= self.not_before && situation.alone && may_be_active(situation);
             return may.then(|| self.activate(Cause::PeerLost));
         }
         let claim = situation.claim?;
@@ -263,6 +267,9 @@ impl Group {
         if situation.health == Health::Isolated {
             return Some(self.step_down(Cause::Isolated, now));
         }
+        if situation.lost && !situation.alone {
+            return Some(self.step_down(Cause::NotAllowed, now));
+        }
         let claim = situation.claim.filter(|_| !situation.lost)?;
         let peer_can = claim.able && claim.role == Role::Standby && now >= self.promise_until;
         if peer_can && self.hands_over(&claim, situation, now) {
@@ -276,6 +283,9 @@ impl Group {
     fn releasing(&mut self, situation: &Situation, now: Duration) -> Option<Change> {
         if situation.health == Health::Isolated {
             return Some(self.step_down(Cause::Isolated, now));
+        }
+        if situation.lost && !situation.alone {
+            return Some(self.step_down(Cause::NotAllowed, now));
         }
         let over = situation.lost || now >= self.promise_until;
         over.then(|| self.activate(Cause::NotTaken))

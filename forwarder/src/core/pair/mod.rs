@@ -10,6 +10,7 @@ pub mod claim;
 pub mod group;
 pub mod hand_over;
 pub mod liveness;
+pub mod partition;
 pub mod record;
 pub mod secret;
 pub mod session;
@@ -29,6 +30,7 @@ use claim::{Change, Claim, Health, Role};
 use group::{Group, Situation};
 pub use hand_over::Unable;
 use liveness::{Answerer, Path, PathState, Timing};
+use partition::{Partition, Permission, Policy};
 use secret::{Keys, Secret};
 use session::Session;
 pub use view::{GroupView, PathView, PeerView, View};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub paths: usize,
     /// The groups.
     pub groups: Vec<group::Settings>,
+    /// Who may be active without the other.
+    pub policy: Policy,
     /// Digest of the configuration.
     pub config: u64,
     /// This software's.
@@ -96,6 +100,7 @@ pub struct Pair {
     acquainted: u64,
     health: Health,
     maintenance: bool,
+    partition: Partition,
     lease_until: Duration,
     /// When this process answered an echo last.
     answered: Option<Duration>,
@@ -133,6 +138,7 @@ impl Pair {
             acquainted: 0,
             health: Health::Sound,
             maintenance: false,
+            partition: Partition::new(settings.policy, settings.timing.detection()),
             lease_until: Duration::ZERO,
             answered: None,
             renew_at: now,
@@ -154,6 +160,7 @@ impl Pair {
         let groups = self.groups.iter().filter_map(|group| group.next(now));
         paths
             .chain(groups)
+            .chain(self.partition.next(now))
             .chain([self.renew_at, self.hello_at])
             .min()
             .unwrap_or(now)
@@ -240,6 +247,11 @@ impl Pair {
         now: Duration,
     ) -> Result<(), Unable> {
         hand_over::check(&self.view(now), only, here)?;
+        if here && self.waits(now) {
+            self.partition.insist();
+            self.decide(now);
+            return Ok(());
+        }
         let meant = |group: &Group| only.is_none_or(|only| only == group.settings().id);
         for group in self.groups.iter_mut().filter(|group| meant(group)) {
             match (here, group.role()) {
@@ -256,6 +268,17 @@ impl Pair {
     /// The process of the peer that is listened to; 0: none.
     pub fn peer_process(&self) -> u64 {
         self.session.peer()
+    }
+
+    /// A witness says whether this node may be active without its peer.
+    pub fn allow(&mut self, permission: Permission, now: Duration) {
+        self.partition.allow(permission, now);
+        self.decide(now);
+    }
+
+    /// The loss of the peer for which a witness is to be asked.
+    pub fn loss(&self) -> Option<u64> {
+        self.partition.loss()
     }
 
     /// Whether this node carries no group.
@@ -334,6 +357,7 @@ impl Pair {
     }
 
     fn decide(&mut self, now: Duration) {
+        self.partition.note(self.is_lost(), now);
         self.each_group(now, |group, situation| group.decide(situation, now));
     }
 
@@ -354,8 +378,7 @@ impl Pair {
         let mut news = false;
         let mut changes = Vec::new();
         for index in 0..self.groups.len() {
-            let group = self.groups[index].settings().id;
-            let situation = self.situation(group, now);
+            let situation = self.situation(&self.groups[index], now);
             let before = self.groups[index].claim(&situation, now);
             let change = act(&mut self.groups[index], &situation);
             if let Some(change) = change {
@@ -379,12 +402,25 @@ impl Pair {
         }
     }
 
-    fn situation(&self, group: u16, now: Duration) -> Situation {
-        let claim = self.claims.get(&group).copied();
+    /// Whether this node may carry a group, as far as the loss of the peer is concerned.
+    fn may(&self, group: &Group, now: Duration) -> bool {
+        let active = group.role() == Role::Active;
+        self.partition.may(active, group.settings().preferred, now)
+    }
+
+    /// Whether the loss of the peer alone keeps this node from carrying a group.
+    fn waits(&self, now: Duration) -> bool {
+        let kept = |group: &Group| group.role() == Role::Standby && !self.may(group, now);
+        !self.maintenance && self.health != Health::Isolated && self.groups.iter().any(kept)
+    }
+
+    fn situation(&self, group: &Group, now: Duration) -> Situation {
+        let claim = self.claims.get(&group.settings().id).copied();
         // Who has no lease can be of no use: nothing is taken over before it is renewed.
         let leased = now < self.lease_until;
         Situation {
             lost: leased && self.is_lost(),
+            alone: self.may(group, now),
             claim: claim.filter(|_| leased && self.is_fresh(now)),
             health: self.health,
             maintenance: self.maintenance,
@@ -450,7 +486,7 @@ impl Pair {
             claims: self
                 .groups
                 .iter()
-                .map(|group| group.claim(&self.situation(group.settings().id, now), now))
+                .map(|group| group.claim(&self.situation(group, now), now))
                 .collect(),
         };
         for path in 0..self.paths.len() {

@@ -1,6 +1,7 @@
 //! Two nodes, a network between them, and everything that can happen to both.
 
 mod groups;
+mod partition;
 mod scenarios;
 mod schedules;
 mod simulation;

@@ -56,6 +56,8 @@ pub struct View {
     pub health: Health,
     /// Whether the operator keeps this node from being active.
     pub maintenance: bool,
+    /// Whether this node would be active, but may not without its peer.
+    pub waits: bool,
     /// Digest of this node's configuration.
     pub config: u64,
     /// This node's version.
@@ -85,6 +87,7 @@ impl Pair {
         View {
             health: self.health,
             maintenance: self.maintenance,
+            waits: self.waits(now),
             config: self.settings.config,
             version: self.settings.version,
             peer: fresh.then_some(self.peer),

@@ -33,6 +33,11 @@ pub fn problems(view: &View, names: &Names) -> Vec<String> {
     if view.health != Health::Sound {
         problems.push(format!("{own} is {}", view.health.word()));
     }
+    if view.waits {
+        problems.push(format!(
+            "{own} may not be active without {peer}; if that is not active for certain: forwarder failover --to {own}"
+        ));
+    }
     let down = |state| state == PathState::Down;
     match &view.peer {
         None => problems.push(format!("nothing is heard of {peer}")),

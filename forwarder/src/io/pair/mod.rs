@@ -2,6 +2,7 @@
 //! nobody, so that neither a long change nor a slow disk looks like a dead node; but it renews the lease
 //! only while the daemon's main loop shows that it lives.
 
+mod gateway;
 mod packet;
 mod socket;
 pub mod sync;
@@ -22,9 +23,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock;
 use super::sign::Sign;
+use super::worker::Worker;
 use crate::config::model;
 use crate::core::pair::claim::{Cause, Change, Health, Role};
 use crate::core::pair::liveness::PathState;
+use crate::core::pair::partition::Permission;
 use crate::core::pair::record::{Phase, Turn};
 use crate::core::pair::{Effect, Pair, Settings, Unable, View, announce};
 use crate::dataplane::bpf::leases::Leases;
@@ -63,15 +66,40 @@ pub enum Request {
     Maintenance(bool),
     /// Another configuration is at work: its digest.
     Config(u64),
+    /// Whether this node may be active without its peer.
+    Allow(Permission),
     /// The daemon ends.
     Stop,
+}
+
+/// What the thread is asked by.
+#[derive(Debug)]
+pub struct Requests {
+    sender: Sender<Request>,
+    waker: UnixDatagram,
+}
+
+impl Requests {
+    fn send(&self, request: Request) {
+        // A thread that is gone, or awake already, needs no waking.
+        let _ = self.sender.send(request);
+        let _ = self.waker.send(&[0]);
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            sender: self.sender.clone(),
+            waker: self.waker.try_clone()?,
+        })
+    }
 }
 
 /// What the thread is asked by, and what it shows.
 #[derive(Debug)]
 pub struct Handle {
-    requests: Sender<Request>,
-    waker: UnixDatagram,
+    requests: Requests,
+    /// Asks the witness, if there is one.
+    _witness: Option<Worker>,
     alive: Arc<AtomicU64>,
     view: Arc<Mutex<View>>,
     thread: Option<JoinHandle<()>>,
@@ -105,10 +133,12 @@ pub fn start(
         .iter()
         .map(|path| Path::open(path, pair.port.get()));
     let now = clock::monotonic();
-    let (requests, received) = channel();
+    let (sender, received) = channel();
     let (waker, woken) = UnixDatagram::pair()?;
     waker.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
+    let requests = Requests { sender, waker };
+    let witness = witness(&pair.partition, &requests)?;
     let alive = Arc::new(AtomicU64::new(milliseconds(now)));
     let member = Pair::new(settings, process, epochs, now);
     let view = Arc::new(Mutex::new(member.view(now)));
@@ -138,11 +168,27 @@ pub fn start(
         .spawn(move || side.run())?;
     Ok(Handle {
         requests,
-        waker,
+        _witness: witness,
         alive,
         view,
         thread: Some(thread),
     })
+}
+
+/// Who is asked while the peer is lost.
+fn witness(partition: &model::Partition, requests: &Requests) -> io::Result<Option<Worker>> {
+    let worker = || Worker::start("witness");
+    match partition {
+        model::Partition::Stay | model::Partition::Yield => Ok(None),
+        model::Partition::Gateway(gateways) => {
+            let worker = worker()?;
+            for gateway in gateways {
+                let watch = gateway::watch(*gateway, requests.try_clone()?);
+                worker.handle().spawn(watch);
+            }
+            Ok(Some(worker))
+        }
+    }
 }
 
 impl Handle {
@@ -154,9 +200,7 @@ impl Handle {
 
     /// Asks for something.
     pub fn request(&self, request: Request) {
-        // A thread that is gone, or awake already, needs no waking.
-        let _ = self.requests.send(request);
-        let _ = self.waker.send(&[0]);
+        self.requests.send(request);
     }
 
     /// What is to be seen.
@@ -318,6 +362,7 @@ impl Side {
             }
             Request::Maintenance(on) => self.pair.set_maintenance(on, now),
             Request::Config(digest) => self.pair.set_config(digest, now),
+            Request::Allow(permission) => self.pair.allow(permission, now),
             Request::Stop => {}
         }
     }

@@ -109,6 +109,9 @@ impl Member {
             true => (peer, own),
             false => (own, peer),
         };
+        if wish.here && view.waits {
+            return vec![format!("{own} becomes active, whatever {peer} does")];
+        }
         let mut steps = Vec::new();
         let moved = |group: &&GroupView| (group.role == Role::Active) != wish.here;
         for group in meant(view, wish.only).filter(moved) {

@@ -21,6 +21,7 @@ use crate::config::{Model, model};
 use crate::core::key::mac_bytes;
 use crate::core::pair::claim::Health;
 use crate::core::pair::liveness::Timing;
+use crate::core::pair::partition::Policy;
 use crate::core::pair::record::{Record, Turn};
 use crate::core::pair::secret::BadSecret;
 use crate::core::pair::watch::{self, Names, Refused};
@@ -128,11 +129,19 @@ impl Member {
                     id: group.id,
                     priority: group.priority,
                     first: node.index == 0,
+                    preferred: group.preferred,
                     preempt: pair.preempt,
                     failback_delay: pair.failback_delay,
                     detection: timing.detection(),
                 })
                 .collect(),
+            policy: match &pair.partition {
+                model::Partition::Stay => Policy::Stay,
+                model::Partition::Yield => Policy::Yield,
+                model::Partition::Gateway(_) => Policy::Witness {
+                    after: Duration::ZERO,
+                },
+            },
             config: short(digest),
             version: VERSION,
         };

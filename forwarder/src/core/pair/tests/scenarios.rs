@@ -100,10 +100,10 @@ fn a_stopped_standby_changes_nothing() {
 #[test]
 fn the_operator_moves_it_to_and_fro() {
     let mut pair = settled(false);
-    pair.with(1, |own, now| {
+    pair.at(1, |own, now| {
         assert_eq!(own.fail_over(None, false, now), Err(Unable::Already))
     });
-    pair.with(0, |own, now| {
+    pair.at(0, |own, now| {
         assert_eq!(own.fail_over(None, false, now), Ok(()))
     });
     let gap = until_it_answers(&mut pair, 1);
@@ -114,7 +114,7 @@ fn the_operator_moves_it_to_and_fro() {
     assert!(!pair.forwards(0));
     pair.run(5_000);
     assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
-    pair.with(0, |own, now| {
+    pair.at(0, |own, now| {
         assert_eq!(own.fail_over(None, true, now), Ok(()))
     });
     pair.run(100);
@@ -127,7 +127,7 @@ fn somebody_forwards_at_every_moment_of_a_hand_over() {
     for seed in 0..50 {
         let mut pair = Simulation::new(seed, false);
         pair.run(2_000);
-        pair.with(0, |own, now| own.set_maintenance(true, now));
+        pair.at(0, |own, now| own.set_maintenance(true, now));
         for _ in 0..1_000 {
             pair.run(1);
             assert!(pair.forwards(0) || pair.forwards(1), "seed {seed}");
@@ -140,15 +140,15 @@ fn somebody_forwards_at_every_moment_of_a_hand_over() {
 #[test]
 fn a_node_in_maintenance_takes_nothing_and_its_peer_hands_nothing_over() {
     let mut pair = settled(false);
-    pair.with(1, |own, now| own.set_maintenance(true, now));
+    pair.at(1, |own, now| own.set_maintenance(true, now));
     pair.run(200);
-    pair.with(0, |own, now| {
+    pair.at(0, |own, now| {
         assert_eq!(
             own.fail_over(None, false, now),
             Err(Unable::Maintenance(Side::Peer))
         )
     });
-    pair.with(1, |own, now| {
+    pair.at(1, |own, now| {
         assert_eq!(
             own.fail_over(None, true, now),
             Err(Unable::Maintenance(Side::Own))
@@ -157,7 +157,7 @@ fn a_node_in_maintenance_takes_nothing_and_its_peer_hands_nothing_over() {
     pair.kill(0);
     pair.run(2_000);
     assert_eq!(roles(&pair), [None, Some(Role::Standby)]);
-    pair.with(1, |own, now| own.set_maintenance(false, now));
+    pair.at(1, |own, now| own.set_maintenance(false, now));
     pair.run(100);
     assert_eq!(pair.role(1), Some(Role::Active));
 }
@@ -240,12 +240,12 @@ fn a_hand_over_need_not_wait_for_an_older_one() {
         pair.run(1);
     }
     pair.run(60);
-    pair.with(0, |own, now| {
+    pair.at(0, |own, now| {
         assert_eq!(own.fail_over(None, false, now), Ok(()))
     });
     assert!(until_it_answers(&mut pair, 1) <= 20);
     pair.run(60);
-    pair.with(0, |own, now| {
+    pair.at(0, |own, now| {
         assert_eq!(own.fail_over(None, true, now), Ok(()))
     });
     assert!(until_it_answers(&mut pair, 0) <= 80);

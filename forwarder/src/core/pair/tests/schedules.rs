@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::claim::{Health, Role};
-use super::simulation::{Simulation, Trouble};
+use super::super::partition::Policy;
+use super::partition::AFTER;
+use super::simulation::{Simulation, Trouble, Witness};
 
 /// Something happens.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ enum Event {
     FailOver(usize, bool),
     /// Every path is cut.
     Cut(bool),
+    /// Whether a node reaches the witness.
+    Witness(usize, bool),
 }
 
 fn event(cuts: bool) -> impl Strategy<Value = Event> {
@@ -32,6 +36,7 @@ fn event(cuts: bool) -> impl Strategy<Value = Event> {
         (node(), any::<bool>()).prop_map(|(node, on)| Event::Maintenance(node, on)),
         (node(), any::<bool>()).prop_map(|(node, here)| Event::FailOver(node, here)),
         any::<bool>().prop_map(move |on| Event::Cut(on && cuts)),
+        (node(), any::<bool>()).prop_map(|(node, reaches)| Event::Witness(node, reaches)),
     ]
 }
 
@@ -58,11 +63,17 @@ fn happen(pair: &mut Simulation, event: &Event, back: &mut [Option<u64>; 2]) {
                 },
             );
         }
-        Event::Maintenance(node, on) => pair.with(node, |own, now| own.set_maintenance(on, now)),
+        Event::Maintenance(node, on) => pair.at(node, |own, now| own.set_maintenance(on, now)),
         Event::FailOver(node, here) => {
-            pair.with(node, |own, now| _ = own.fail_over(None, here, now));
+            pair.at(node, |own, now| {
+                // An operator who insists must know.
+                if own.loss().is_none() {
+                    _ = own.fail_over(None, here, now);
+                }
+            });
         }
         Event::Cut(cut) => pair.cut(cut),
+        Event::Witness(node, reaches) => pair.reaches[node] = reaches,
     }
 }
 
@@ -89,9 +100,10 @@ fn revive(pair: &mut Simulation, back: &mut [Option<u64>; 2], all: bool) {
 /// Everything is well again, for long enough.
 fn calm(pair: &mut Simulation) {
     pair.cut(false);
+    pair.reaches = [true, true];
     for node in 0..2 {
         pair.set_health(node, Health::Sound);
-        pair.with(node, |own, now| own.set_maintenance(false, now));
+        pair.at(node, |own, now| own.set_maintenance(false, now));
     }
     pair.run(6_000);
 }
@@ -128,6 +140,27 @@ proptest! {
         // Sleepers wake up at most 2 s later.
         let late = pair.both.iter().find(|at| **at > calm_since + 2_200);
         prop_assert_eq!(late, None);
+        check_one_owner(&mut pair, preempt)?;
+    }
+
+    #[test]
+    fn where_only_the_preferred_node_stays_no_two_answer_whatever_is_cut(
+        seed: u64, preempt: bool, events in schedule(true),
+    ) {
+        let mut pair = Simulation::with(seed, preempt, Policy::Yield, Witness::Nobody);
+        play(&mut pair, &events);
+        calm(&mut pair);
+        prop_assert!(pair.both.is_empty(), "both answered at {:?}", pair.both);
+        check_one_owner(&mut pair, preempt)?;
+    }
+
+    #[test]
+    fn where_a_lease_decides_no_two_answer_whatever_is_cut(seed: u64, preempt: bool, events in schedule(true)) {
+        let policy = Policy::Witness { after: AFTER };
+        let mut pair = Simulation::with(seed, preempt, policy, Witness::Leases(None));
+        play(&mut pair, &events);
+        calm(&mut pair);
+        prop_assert!(pair.both.is_empty(), "both answered at {:?}", pair.both);
         check_one_owner(&mut pair, preempt)?;
     }
 }

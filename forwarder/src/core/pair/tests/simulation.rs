@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::claim::{Cause, Change, Health, Role};
 use super::super::liveness::{Answerer, Timing};
+use super::super::partition::{Permission, Policy};
 use super::super::wire::{self, Header, Kind};
 use super::super::{Effect, GroupLease, Pair, Settings, group};
 
@@ -33,10 +34,12 @@ pub fn settings(own: u8, preempt: bool) -> Settings {
             id: 0,
             priority: if own == 0 { 200 } else { 100 },
             first: own == 0,
+            preferred: own == 0,
             preempt,
             failback_delay: FAILBACK,
             detection: TIMING.detection(),
         }],
+        policy: Policy::Stay,
         config: 1,
         version: [0, 1, 0],
     }
@@ -70,6 +73,11 @@ pub struct Node {
     /// The latest answers that the data plane has noted.
     arrivals: [Option<(u64, Duration, Answerer)>; PATHS],
     inbox: Vec<(usize, Vec<u8>)>,
+    /// Which process it is.
+    process: u64,
+    /// When the witness was asked last, and what it has answered, when.
+    asked: u64,
+    allowed: Vec<(u64, Permission)>,
     epoch: u64,
     pub health: Health,
     /// When VIPs were announced last.
@@ -86,12 +94,30 @@ pub struct Trouble {
     pub loss: [u64; 2],
 }
 
+/// What both nodes ask when they are cut apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Witness {
+    #[default]
+    Nobody,
+    /// Answers whoever reaches it.
+    Gateway,
+    /// Keeps one process's lease, for so long.
+    Leases(Option<(u64, u64)>),
+}
+
+/// How long a lease of the witness lasts.
+const LASTS: u64 = 2_000;
+
 pub struct Simulation {
     pub now: u64,
     pub nodes: [Node; 2],
     pub paths: [Trouble; PATHS],
     /// Whether two nodes answered at once, and when.
     pub both: Vec<u64>,
+    /// Which nodes reach the witness.
+    pub reaches: [bool; 2],
+    witness: Witness,
+    policy: Policy,
     preempt: bool,
     /// Whether the data planes answer echoes, and note answers.
     reflects: bool,
@@ -103,10 +129,18 @@ pub struct Simulation {
 
 impl Simulation {
     pub fn new(seed: u64, preempt: bool) -> Self {
-        Self::with_reflection(seed, preempt, false)
+        Self::with(seed, preempt, Policy::Stay, Witness::Nobody)
     }
 
+    /// `reflects`: data planes answer echoes, and note answers.
     pub fn with_reflection(seed: u64, preempt: bool, reflects: bool) -> Self {
+        Self {
+            reflects,
+            ..Self::new(seed, preempt)
+        }
+    }
+
+    pub fn with(seed: u64, preempt: bool, policy: Policy, witness: Witness) -> Self {
         let node = || Node {
             pair: None,
             asleep_until: 0,
@@ -115,6 +149,9 @@ impl Simulation {
             own_lease: Duration::ZERO,
             arrivals: [None; PATHS],
             inbox: Vec::new(),
+            process: 0,
+            asked: 0,
+            allowed: Vec::new(),
             epoch: 0,
             health: Health::Sound,
             announced: None,
@@ -126,8 +163,11 @@ impl Simulation {
             nodes: [node(), node()],
             paths: [Trouble::default(); PATHS],
             both: Vec::new(),
+            reaches: [true, true],
+            witness,
+            policy,
             preempt,
-            reflects,
+            reflects: false,
             random: Random::new(seed),
             flying: BTreeMap::new(),
             launched: 0,
@@ -143,7 +183,12 @@ impl Simulation {
         let now = self.clock(index);
         let node = &mut self.nodes[index];
         let epochs = BTreeMap::from([(0, node.epoch)]);
-        let settings = settings(index as u8, self.preempt);
+        let settings = Settings {
+            policy: self.policy,
+            ..settings(index as u8, self.preempt)
+        };
+        node.process = self.processes;
+        node.allowed.clear();
         let mut pair = Pair::new(settings, self.processes, &epochs, now);
         pair.set_health(node.health, now);
         node.pair = Some(pair);
@@ -173,7 +218,7 @@ impl Simulation {
         }
     }
 
-    pub fn with(&mut self, index: usize, act: impl FnOnce(&mut Pair, Duration)) {
+    pub fn at(&mut self, index: usize, act: impl FnOnce(&mut Pair, Duration)) {
         let now = self.clock(index);
         if let Some(pair) = &mut self.nodes[index].pair {
             act(pair, now);
@@ -283,12 +328,49 @@ impl Simulation {
         for (path, datagram) in inbox {
             let _ = pair.datagram(path, &datagram, now);
         }
+        let (due, later): (Vec<_>, _) = std::mem::take(&mut self.nodes[index].allowed)
+            .into_iter()
+            .partition(|(at, _)| *at <= self.now);
+        self.nodes[index].allowed = later;
+        for (_, permission) in due {
+            pair.allow(permission, now);
+        }
         if now >= pair.next(now) {
             pair.timeout(true, now);
         }
+        let loss = pair.loss();
         let effects: Vec<Effect> = std::iter::from_fn(|| pair.poll()).collect();
         for effect in effects {
             self.apply(index, effect);
+        }
+        self.ask(index, loss);
+    }
+
+    fn ask(&mut self, index: usize, loss: Option<u64>) {
+        let (now, clock, reaches) = (self.now, self.clock(index), self.reaches[index]);
+        let node = &mut self.nodes[index];
+        let turn = now >= node.asked + 20;
+        let (loss, lasts) = match &mut self.witness {
+            Witness::Gateway => (None, 300),
+            Witness::Leases(holder) => {
+                let own = holder.is_some_and(|(process, _)| process == node.process);
+                if loss.is_none() && own && reaches {
+                    *holder = None;
+                }
+                let taken = holder.is_some_and(|(_, until)| until > now) && !own;
+                if taken || loss.is_none() || !turn || !reaches {
+                    return;
+                }
+                *holder = Some((node.process, now + LASTS));
+                (loss, LASTS)
+            }
+            Witness::Nobody => return,
+        };
+        if turn && reaches {
+            node.asked = now;
+            let until = clock + Duration::from_millis(lasts);
+            let answered = now + self.random.below(15);
+            node.allowed.push((answered, Permission { loss, until }));
         }
     }
 
