@@ -6,6 +6,7 @@ mod gateway;
 mod packet;
 mod socket;
 pub mod sync;
+mod urgent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -34,6 +35,7 @@ use crate::dataplane::bpf::leases::Leases;
 use crate::dataplane::bpf::peer::Arrivals;
 use packet::Sender as Announcer;
 use socket::Path;
+use urgent::be_urgent;
 
 /// So long the main loop may be busy with one thing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -271,6 +273,7 @@ struct Side {
 
 impl Side {
     fn run(&mut self) {
+        be_urgent();
         loop {
             self.wait();
             self.woken_at = clock::monotonic();
