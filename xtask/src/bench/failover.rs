@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 
+mod calm;
 mod fault;
 mod report;
 mod round;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use self::calm::Trouble;
 use self::fault::Fault;
 use self::report::{Report, Row};
 use self::round::World;
@@ -32,9 +34,12 @@ pub struct Options {
     /// Do each three times only
     #[arg(long, conflicts_with = "rounds")]
     quick: bool,
-    /// Do only these
+    /// Do only these, and nothing that is no fault
     #[arg(long, value_name = "NAME")]
     fault: Vec<Fault>,
+    /// For so long each disturbance lasts that is no reason to fail over; 0: none
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    calm: u64,
     /// Do it at this interval of the two only
     #[arg(long, value_name = "MILLISECONDS")]
     interval: Option<u64>,
@@ -95,6 +100,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             let row = Row::new(fault, timing, &world.rounds(fault, rounds)?);
             row.print();
             report.faults.push(row);
+        }
+        let time = Duration::from_secs(if options.quick { 5 } else { options.calm });
+        for trouble in Trouble::ALL {
+            if time.is_zero() || !options.fault.is_empty() {
+                continue;
+            }
+            let calm = world.calm(trouble, time)?;
+            calm.print(&timing.name());
+            let all = report.false_failovers.entry(timing.name());
+            all.or_default().push(calm);
         }
         report.sync.insert(timing.name(), world.sync());
     }

@@ -15,6 +15,7 @@ use forwarder_lab::{Family, Nodes, is_interrupted, wait_until};
 use serde_json::{Value, json};
 
 use super::Timing;
+use super::calm::{Calm, Trouble};
 use super::fault::Fault;
 
 /// The modes, the last number of their VIPs, and connections through each.
@@ -150,6 +151,26 @@ impl World {
             twice: load.watch.twice_since(since),
             stalled: talk.stalled,
         })
+    }
+
+    /// Disturbs the pair in a way that is no reason to fail over.
+    pub fn calm(&mut self, trouble: Trouble, time: Duration) -> Result<Calm> {
+        self.active()?;
+        self.load()?.chatter.renew();
+        self.quiet(Instant::now())?;
+        let begin = Instant::now();
+        let mut calm = trouble.last(&self.nodes, time)?;
+        let end = Instant::now();
+        self.quiet(end)?;
+        let load = self.load()?;
+        let (outage, talk) = (
+            Outage::of_all(&load.probes.between(begin, end)),
+            load.chatter.talk(),
+        );
+        (calm.sent, calm.lost) = (outage.sent, outage.lost);
+        calm.longest_gap_ms = (outage.gap.as_secs_f64() * 1e4).round() / 10.0;
+        calm.broken = talk.resets + talk.broken + talk.waiting as u64;
+        Ok(calm)
     }
 
     /// Waits until the pair is well: one node active, the other ready. Which is active.
