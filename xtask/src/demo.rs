@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "it plays in real time")]
 
 mod case;
+mod failover;
 mod loss;
 mod screen;
 
@@ -18,6 +19,7 @@ use forwarder_lab::{Family, Forwarder, Site, decapsulate, is_interrupted, wait_u
 use serde::Serialize;
 
 use self::case::{Case, Outcome, Protocol};
+use self::failover::{Failover, Pair};
 use self::loss::Loss;
 use self::screen::Screen;
 use crate::command::{cargo, executable};
@@ -43,6 +45,7 @@ struct Report {
     ok: bool,
     cases: Vec<Outcome>,
     backend_loss: Loss,
+    failover: Vec<Failover>,
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -80,7 +83,12 @@ fn show(options: &Options) -> Result<ExitCode> {
     screen.note("XDP runs on eth0 and eth1; the forwarder's kernel itself forwards nothing");
     wait_for_backends(&site);
 
-    let report = play(&site, &forwarder, &screen)?;
+    let mut report = play(&site, &forwarder, &screen)?;
+    screen.title("Two nodes: one is active, the other takes over");
+    let mut pair = Pair::start(&binary)?;
+    screen.pair();
+    report.failover = pair.play(|failover| screen.failover(failover))?;
+    report.ok &= report.failover.iter().all(Failover::ok);
     let good = report.cases.iter().filter(|outcome| outcome.ok()).count();
     screen.summary(
         report.ok,
@@ -92,6 +100,7 @@ fn show(options: &Options) -> Result<ExitCode> {
     );
     if !report.ok {
         screen.command("forwarder log", &forwarder.log());
+        screen.command("the pair's nodes", &pair.nodes().diagnosis());
     }
     if options.keep {
         explain(&screen, &site, &binary, &forwarder);
@@ -168,6 +177,7 @@ fn play(site: &Site, forwarder: &Forwarder, screen: &Screen) -> Result<Report> {
         ok,
         cases,
         backend_loss,
+        failover: Vec::new(),
     })
 }
 

@@ -4,7 +4,10 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use super::case::Outcome;
+use super::failover::{self, Failover};
 use super::loss::{Loss, Request};
+
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 const PICTURE: &str = r"
                        outside ┌───────────┐ inside
@@ -16,6 +19,15 @@ const PICTURE: &str = r"
                    │      2001:db8:113::11 … ::16  │       2001:db8:2::13
                    └───────────────────────────────┘
                     answers of the dsr modes go this way, past the forwarder
+";
+
+const PAIR: &str = r"
+                 ┌─────┐
+              ┌──┤ lb1 ├──┐
+  client ─────┤  └─╥─╥─┘  ├───── b1, b2, b3
+              │  ┌─╨─╨─┐  │
+              └──┤ lb2 ├──┘
+                 └─────┘
 ";
 
 /// Writes to the terminal, with colours where they are wanted.
@@ -137,6 +149,44 @@ impl Screen {
         );
     }
 
+    pub fn pair(&self) {
+        println!("{}", self.paint(Colour::Cyan, PAIR));
+        let modes = failover::MODES.map(|(mode, _)| mode).join(" and ");
+        self.note(&format!(
+            "they watch each other every {:?}; the third unanswered echo is one too many",
+            failover::INTERVAL
+        ));
+        self.note(&format!(
+            "through {modes} each: a download, chatty connections, and a datagram each millisecond"
+        ));
+    }
+
+    /// What happened to the active node, and what clients noticed.
+    pub fn failover(&self, failover: &Failover) {
+        println!("\n  {}", self.paint(Colour::Bold, &failover.what));
+        for ((mode, _), shares) in failover::MODES.iter().zip(&failover.shares) {
+            let line: String = shares.iter().copied().map(bar).collect();
+            println!("  {mode:9} {}", self.paint(Colour::Green, &line));
+        }
+        let before = " ".repeat(failover::BEFORE as usize);
+        let step = failover::STEP;
+        println!(
+            "  {:9} {before}{}",
+            "",
+            self.paint(Colour::Dim, &format!("↑ now; {step:?} a column"))
+        );
+        println!(
+            "  {} {} ms without an answer, {} datagrams lost; {} of {} connections went on, {} resets; {:.1} MB downloaded meanwhile",
+            self.mark(failover.ok()),
+            failover.gap_ms,
+            failover.lost,
+            failover.connections,
+            failover.of,
+            failover.resets,
+            failover.downloaded as f64 / 1e6
+        );
+    }
+
     pub fn summary(&self, ok: bool, text: &str) {
         println!("\n{} {}", self.mark(ok), self.paint(Colour::Bold, text));
     }
@@ -152,10 +202,18 @@ fn column(time: Duration) -> usize {
     (time.as_millis() / 100) as usize
 }
 
+/// How much of a hundred.
+fn bar(share: Option<u32>) -> char {
+    match share {
+        None => ' ',
+        Some(0) => '·',
+        Some(share) => BARS[(share as usize * BARS.len() / 100).min(BARS.len() - 1)],
+    }
+}
+
 /// A bar per column: how many of the column's requests are counted.
 fn strip(columns: usize, requests: &[Request], counts: impl Fn(&Request) -> bool) -> String {
-    let bars = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let bar = |at: usize| {
+    let column_bar = |at: usize| {
         let here = || {
             requests
                 .iter()
@@ -168,10 +226,10 @@ fn strip(columns: usize, requests: &[Request], counts: impl Fn(&Request) -> bool
         if some == 0 {
             '·'
         } else {
-            bars[(some * bars.len() / all).min(bars.len() - 1)]
+            BARS[(some * BARS.len() / all).min(BARS.len() - 1)]
         }
     };
-    (0..columns).map(bar).collect()
+    (0..columns).map(column_bar).collect()
 }
 
 #[cfg(test)]
