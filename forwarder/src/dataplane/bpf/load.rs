@@ -149,7 +149,14 @@ pub fn sizes(options: &Options) -> Vec<(&'static str, u32)> {
         ("EMBRYONIC4", embryonic.saturating_mul(2)),
         ("EMBRYONIC6", embryonic.saturating_mul(2)),
         ("COUNTERS", interface_counters),
-        ("FLOW_EVENTS", if options.pair_port != 0 { EVENTS } else { 4_096 }),
+        (
+            "FLOW_EVENTS",
+            if options.pair_port != 0 {
+                EVENTS
+            } else {
+                4_096
+            },
+        ),
     ]
 }
 
