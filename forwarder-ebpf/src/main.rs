@@ -11,6 +11,8 @@ mod maps;
 mod programs;
 #[cfg(target_arch = "bpf")]
 mod record;
+#[cfg(target_arch = "bpf")]
+mod route;
 
 /// What the kernel is told: the FIB lookup is for GPL-compatible programs only.
 #[cfg(target_arch = "bpf")]

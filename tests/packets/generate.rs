@@ -1,10 +1,13 @@
 //! Structured-random frames: mostly sense, some nonsense, always the same for a seed.
 
+#[path = "neighbours.rs"]
+mod neighbours;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forwarder_common::Mode;
 use forwarder_model::Tuple;
-use forwarder_model::build::{Extension, Packet, Transport, arp};
+use forwarder_model::build::{Extension, Packet, Transport};
 use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
 
 use crate::echoes::Echoes;
@@ -14,8 +17,8 @@ use crate::scene::{self, CLIENT, FOREIGN, PAIR_PORT, PEER, SERVER, THIRD, port};
 /// An interface and a frame that comes in by it.
 pub fn frame(random: &mut Random, echoes: &Echoes) -> (u32, Vec<u8>) {
     let (ifindex, mut bytes) = match random.below(100) {
-        0..2 => address_resolution(random),
-        2..5 => solicitation(random),
+        0..2 => neighbours::address_resolution(random),
+        2..5 => neighbours::solicitation(random),
         5..10 => finished(random, echo),
         10..22 if !echoes.is_empty() => {
             let (ifindex, tuple) = echoes.pick(random);
@@ -537,83 +540,4 @@ fn tags(random: &mut Random) -> Vec<(u16, u16)> {
         5 => vec![one(random), one(random), one(random)],
         _ => Vec::new(),
     }
-}
-
-fn address_resolution(random: &mut Random) -> (u32, Vec<u8>) {
-    let ifindex = random.pick(&[CLIENT, SERVER, THIRD]);
-    let octets = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.octets(),
-        IpAddr::V6(_) => [0; 4],
-    };
-    let target = octets(random.pick(&[
-        scene::vip(Mode::Dnat, 4),
-        scene::vip(Mode::L2Dsr, 4),
-        scene::vip_third(4),
-        scene::address("198.51.100.1"),
-    ]));
-    let sender = if random.percent(10) {
-        target
-    } else {
-        octets(source(random, 4))
-    };
-    let to = random.pick(&[
-        [0xff; 6],
-        [0xff; 6],
-        scene::mac(ifindex),
-        [2, 9, 9, 9, 9, 9],
-    ]);
-    let mut bytes = arp(
-        random.pick(&[1, 1, 1, 2]),
-        ([2, 0, 0, 0, 0, 2], sender),
-        ([0; 6], target),
-        to,
-    );
-    if random.percent(20) {
-        let tag = [[0x81, 0, 0, 9], [0x88, 0xa8, 0, 9]];
-        bytes.splice(12..12, random.pick(&tag));
-    }
-    bytes.resize(bytes.len() + random.pick(&[0, 18]), 0);
-    (ifindex, bytes)
-}
-
-fn solicitation(random: &mut Random) -> (u32, Vec<u8>) {
-    let ifindex = random.pick(&[CLIENT, SERVER, THIRD]);
-    let target = random.pick(&[
-        scene::vip(Mode::Dnat, 6),
-        scene::vip(Mode::L2Dsr, 6),
-        scene::vip_third(6),
-        scene::address("2001:db8:c::1"),
-    ]);
-    let IpAddr::V6(octets) = target else {
-        unreachable!("an IPv6 VIP")
-    };
-    let mut payload = octets.octets().to_vec();
-    if random.percent(80) {
-        payload.extend([1, 1, 2, 0, 0, 0, 0, 2]);
-    }
-    let from = if random.percent(20) {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        source(random, 6)
-    };
-    let code = if random.percent(5) { 1 } else { 0 };
-    let mut packet = Packet::icmp(
-        from,
-        scene::address("ff02::1:ff00:d"),
-        135,
-        code,
-        [0; 4],
-        &payload,
-    );
-    packet.ttl = if random.percent(5) { 64 } else { 255 };
-    packet.destination_mac = random.pick(&[
-        [0x33, 0x33, 0xff, 0, 0, 0x0d],
-        scene::mac(ifindex),
-        [2, 9, 9, 9, 9, 9],
-    ]);
-    packet.tags = tags(random);
-    if random.percent(5) {
-        packet.extensions.push(Extension::padding(0, 1));
-    }
-    (ifindex, packet.frame())
 }

@@ -4,6 +4,7 @@
 mod change;
 mod churn;
 mod failover;
+mod look;
 mod prog;
 mod scale;
 
@@ -31,6 +32,7 @@ enum Bench {
     Change(change::Options),
     Churn(churn::Options),
     Failover(failover::Options),
+    Look(look::Options),
     Scale(scale::Options),
     Prog(prog::Options),
 }
@@ -42,6 +44,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Bench::Change(options) => change::run(options),
         Bench::Churn(options) => churn::run(options),
         Bench::Failover(options) => failover::run(options),
+        Bench::Look(options) => look::run(options),
         Bench::Scale(options) => scale::run(options),
         Bench::Prog(options) => prog::run(options),
     };

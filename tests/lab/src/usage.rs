@@ -15,6 +15,10 @@ pub struct Usage {
     pub maps: u64,
     /// BPF programs among them, each counted once.
     pub programs: u64,
+    /// How often they have run while `kernel.bpf_stats_enabled` was 1.
+    pub runs: u64,
+    /// Nanoseconds of those runs.
+    pub run_time: u64,
     /// Attachments among them.
     pub links: u64,
     /// Bytes of its own memory.
@@ -47,7 +51,10 @@ impl Usage {
                     maps.insert(number(&info, "map_id:"), memory);
                 }
                 "anon_inode:bpf-prog" => {
-                    programs.insert(number(&info(), "prog_id:"), ());
+                    let info = info();
+                    let of = |name| number(&info, name).unwrap_or(0);
+                    let runs = (of("run_cnt:"), of("run_time_ns:"));
+                    programs.insert(number(&info, "prog_id:"), runs);
                 }
                 "anon_inode:bpf_link" => usage.links += 1,
                 _ => {}
@@ -55,6 +62,8 @@ impl Usage {
         }
         usage.maps = maps.len() as u64;
         usage.programs = programs.len() as u64;
+        usage.runs = programs.values().map(|(runs, _)| runs).sum();
+        usage.run_time = programs.values().map(|(_, time)| time).sum();
         usage.map_memory = maps.values().sum();
         let status = fs::read_to_string(process.join("status"))?;
         usage.resident = number(&status, "VmRSS:").context("no VmRSS")? * 1024;

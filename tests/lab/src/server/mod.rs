@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::namespace::Namespace;
-pub(crate) use udp::STAMP;
+pub use udp::STAMP;
 
 /// How often a server that waits looks whether it shall stop.
 const TICK: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@ use super::{Shared, TICK};
 
 /// Every answer begins with this many bytes: name and peer, filled up with spaces. The rest is the
 /// request's payload from here on, so an answer is as long as its request (or as the stamp).
-pub(crate) const STAMP: usize = 64;
+pub const STAMP: usize = 64;
 
 pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
