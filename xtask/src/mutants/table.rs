@@ -387,8 +387,8 @@ const MUTANTS: &[Mutant] = &[
         name: "answered-on-every-interface",
         file: "forwarder-ebpf/src/answer.rs",
         breaks: "ARP is answered where another host should",
-        search: ".is_some_and(|vip| vip.answers & bit != 0)",
-        replace: ".is_some_and(|vip| vip.interfaces & bit != 0)",
+        search: ".is_some_and(|vip| vip.answers & bit != 0 &&",
+        replace: ".is_some_and(|vip| vip.interfaces & bit != 0 &&",
     },
     Mutant {
         name: "arp-reply-to-nobody",

@@ -31,6 +31,8 @@ pub struct Settings {
     pub failback_delay: Duration,
     /// See [`super::liveness::Timing::detection`].
     pub detection: Duration,
+    /// How long a node may go on by itself, at most.
+    pub lease: Duration,
 }
 
 impl Settings {
@@ -43,6 +45,12 @@ impl Settings {
     /// last of them is stale ([`Settings::stale`]), and what the peer did with it is known.
     fn promise(&self) -> Duration {
         self.detection * 6
+    }
+
+    /// How long one who has heard nothing, begins to listen and still hears nothing waits: by then the peer
+    /// has been asked, or its lease has run out.
+    fn silence(&self) -> Duration {
+        (self.detection * 2).max(self.lease)
     }
 
     /// A message older than this tells nothing.
@@ -110,7 +118,7 @@ impl Group {
             epoch,
             held: 0,
             peer_held: None,
-            not_before: now + settings.detection * 2,
+            not_before: now + settings.silence(),
             offer_until: Duration::ZERO,
             promise_until: Duration::ZERO,
             ask_until: Duration::ZERO,
@@ -229,13 +237,14 @@ impl Group {
     /// The lease ran out before it was renewed: whoever watched has taken over.
     pub fn lapse(&mut self, now: Duration) -> Option<Change> {
         // Whatever was to be heard meanwhile was not.
-        self.wait(now);
-        (self.role != Role::Standby).then(|| self.step_down(Cause::LeaseRanOut, now))
+        let change = (self.role != Role::Standby).then(|| self.step_down(Cause::LeaseRanOut, now));
+        self.not_before = now + self.settings.silence();
+        change
     }
 
     /// Nothing was to be heard until now: silence so far is not the peer's loss.
     pub fn wait(&mut self, now: Duration) {
-        self.not_before = now + self.settings.detection * 2;
+        self.not_before = self.not_before.max(now + self.settings.detection * 2);
     }
 
     /// When to decide again, at the latest.

@@ -64,6 +64,13 @@ pub struct Settings {
     pub version: [u16; 3],
 }
 
+impl Settings {
+    /// How long a node may go on by itself, whoever answers echoes.
+    fn longest_lease(&self) -> Duration {
+        self.reflected_lease.max(self.lease)
+    }
+}
+
 /// Until when a group's packets are handled, since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupLease {
@@ -138,7 +145,11 @@ impl Pair {
             acquainted: 0,
             health: Health::Sound,
             maintenance: false,
-            partition: Partition::new(settings.policy, settings.timing.detection()),
+            partition: Partition::new(
+                settings.policy,
+                settings.timing.detection(),
+                settings.longest_lease(),
+            ),
             lease_until: Duration::ZERO,
             answered: None,
             renew_at: now,
@@ -193,7 +204,7 @@ impl Pair {
             }
         }
         self.decide(now);
-        self.write_lease();
+        self.write_lease(now);
         if now >= self.hello_at {
             self.hello(now);
         }
@@ -294,14 +305,20 @@ impl Pair {
         match header.kind {
             Kind::Echo if from_peer => {
                 wire::check_echo(datagram, &header, &self.peer_keys.echo)?;
-                if now < self.lease_until {
+                if now < self.answers_until(now) {
+                    self.answered = Some(now);
+                    let short = now + self.settings.lease;
+                    if self.lease_until > short {
+                        // From now on this node's silence means that its lease has run out.
+                        self.lease_until = short;
+                        self.write_lease(now);
+                    }
                     let answer = Header {
                         kind: Kind::Answer,
                         ..header
                     };
                     let datagram = wire::echo(&answer, &self.own_keys.answer);
                     self.effects.push_back(Effect::Send(path, datagram));
-                    self.answered = Some(now);
                 }
                 Ok(())
             }
@@ -366,6 +383,7 @@ impl Pair {
         if self.lease_until > Duration::ZERO && now >= self.lease_until {
             self.each_group(now, |group, _| group.lapse(now));
             self.lease_until = Duration::ZERO;
+            self.partition.restart(now);
             self.session.wake(now);
         }
     }
@@ -392,7 +410,7 @@ impl Pair {
             news |= self.groups[index].claim(&situation, now) != before;
         }
         if news {
-            self.write_lease();
+            self.write_lease(now);
         }
         // Who is told that a VIP is here finds it at work.
         let changes = changes.into_iter().map(Effect::Changed);
@@ -429,12 +447,21 @@ impl Pair {
 
     /// How long a lease is. Whoever has answered an echo itself lately keeps it short.
     fn lease(&self, now: Duration) -> Duration {
-        let long = self.settings.reflected_lease.max(self.settings.lease);
+        let long = self.settings.longest_lease();
         let lately = |at| now.saturating_sub(at) < long * 4;
         match self.answered {
             Some(at) if lately(at) => self.settings.lease,
             _ => long,
         }
+    }
+
+    /// Until when echoes are answered. Whoever hears nothing and may not be active alone doesn't: the peer
+    /// may, and would wait for this node.
+    fn answers_until(&self, now: Duration) -> Duration {
+        if self.waits(now) && !self.is_fresh(now) {
+            return Duration::ZERO;
+        }
+        self.lease_until
     }
 
     fn is_lost(&self) -> bool {
@@ -449,7 +476,7 @@ impl Pair {
             .is_some_and(|heard| now.saturating_sub(heard) <= stale)
     }
 
-    fn write_lease(&mut self) {
+    fn write_lease(&mut self, now: Duration) {
         let leases = self.groups.iter().zip(&self.grace_until);
         let leases = leases.map(|(group, grace)| match group.role() {
             Role::Active => GroupLease {
@@ -466,8 +493,8 @@ impl Pair {
             },
         });
         let leases = leases.collect();
-        self.effects
-            .push_back(Effect::Lease(self.lease_until, leases));
+        let own = self.answers_until(now);
+        self.effects.push_back(Effect::Lease(own, leases));
     }
 
     /// Says what is new at once, on every path.

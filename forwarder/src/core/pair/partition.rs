@@ -20,9 +20,10 @@ pub enum Policy {
 
 impl Policy {
     /// The witness gives a lease to one node at a time. Nodes find out within a detection time of each
-    /// other that they are cut apart; one that has no lease then goes on for another.
-    pub fn lease(detection: Duration) -> Self {
-        let after = detection * 3;
+    /// other that they are cut apart; one that has no lease then goes on for another, and its data plane
+    /// for `own` if its daemon hangs.
+    pub fn lease(detection: Duration, own: Duration) -> Self {
+        let after = detection * 3 + own;
         Self::Witness { after }
     }
 
@@ -51,6 +52,8 @@ pub struct Partition {
     /// How long an active node goes on that has lost its peer and knows of no permission; and by how
     /// much later a node may find out than the other that they are cut apart.
     patience: Duration,
+    /// How long a preferred node waits for the other to stop.
+    stop: Duration,
     lost_since: Option<Duration>,
     /// How often the peer was lost.
     losses: u64,
@@ -61,11 +64,13 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// The peer is not lost. `detection`: see [`super::liveness::Timing::detection`].
-    pub fn new(policy: Policy, detection: Duration) -> Self {
+    /// The peer is not lost. `detection`: see [`super::liveness::Timing::detection`]; `lease`: how long
+    /// the peer may go on when its daemon hangs.
+    pub fn new(policy: Policy, detection: Duration, lease: Duration) -> Self {
         Self {
             policy,
             patience: detection,
+            stop: (detection * 2).max(lease),
             lost_since: None,
             losses: 0,
             allowed: None,
@@ -84,6 +89,12 @@ impl Partition {
             // What was allowed was for this time.
             self.allowed = None;
         }
+    }
+
+    /// This node has stopped, or its clock has jumped: what it waits for, it waits for anew.
+    pub fn restart(&mut self, now: Duration) {
+        self.lost_since = self.lost_since.map(|_| now);
+        self.allowed = None;
     }
 
     /// The loss of the peer for which a witness is to be asked, by its number.
@@ -122,7 +133,7 @@ impl Partition {
             _ if self.insists => true,
             Policy::Stay => true,
             // The other stops as soon as it finds out; see [`Policy::lease`].
-            Policy::Yield => preferred && free(lost, self.patience * 2),
+            Policy::Yield => preferred && free(lost, self.stop),
             Policy::Witness { after } => match self.allowed {
                 Some((since, until)) if now < until => free(since, after),
                 _ => active && now < lost + self.patience,
@@ -134,7 +145,7 @@ impl Partition {
     pub fn next(&self, now: Duration) -> Option<Duration> {
         let patience = self
             .lost_since
-            .map(|since| [1, 2].map(|times| since + self.patience * times));
+            .map(|since| [self.patience, self.stop].map(|wait| since + wait));
         let after = self.policy.after();
         let permission = self.allowed.map(|(since, until)| [since + after, until]);
         let times = [patience, permission].into_iter().flatten().flatten();

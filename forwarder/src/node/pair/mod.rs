@@ -133,6 +133,7 @@ impl Member {
                     preempt: pair.preempt,
                     failback_delay: pair.failback_delay,
                     detection: timing.detection(),
+                    lease: REFLECTED_LEASE.max(timing.detection()),
                 })
                 .collect(),
             policy: match &pair.partition {

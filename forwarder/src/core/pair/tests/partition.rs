@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::claim::{Cause, Role};
 use super::super::partition::Policy;
-use super::simulation::{Simulation, TIMING, Witness};
+use super::simulation::{REFLECTED, Simulation, TIMING, Witness};
 
 /// How long a standby waits that a lease has been given to.
-pub const AFTER: Duration = Duration::from_millis(3 * 150);
+pub const AFTER: Duration = Duration::from_millis(3 * 150 + 500);
 const BOTH: [Option<Role>; 2] = [Some(Role::Active), Some(Role::Standby)];
 
 fn roles(pair: &Simulation) -> [Option<Role>; 2] {
@@ -30,7 +30,7 @@ fn settled(policy: Policy, witness: Witness, active: usize) -> Simulation {
 
 #[test]
 fn the_constant_is_what_the_node_takes() {
-    assert_eq!(AFTER, Policy::lease(TIMING.detection()).after());
+    assert_eq!(AFTER, Policy::lease(TIMING.detection(), REFLECTED).after());
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_node_that_does_not_reach_its_gateway_steps_aside() {
 #[test]
 fn one_of_two_has_the_lease() {
     for active in [0, 1] {
-        let policy = Policy::lease(TIMING.detection());
+        let policy = Policy::lease(TIMING.detection(), REFLECTED);
         let mut pair = settled(policy, Witness::Leases(None), active);
         pair.cut(true);
         pair.run(3_000);
@@ -117,12 +117,12 @@ fn one_of_two_has_the_lease() {
 
 #[test]
 fn a_lease_does_not_stand_in_the_way_of_a_quick_takeover() {
-    let policy = Policy::lease(TIMING.detection());
+    let policy = Policy::lease(TIMING.detection(), REFLECTED);
     let mut pair = settled(policy, Witness::Leases(None), 0);
     pair.kill(0);
     let from = pair.now;
     while !pair.answers(1) {
-        assert!(pair.now < from + 1_000, "it never answers");
+        assert!(pair.now < from + 1_500, "it never answers");
         pair.run(1);
     }
     println!("takeover after {} ms", pair.now - from);

@@ -53,7 +53,7 @@ fn a_stopped_node_wakes_up_as_standby() {
 
 /// As [`settled`], where the data planes answer echoes.
 fn reflecting() -> Simulation {
-    let mut pair = Simulation::with_reflection(1, false, true);
+    let mut pair = Simulation::new(1, false).reflecting(true);
     // No echo has come to a daemon for long enough.
     pair.run(4_000);
     assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);

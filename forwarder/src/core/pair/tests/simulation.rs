@@ -38,6 +38,7 @@ pub fn settings(own: u8, preempt: bool) -> Settings {
             preempt,
             failback_delay: FAILBACK,
             detection: TIMING.detection(),
+            lease: REFLECTED,
         }],
         policy: Policy::Stay,
         config: 1,
@@ -132,12 +133,9 @@ impl Simulation {
         Self::with(seed, preempt, Policy::Stay, Witness::Nobody)
     }
 
-    /// `reflects`: data planes answer echoes, and note answers.
-    pub fn with_reflection(seed: u64, preempt: bool, reflects: bool) -> Self {
-        Self {
-            reflects,
-            ..Self::new(seed, preempt)
-        }
+    /// Whether data planes answer echoes, and note answers.
+    pub fn reflecting(self, reflects: bool) -> Self {
+        Self { reflects, ..self }
     }
 
     pub fn with(seed: u64, preempt: bool, policy: Policy, witness: Witness) -> Self {
@@ -211,18 +209,19 @@ impl Simulation {
     }
 
     pub fn set_health(&mut self, index: usize, health: Health) {
-        let now = self.clock(index);
         self.nodes[index].health = health;
-        if let Some(pair) = &mut self.nodes[index].pair {
-            pair.set_health(health, now);
-        }
+        self.at(index, |pair, now| pair.set_health(health, now));
     }
 
+    /// Whoever sleeps awakes to it.
     pub fn at(&mut self, index: usize, act: impl FnOnce(&mut Pair, Duration)) {
         let now = self.clock(index);
+        self.nodes[index].asleep_until = 0;
+        self.take_in(index, now);
         if let Some(pair) = &mut self.nodes[index].pair {
             act(pair, now);
         }
+        self.work(index);
     }
 
     pub fn cut(&mut self, cut: bool) {
@@ -315,6 +314,19 @@ impl Simulation {
             return;
         }
         let now = self.clock(index);
+        self.take_in(index, now);
+        if let Some(pair) = &mut self.nodes[index].pair
+            && now >= pair.next(now)
+        {
+            pair.timeout(true, now);
+        }
+        self.work(index);
+        let loss = self.nodes[index].pair.as_ref().and_then(Pair::loss);
+        self.ask(index, loss);
+    }
+
+    /// What has arrived.
+    fn take_in(&mut self, index: usize, now: Duration) {
         let inbox = std::mem::take(&mut self.nodes[index].inbox);
         let arrivals = self.nodes[index].arrivals;
         let Some(pair) = &mut self.nodes[index].pair else {
@@ -335,15 +347,16 @@ impl Simulation {
         for (_, permission) in due {
             pair.allow(permission, now);
         }
-        if now >= pair.next(now) {
-            pair.timeout(true, now);
-        }
-        let loss = pair.loss();
+    }
+
+    fn work(&mut self, index: usize) {
+        let Some(pair) = &mut self.nodes[index].pair else {
+            return;
+        };
         let effects: Vec<Effect> = std::iter::from_fn(|| pair.poll()).collect();
         for effect in effects {
             self.apply(index, effect);
         }
-        self.ask(index, loss);
     }
 
     fn ask(&mut self, index: usize, loss: Option<u64>) {

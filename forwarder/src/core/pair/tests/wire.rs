@@ -103,6 +103,8 @@ fn every_changed_bit_of_an_echo_is_noticed() {
     let mut pair = node();
     while pair.poll().is_some() {}
     assert_eq!(pair.datagram(1, &good, NOW), Ok(()));
+    // Whoever answers itself has a short lease.
+    assert!(matches!(pair.poll(), Some(Effect::Lease(..))));
     let answer = match pair.poll() {
         Some(Effect::Send(1, answer)) => answer,
         other => panic!("{other:?}"),
