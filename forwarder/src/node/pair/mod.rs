@@ -139,8 +139,9 @@ impl Member {
             policy: match &pair.partition {
                 model::Partition::Stay => Policy::Stay,
                 model::Partition::Yield => Policy::Yield,
+                // A gateway that answers again may do so a moment before the peer does.
                 model::Partition::Gateway(_) => Policy::Witness {
-                    after: Duration::ZERO,
+                    after: timing.detection() * 2,
                 },
             },
             config: short(digest),
