@@ -154,11 +154,17 @@ fn ip<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         {
             Step::Next(F::REFLECT_STAGE)
         }
-        None if interface.flags & (interface::flags::NAT | interface::flags::EGRESS) != 0 => {
-            Step::Next(F::NAT_STAGE)
-        }
-        None => Reason::PassNotOurs.into(),
+        None => not_asked::<F>(interface),
     }
+}
+
+/// No virtual server is asked: a reply to one, or what leaves by egress SNAT, or the host's.
+#[inline(always)]
+pub fn not_asked<F: Stages>(interface: &Interface) -> Step {
+    if interface.flags & (interface::flags::NAT | interface::flags::EGRESS) != 0 {
+        return Step::Next(F::NAT_STAGE);
+    }
+    Reason::PassNotOurs.into()
 }
 
 /// A packet with a broken or unknown header: ours is dropped, anything else is the host's.

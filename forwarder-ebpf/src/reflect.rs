@@ -6,7 +6,7 @@
 use core::hint::black_box;
 
 use forwarder_common::peer::{self, PathKey, Peer, first_word, kind};
-use forwarder_common::{Interface, Reason, interface, lease, protocol, siphash};
+use forwarder_common::{Interface, Reason, lease, protocol, siphash};
 
 use crate::checksum::fold;
 use crate::context::Context;
@@ -17,6 +17,7 @@ use crate::link;
 use crate::lookup::FamilyTables;
 use crate::packet::Packet;
 use crate::parse::{Fragment, Headers, swap};
+use crate::pipeline::not_asked;
 use crate::verdict::Step;
 
 const TTL: u8 = 64;
@@ -35,14 +36,8 @@ pub fn reflect<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
         Ok(headers) => handle::<F, P, T>(packet, tables, interface, context, &headers),
         Err(_) => None,
     };
-    match handled {
-        Some(step) => step,
-        // Whatever else comes to this port.
-        None if interface.flags & (interface::flags::NAT | interface::flags::EGRESS) != 0 => {
-            Step::Next(F::NAT_STAGE)
-        }
-        None => Reason::PassNotOurs.into(),
-    }
+    // Whatever else comes to this port is as if it came to another.
+    handled.unwrap_or_else(|| not_asked::<F>(interface))
 }
 
 /// Handles an echo or an answer, if the datagram is one; refuses others, which are for the daemon.

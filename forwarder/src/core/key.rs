@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use forwarder_common::virtual_server::service;
-use forwarder_common::{FlowKey, PrefixKey, V4, V6, VipKey, protocol};
+use forwarder_common::{Flow, FlowKey, PrefixKey, V4, V6, VipKey, protocol};
 
 /// What a virtual server is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,6 +173,39 @@ pub fn from_words(words: V6) -> Ipv6Addr {
     octets.into()
 }
 
+/// An address as flow keys have it.
+pub trait Address: Copy {
+    /// As people have it.
+    fn ip(self) -> IpAddr;
+}
+
+impl Address for V4 {
+    fn ip(self) -> IpAddr {
+        from_word(self).into()
+    }
+}
+
+impl Address for V6 {
+    fn ip(self) -> IpAddr {
+        from_words(self).into()
+    }
+}
+
+/// Source and destination port of a flow key or flow, host order.
+pub fn ports(words: u32) -> [u16; 2] {
+    [words, words >> 16].map(|word| u16::from_be(word as u16))
+}
+
+/// The key of a flow's other entry.
+pub fn partner_key<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>) -> FlowKey<A> {
+    FlowKey {
+        source: flow.destination,
+        destination: flow.source,
+        ports: flow.ports.rotate_left(16),
+        protocol: key.protocol,
+    }
+}
+
 /// A MAC address as words in wire order.
 pub fn mac_words(mac: [u8; 6]) -> [u16; 3] {
     std::array::from_fn(|i| u16::from_ne_bytes([mac[2 * i], mac[2 * i + 1]]))
@@ -229,5 +262,31 @@ mod tests {
             panic!("an IPv4 prefix")
         };
         assert_eq!((length, key.scope.to_ne_bytes()), (40, [0, 0, 0, 1]));
+    }
+
+    #[test]
+    fn the_partner_is_the_other_direction() {
+        let forward = FlowKey {
+            source: 1,
+            destination: 2,
+            ports: 0x0003_0004,
+            protocol: 6,
+        };
+        let value = Flow {
+            source: 5,
+            destination: 6,
+            ports: 0x0007_0008,
+            ..Flow::default()
+        };
+        let reply = partner_key(&forward, &value);
+        assert_eq!(
+            reply,
+            FlowKey {
+                source: 6,
+                destination: 5,
+                ports: 0x0008_0007,
+                protocol: 6
+            }
+        );
     }
 }

@@ -233,21 +233,21 @@ impl Pair {
         }
         if std::mem::replace(&mut self.health, health) != health {
             self.decide(now);
-            self.tell(now);
+            self.hello(now);
         }
     }
 
     /// Another configuration is at work.
     pub fn set_config(&mut self, digest: u64, now: Duration) {
         self.settings.config = digest;
-        self.tell(now);
+        self.hello(now);
     }
 
     /// The operator keeps this node from being active, or no longer does.
     pub fn set_maintenance(&mut self, on: bool, now: Duration) {
         self.maintenance = on;
         self.decide(now);
-        self.tell(now);
+        self.hello(now);
     }
 
     /// The operator wants a group here, or at the peer; `None`: every one.
@@ -272,7 +272,7 @@ impl Pair {
             }
         }
         self.decide(now);
-        self.tell(now);
+        self.hello(now);
         Ok(())
     }
 
@@ -416,7 +416,7 @@ impl Pair {
         let changes = changes.into_iter().map(Effect::Changed);
         self.effects.extend(changes);
         if news {
-            self.tell(now);
+            self.hello(now);
         }
     }
 
@@ -497,11 +497,7 @@ impl Pair {
         self.effects.push_back(Effect::Lease(own, leases));
     }
 
-    /// Says what is new at once, on every path.
-    fn tell(&mut self, now: Duration) {
-        self.hello(now);
-    }
-
+    /// Says how things are, on every path.
     fn hello(&mut self, now: Duration) {
         self.hello_at = now + self.settings.timing.interval;
         let hello = Hello {

@@ -2,7 +2,7 @@
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use forwarder_common::siphash::{self, SipKey};
+use forwarder_common::siphash::SipKey;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use thiserror::Error;
@@ -86,7 +86,7 @@ fn sip_key(bytes: &[u8; 32]) -> SipKey {
             .rev()
             .fold(0, |word, byte| word << 8 | u64::from(*byte))
     };
-    siphash::key(word(0), word(8))
+    [word(0), word(8)]
 }
 
 /// The keys of one sender.

@@ -12,7 +12,8 @@ use forwarder_common::flow::{SECOND_SHIFT, state};
 use forwarder_common::{Flow, FlowKey, V4, V6};
 
 use super::batch::try_for_each_chunk;
-use super::expiry::{Address, FlowMaps, partner_key, ports};
+use super::expiry::FlowMaps;
+use crate::core::key::{Address, partner_key, ports};
 
 /// How far a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

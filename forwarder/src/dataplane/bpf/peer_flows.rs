@@ -10,8 +10,9 @@ use forwarder_common::flow::{event, state};
 use forwarder_common::{Flow, FlowEvent, FlowKey, V4, V6};
 
 use super::batch::{self, Walk};
-use super::expiry::{Expiry, FlowMaps, partner_key};
+use super::expiry::{Expiry, FlowMaps};
 use super::told::Told;
+use crate::core::key::partner_key;
 use crate::core::pair::sync::Entry;
 use crate::core::pair::sync::entry::Change;
 use crate::core::pair::sync::names::Event;

@@ -278,14 +278,14 @@ impl Side {
             self.wait();
             self.woken_at = clock::monotonic();
             while self.woken.recv(&mut [0; 8]).is_ok() {}
+            // Before anything that looks at time: what has arrived is no loss.
+            self.receive();
             while let Ok(request) = self.requests.try_recv() {
                 if matches!(request, Request::Stop) {
                     return;
                 }
                 self.request(request);
             }
-            // Before time is looked at: what has arrived is no loss.
-            self.receive();
             let now = clock::monotonic();
             if now >= self.pair.next(now) {
                 let heartbeat = self.alive.load(Ordering::Relaxed);
@@ -382,8 +382,11 @@ impl Side {
                 self.leased_at = clock::monotonic();
             }
             Effect::Changed(change) => {
-                let mut groups = self.groups.iter();
-                if let Some(group) = groups.position(|group| group.id == change.group) {
+                let group = self
+                    .groups
+                    .iter()
+                    .position(|group| group.id == change.group);
+                if let Some(group) = group {
                     self.announce_at.retain(|(_, other)| *other != group);
                     if change.role == Role::Active {
                         self.announce(group);
@@ -392,10 +395,10 @@ impl Side {
                         self.announce_at.extend(again);
                     }
                 }
+                // After the announcement, which is one of its phases.
                 let turn = self.turn(change);
-                let mut groups = self.groups.iter();
-                if let Some(group) = groups.find(|group| group.id == change.group) {
-                    info!("group {}: {turn}", group.name);
+                if let Some(group) = group {
+                    info!("group {}: {turn}", self.groups[group].name);
                 }
                 let _ = self.changes.send(turn);
             }

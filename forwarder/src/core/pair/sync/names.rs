@@ -9,7 +9,7 @@ use forwarder_common::{self as abi, FlowEvent, FlowKey, Link, V4, V6};
 
 use super::entry::{Change, Flow, Way};
 use super::{Entry, Groups};
-use crate::core::key::{Vip, from_word, from_words};
+use crate::core::key::{Address, Vip, partner_key, ports};
 
 /// An event of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Names {
         } = event;
         match *what {
             event::FLOW => Some(Change::Flow(self.flow(key, flow, *other_state))),
-            event::GONE => Some(Change::Gone(*key, other_key(key, flow))),
+            event::GONE => Some(Change::Gone(*key, partner_key(key, flow))),
             event::KEPT => {
                 let (address, port) = self.ends.get(&flow.backend)?;
                 Some(Change::Kept(*key, *address, *port))
@@ -136,7 +136,7 @@ impl Names {
             };
         }
         Flow {
-            key: other_key(key, entry),
+            key: partner_key(key, entry),
             source: key.destination,
             destination: key.source,
             ports: key.ports.rotate_left(16),
@@ -153,7 +153,7 @@ impl Names {
         stamp: u32,
     ) -> Option<[(FlowKey<A>, abi::Flow<A>); 2]> {
         let server = self.server_of(&flow.key)?;
-        let port = port(flow.ports, 16);
+        let [_, port] = ports(flow.ports);
         let backend = self.backend_of(server, flow.destination.ip(), port)?;
         let (ifindex, source_mac) = *self.links.get(&flow.way.interface)?;
         // Of the forward entry only these bits are its own; of the reply entry all that are told.
@@ -185,7 +185,10 @@ impl Names {
                 | state::TOLD,
             ..forward
         };
-        Some([(flow.key, forward), (other_key(&flow.key, &forward), reply)])
+        Some([
+            (flow.key, forward),
+            (partner_key(&flow.key, &forward), reply),
+        ])
     }
 
     /// The index of the backend that a flow of a DSR mode keeps.
@@ -195,13 +198,9 @@ impl Names {
     }
 
     fn server_of<A: Address>(&self, key: &FlowKey<A>) -> Option<&Server> {
-        let vip = |port| Vip {
-            address: key.destination.ip(),
-            port,
-            protocol: key.protocol as u8,
-        };
-        let exact = self.servers.get(&vip(port(key.ports, 16)));
-        exact.or_else(|| self.servers.get(&vip(0)))
+        let vip = Vip::asked_by(key, key.destination.ip())?;
+        let exact = self.servers.get(&vip);
+        exact.or_else(|| self.servers.get(&Vip { port: 0, ..vip }))
     }
 
     fn backend_of(&self, server: &Server, address: IpAddr, port: u16) -> Option<u32> {
@@ -215,39 +214,6 @@ impl Names {
         let own = all.iter().find(|(pool, _)| *pool == server.pool);
         own.or_else(|| all.first()).map(|(_, index)| *index)
     }
-}
-
-/// An address as flow keys have it.
-pub trait Address: Copy {
-    /// As people have it.
-    fn ip(self) -> IpAddr;
-}
-
-impl Address for V4 {
-    fn ip(self) -> IpAddr {
-        from_word(self).into()
-    }
-}
-
-impl Address for V6 {
-    fn ip(self) -> IpAddr {
-        from_words(self).into()
-    }
-}
-
-/// The key of a flow's other entry.
-fn other_key<A: Copy>(key: &FlowKey<A>, flow: &abi::Flow<A>) -> FlowKey<A> {
-    FlowKey {
-        source: flow.destination,
-        destination: flow.source,
-        ports: flow.ports.rotate_left(16),
-        protocol: key.protocol,
-    }
-}
-
-/// One of two ports in wire order, in host order: shift 0 the source's, 16 the destination's.
-fn port(ports: u32, shift: u32) -> u16 {
-    u16::from_be((ports >> shift) as u16)
 }
 
 #[cfg(test)]
@@ -311,7 +277,7 @@ mod tests {
             state: state::SEEN | state::FULL_NAT | 1400 << 16,
             last_seen: 9,
         };
-        let reply_key = other_key(&key, &forward);
+        let reply_key = partner_key(&key, &forward);
         let reply = abi::Flow {
             source: vip,
             destination: client,

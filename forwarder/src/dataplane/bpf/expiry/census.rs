@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use forwarder_common::flow::state;
-use forwarder_common::{Flow, FlowKey, V4, V6, protocol};
+use forwarder_common::{Flow, FlowKey, protocol};
 
-use crate::core::key::{from_word, from_words};
+use crate::core::key::{Address, ports};
 
 /// What the flow maps held when they were last walked.
 #[derive(Clone, Debug, Default)]
@@ -58,29 +58,6 @@ impl Ports {
     }
 }
 
-/// An address as flow keys have it.
-pub trait Address: Copy {
-    /// As people write it.
-    fn ip(self) -> IpAddr;
-}
-
-impl Address for V4 {
-    fn ip(self) -> IpAddr {
-        from_word(self).into()
-    }
-}
-
-impl Address for V6 {
-    fn ip(self) -> IpAddr {
-        from_words(self).into()
-    }
-}
-
-/// Source and destination port of a flow key or flow, host order.
-pub fn ports(words: u32) -> [u16; 2] {
-    [words, words >> 16].map(|word| u16::from_be(word as u16))
-}
-
 impl Census {
     /// How many ports of an address flows have: TCP, UDP.
     pub fn ports_in_use(&self, address: &IpAddr, range: RangeInclusive<u16>) -> [u64; 2] {
@@ -109,6 +86,7 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forwarder_common::V4;
 
     #[test]
     fn counts_ports_once_and_within_a_range() {

@@ -1,7 +1,7 @@
 //! Whether a flow is idle: values in, a decision out.
 
 use forwarder_common::flow::state;
-use forwarder_common::{Flow, FlowKey, protocol};
+use forwarder_common::{Flow, protocol};
 
 /// How long flows may be idle, seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,16 +65,6 @@ impl Timeouts {
             udp,
             all: self,
         }
-    }
-}
-
-/// The key of a flow's other entry.
-pub fn partner_key<A: Copy>(key: &FlowKey<A>, flow: &Flow<A>) -> FlowKey<A> {
-    FlowKey {
-        source: flow.destination,
-        destination: flow.source,
-        ports: flow.ports.rotate_left(16),
-        protocol: key.protocol,
     }
 }
 
@@ -199,31 +189,5 @@ mod tests {
             ..Flow::default()
         };
         assert!(!is_idle(UDP, &future, None, NOW, &timeouts));
-    }
-
-    #[test]
-    fn the_partner_is_the_other_direction() {
-        let forward = FlowKey {
-            source: 1,
-            destination: 2,
-            ports: 0x0003_0004,
-            protocol: TCP,
-        };
-        let value = Flow {
-            source: 5,
-            destination: 6,
-            ports: 0x0007_0008,
-            ..Flow::default()
-        };
-        let reply = partner_key(&forward, &value);
-        assert_eq!(
-            reply,
-            FlowKey {
-                source: 6,
-                destination: 5,
-                ports: 0x0008_0007,
-                protocol: TCP
-            }
-        );
     }
 }

@@ -20,15 +20,16 @@ use log::{debug, warn};
 use super::batch::for_each_chunk;
 use super::remove::remove_if;
 use super::told::Told;
+use crate::core::key::{Address, partner_key};
 use crate::core::pair::sync::Entry;
 use crate::core::pair::sync::entry::Change;
 use crate::io::clock;
+pub use census::Census;
 use census::MapCensus;
-pub use census::{Address, Census, ports};
 pub use churn::Churned;
 use churn::Evictions;
+pub use decision::Timeouts;
 use decision::{Stage, is_idle};
-pub use decision::{Timeouts, partner_key};
 
 /// Pause between two walks.
 const INTERVAL: Duration = Duration::from_secs(5);

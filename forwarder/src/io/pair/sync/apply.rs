@@ -6,9 +6,10 @@ use forwarder_common::flow::SECOND_SHIFT;
 use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
+use crate::core::key::Address;
 use crate::core::pair::sync::backends::{Backends, Parts};
 use crate::core::pair::sync::entry::Change;
-use crate::core::pair::sync::names::{Address, Names};
+use crate::core::pair::sync::names::Names;
 use crate::core::pair::sync::{Entry, Groups};
 use crate::dataplane::bpf::peer_flows::{InMaps, PeerFlows};
 use crate::io::clock;
