@@ -99,6 +99,10 @@ struct World {
 
 impl World {
     fn start() -> Self {
+        Self::with(&config())
+    }
+
+    fn with(config: &str) -> Self {
         let site = site();
         let certificate = Certificate::new("www.example.com", 49).expect("a certificate");
         let serve = |family: Family| {
@@ -112,8 +116,8 @@ impl World {
             ("net/ipv4/conf/eth1/rp_filter", "1"),
         ];
         site.forwarder.sysctl(&strict).expect("sysctl");
-        let forwarder = Forwarder::start(binary(), &site.forwarder, site.directory(), &config())
-            .expect("start");
+        let forwarder =
+            Forwarder::start(binary(), &site.forwarder, site.directory(), config).expect("start");
         Self {
             forwarder,
             _tls: tls,
@@ -270,5 +274,31 @@ fn a_backend_needs_tunnel_vip_and_service() {
     let before = passed(&world.backend(name));
     world.wait("asked twice more", |pool, backend| {
         pool != name || backend["health"] == "up" && passed(backend) > before.map(|count| count + 1)
+    });
+}
+
+#[test]
+fn a_thousand_go_through_tunnels_at_once() {
+    let (vip, backend) = (Family::V4.vip(VIP), Family::V4.backend(0));
+    let mut config = "version = 1\n\
+        interface = [{ name = \"outside\", device = \"eth0\" }, { name = \"inside\", device = \"eth1\" }]\n\
+        [[health_check]]\nname = \"tunnel\"\ntype = \"tcp\"\nport = 80\nvia = \"tunnel\"\n\
+        interval = \"2s\"\ntimeout = \"10s\"\nrise = 2\nfall = 2\nmax_hold = \"1ms\"\n"
+        .to_owned();
+    for number in 0..1000 {
+        let mode = ["ipip-dsr", "gue-dsr"][number % 2];
+        let port = 1000 + number;
+        config += &format!(
+            "[[pool]]\nname = \"{number}\"\nhealth_check = \"tunnel\"\nbackend = [{{ address = \"{backend}\" }}]\n\
+             [[virtual_server]]\nname = \"{number}\"\naddress = \"{vip}\"\nport = {port}\nmode = \"{mode}\"\npool = \"{number}\"\n",
+        );
+    }
+    let mut world = World::with(&config);
+    world.wait("down", |_, backend| backend["health"] == "down");
+    world.decapsulate();
+    world.wait_all_up();
+    world.site.stop_server(0);
+    world.wait("down when nobody listens", |_, backend| {
+        backend["health"] == "down"
     });
 }

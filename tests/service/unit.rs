@@ -8,13 +8,16 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use forwarder_lab::client::http;
 use forwarder_lab::site::HTTP;
-use forwarder_lab::{Family, Site, has_xdp};
+use forwarder_lab::{Family, Process, Site, has_xdp, wait_until};
+use serde_json::Value;
 
 use super::machine::{LIMIT, Machine, text};
 
 const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
 /// CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_BPF.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
+/// A VIP that backends have themselves.
+const DIRECT: u8 = 11;
 const HASH_KEY: &str = "00112233445566778899aabbccddeeff";
 
 fn root() -> PathBuf {
@@ -51,7 +54,7 @@ struct Service(Machine);
 
 impl Service {
     fn start() -> Result<Self> {
-        let machine = Machine::boot(Site::new(&[], &[])?)?;
+        let machine = Machine::boot(Site::new(&[Family::V4.vip(DIRECT)], &[])?)?;
         let files = machine.files();
         fs::copy(FORWARDER, files.join("forwarder"))?;
         for entry in fs::read_dir(root().join("packaging"))? {
@@ -124,6 +127,7 @@ fn runs_under_systemd() -> Result<()> {
     has_few_rights(&service)?;
     nobody_else_gets_in(&service)?;
     reloads(&service)?;
+    checks_through_tunnels(&service)?;
     logs_with_fields(&service)?;
     is_restarted(&service)?;
     stops_and_is_removed(&service)?;
@@ -206,6 +210,47 @@ fn reloads(service: &Service) -> Result<()> {
     service.write(&config(""))?;
     service.run(&format!("{install}; systemctl reload forwarder"))?;
     service.forwards()
+}
+
+/// Raw sockets, packet sockets and filters of its own: whatever the unit denies would be missed here.
+fn checks_through_tunnels(service: &Service) -> Result<()> {
+    let (vip, host) = (Family::V4.vip(DIRECT), &service.0.site.backends[0]);
+    let mut command = host.command(FORWARDER);
+    command.args(["backend", "eth0", "--vip", &vip.to_string()]);
+    let log = service.0.site.directory().join("decapsulator.log");
+    let _decapsulator = Process::start(command, &log)?;
+    wait_until("the tunnel is taken off", LIMIT, || has_xdp(host, "eth0"))?;
+
+    let mut tunnels = String::new();
+    for (mode, port) in [("ipip-dsr", 2000), ("gue-dsr", 2001u16)] {
+        for (number, kind) in (0..).zip(["tcp", "http", "icmp"]) {
+            let (path, check_port) = match kind {
+                "http" => ("path = \"/\"\n", format!("port = {HTTP}\n")),
+                "tcp" => ("", format!("port = {HTTP}\n")),
+                _ => ("", String::new()),
+            };
+            let (name, port) = (format!("{mode}-{kind}"), port + 10 * number);
+            tunnels += &format!(
+                "[[health_check]]\nname = \"{name}\"\ntype = \"{kind}\"\n{path}{check_port}via = \"tunnel\"\ninterval = \"200ms\"\n\
+                 [[pool]]\nname = \"{name}\"\nhealth_check = \"{name}\"\nbackend = [{{ address = \"{}\" }}]\n\
+                 [[virtual_server]]\nname = \"{name}\"\naddress = \"{vip}\"\nport = {port}\nprotocol = \"tcp\"\nmode = \"{mode}\"\npool = \"{name}\"\n",
+                Family::V4.backend(0),
+            );
+        }
+    }
+    service.write(&config(&tunnels))?;
+    service.run(
+        "install -m 640 -g forwarder /files/forwarder.toml /etc/; systemctl reload forwarder",
+    )?;
+    service.0.wait("backends are up through tunnels", || {
+        let status: Value = serde_json::from_str(&service.run("forwarder status -o json")?)?;
+        let pools = status["pools"].as_array().context("pools")?;
+        let up = |pool: &&Value| {
+            let name = pool["name"].as_str().unwrap_or_default();
+            name.contains("-dsr-") && pool["backends"][0]["health"] == "up"
+        };
+        Ok(pools.iter().filter(up).count() == 6)
+    })
 }
 
 /// A daemon that hangs, and one that dies, are replaced; forwarding goes on meanwhile.

@@ -98,5 +98,9 @@ fn measure(
     daemon.follow(&mut counters)?;
     let row = Row::new(change, rounds, &tally, &counters, begin.elapsed());
     row.print();
+    if !row.ok() {
+        // What the daemon saw meanwhile: a backend that went, a reason for drops.
+        eprintln!("{}", daemon.diagnosis());
+    }
     Ok(row)
 }
