@@ -93,13 +93,15 @@ fn groups(pair: &PairStatus, own: &str) -> Table {
 }
 
 fn paths(pair: &PairStatus) -> Table {
-    let mut table = Table::new(&["PATH", "STATE", "ROUND TRIP", "ANSWERED BY"], &[2]);
+    let headings = ["PATH", "STATE", "ROUND TRIP", "LOST", "ANSWERED BY"];
+    let mut table = Table::new(&headings, &[2, 3]);
     for path in &pair.paths {
         let time = path.round_trip_microseconds;
         table.row([
             format!("{} - {}", path.own, path.peer),
             path.state.clone(),
             time.map_or_else(|| "-".to_owned(), |time| format!("{time} us")),
+            format!("{} %", path.lost_percent),
             path.answered_by.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }

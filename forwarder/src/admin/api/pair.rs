@@ -195,6 +195,8 @@ pub struct PairPath {
     pub round_trip_microseconds: Option<u64>,
     /// Who at the peer gave it: `data-plane`, or `daemon` where that is not attached to the path's device.
     pub answered_by: Option<String>,
+    /// Of the last 64 echoes, so many percent were not answered in time.
+    pub lost_percent: u8,
 }
 
 impl PairStatus {
@@ -227,6 +229,7 @@ impl PairStatus {
                     state: path.state.word().to_owned(),
                     answered_by: path.answered_by.map(|by| by.word().to_owned()),
                     round_trip_microseconds: path.round_trip.map(microseconds),
+                    lost_percent: path.lost_percent,
                 })
                 .collect(),
             refused: view

@@ -90,6 +90,8 @@ metrics! {
         "Whether the peer answers on the path between these addresses.";
     PAIR_PATH_ROUND_TRIP Gauge "forwarder_pair_path_round_trip_seconds" "seconds" ["own" "peer"]
         "Round trip of the latest answer on the path.";
+    PAIR_PATH_LOST Gauge "forwarder_pair_path_lost_ratio" "ratio" ["own" "peer"]
+        "Of the last 64 echoes on the path, the part that was not answered in time.";
     PAIR_REFUSED Counter "forwarder_pair_refused_datagrams_total" "datagrams" ["reason"]
         "Datagrams at the pair's port that changed nothing.";
     PROBE_OPEN Gauge "forwarder_probe_open" "0 or 1" ["port"]

@@ -101,4 +101,9 @@ fn paths(page: &mut Page, pair: Option<&PairStatus>) {
             family.sample([&own, &peer], time as f64 / 1e6);
         }
     }
+    let mut family = page.family(&metric::PAIR_PATH_LOST);
+    for path in paths {
+        let (own, peer) = ends(path);
+        family.sample([&own, &peer], f64::from(path.lost_percent) / 100.0);
+    }
 }

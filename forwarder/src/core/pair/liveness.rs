@@ -8,7 +8,8 @@ use std::time::Duration;
 pub struct Timing {
     /// Between two echoes on a path.
     pub interval: Duration,
-    /// So many unanswered echoes in a row, each older than an interval, make a path down.
+    /// So many unanswered echoes in a row, each older than an interval and than answers usually take, make a
+    /// path down.
     pub multiplier: u32,
 }
 
@@ -63,6 +64,39 @@ impl Answerer {
 
 /// Echoes that are waited for at most; a path that is down needs no more.
 const WAITING: usize = 64;
+/// Of the last 64 echoes so many are lost on a path that loses, until so few are.
+const LOSES: [u32; 2] = [8, 2];
+
+/// How long answers take (RFC 6298, section 2).
+#[derive(Clone, Copy, Debug)]
+struct RoundTrip {
+    latest: Duration,
+    smoothed: Duration,
+    variation: Duration,
+}
+
+impl RoundTrip {
+    fn first(time: Duration) -> Self {
+        Self {
+            latest: time,
+            smoothed: time,
+            variation: time / 2,
+        }
+    }
+
+    fn next(self, time: Duration) -> Self {
+        Self {
+            latest: time,
+            smoothed: (self.smoothed * 7 + time) / 8,
+            variation: (self.variation * 3 + self.smoothed.abs_diff(time)) / 4,
+        }
+    }
+
+    /// Hardly any takes longer.
+    fn usual(self) -> Duration {
+        self.smoothed + self.variation * 4
+    }
+}
 
 /// One path to the peer. Silence is counted in echoes that were really sent: a process that did not run
 /// has sent none, so its own starvation is no failure of the peer.
@@ -73,7 +107,10 @@ pub struct Path {
     last: u64,
     next: Duration,
     state: PathState,
-    round_trip: Option<Duration>,
+    round_trip: Option<RoundTrip>,
+    /// Whether each of the last 64 echoes was lost, the latest in bit 0.
+    lost: u64,
+    loses: bool,
     answered: Option<Duration>,
     answered_by: Option<Answerer>,
 }
@@ -88,6 +125,8 @@ impl Path {
             next: now,
             state: PathState::Unknown,
             round_trip: None,
+            lost: 0,
+            loses: false,
             answered: None,
             answered_by: None,
         }
@@ -117,8 +156,13 @@ impl Path {
         let Some(place) = waiting.position(|(each, _)| *each == sequence) else {
             return false;
         };
+        self.note_lost(place, at);
+        let time = at.saturating_sub(self.waiting[place].1);
         self.answered = Some(at);
-        self.round_trip = Some(at.saturating_sub(self.waiting[place].1));
+        self.round_trip = Some(match self.round_trip {
+            Some(before) => before.next(time),
+            None => RoundTrip::first(time),
+        });
         self.answered_by = Some(by);
         // Those before it are late or lost; the peer is there in either case.
         self.waiting.drain(..=place);
@@ -126,12 +170,40 @@ impl Path {
         true
     }
 
+    /// Counts what is lost of the echoes before the one that is answered. Some may just be overtaken; and of
+    /// a long silence it is enough that the path was down.
+    fn note_lost(&mut self, place: usize, at: Duration) {
+        let longest = self.longest();
+        let before = self.waiting.range(..place);
+        let late = before.filter(|(_, sent)| at.saturating_sub(*sent) >= longest);
+        for _ in late.take(self.timing.multiplier as usize) {
+            self.lost = self.lost << 1 | 1;
+        }
+        self.lost <<= 1;
+        let [many, few] = LOSES;
+        self.loses = self.lost.count_ones() >= if self.loses { few + 1 } else { many };
+    }
+
+    /// Hardly any answer takes longer than this, and it is no less than an interval.
+    fn longest(&self) -> Duration {
+        let usual = self.round_trip.map_or(Duration::ZERO, RoundTrip::usual);
+        usual.max(self.timing.interval)
+    }
+
+    /// An echo is missed that is older than this: never more than a detection time over an interval. So much
+    /// later than the other a node may notice that both are cut apart; [`super::partition`] waits for longer.
+    fn patience(&self) -> Duration {
+        let most = self.timing.interval + self.timing.detection();
+        self.longest().min(most)
+    }
+
     /// Notices silence. Answers that have arrived must have been taken in before.
     pub fn check(&mut self, now: Duration) {
+        let patience = self.patience();
         let missed = self
             .waiting
             .iter()
-            .filter(|(_, sent)| now.saturating_sub(*sent) >= self.timing.interval)
+            .filter(|(_, sent)| now.saturating_sub(*sent) >= patience)
             .count();
         if missed >= self.timing.multiplier as usize {
             self.state = PathState::Down;
@@ -143,7 +215,7 @@ impl Path {
         let missed = self.timing.multiplier as usize - 1;
         match self.waiting.get(missed) {
             Some((_, sent)) if self.state != PathState::Down => {
-                self.next.min(*sent + self.timing.interval)
+                self.next.min(*sent + self.patience())
             }
             _ => self.next,
         }
@@ -161,7 +233,17 @@ impl Path {
 
     /// Of the last answer.
     pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+        self.round_trip.map(|time| time.latest)
+    }
+
+    /// Percent of the last 64 echoes that were not answered in time, while others were.
+    pub fn lost_percent(&self) -> u8 {
+        (self.lost.count_ones() * 100 / u64::BITS) as u8
+    }
+
+    /// Whether so many are lost that an operator ought to know.
+    pub fn loses(&self) -> bool {
+        self.loses
     }
 
     /// When the last answer came.
@@ -219,5 +301,71 @@ mod tests {
         assert_eq!(path.send(ms(10_050)), None);
         path.check(ms(10_060));
         assert_eq!(path.state(), PathState::Up);
+    }
+
+    /// Echoes every `interval`, each answered after so many milliseconds or never, for as long as there are
+    /// any; how often the path was down.
+    fn play(timing: Timing, answers: &[Option<u64>]) -> (Path, usize) {
+        let mut path = Path::new(timing, ms(0));
+        let mut due: Vec<(u64, u64)> = Vec::new();
+        let mut downs = 0;
+        let every = timing.interval.as_millis() as u64;
+        for now in 0..every * answers.len() as u64 {
+            due.retain(|(at, sequence)| {
+                if *at <= now {
+                    path.answered(*sequence, ms(now), Answerer::DataPlane);
+                }
+                *at > now
+            });
+            let before = path.state();
+            path.check(ms(now));
+            downs += usize::from(before == PathState::Up && path.state() == PathState::Down);
+            if let Some(sequence) = path.send(ms(now))
+                && let Some(after) = answers[sequence as usize - 1]
+            {
+                due.push((now + after, sequence));
+            }
+        }
+        (path, downs)
+    }
+
+    #[test]
+    fn a_path_that_takes_longer_than_an_interval_is_not_down() {
+        let fast = Timing {
+            interval: ms(10),
+            multiplier: 3,
+        };
+        // 20 ± 10 ms there, the same back: answers overtake each other.
+        let mut dice = 1_u64;
+        let mut time = || {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            10 + (dice >> 33) % 21
+        };
+        let answers: Vec<_> = (0..20_000).map(|_| Some(time() + time())).collect();
+        let (path, downs) = play(fast, &answers);
+        assert_eq!((downs, path.loses()), (0, false));
+        let constant = [Some(35); 1_000];
+        assert_eq!(play(fast, &constant).1, 0);
+        // And when it is silent, it is down no later than in twice the time.
+        let mut silent = constant.to_vec();
+        silent.extend([None; 7]);
+        assert_eq!(play(fast, &silent).1, 1);
+    }
+
+    #[test]
+    fn a_path_that_loses_is_known_by_its_losses() {
+        let third: Vec<_> = (0..200)
+            .map(|number| (number % 3 != 1).then_some(1))
+            .collect();
+        let (path, downs) = play(TIMING, &third);
+        assert_eq!((downs, path.loses()), (0, true));
+        assert!((30..=36).contains(&path.lost_percent()), "{path:?}");
+        let mended = [third, vec![Some(1); 64]].concat();
+        let (path, _) = play(TIMING, &mended);
+        assert_eq!((path.lost_percent(), path.loses()), (0, false));
+        // A cable that was cut once does not lose.
+        let cut = [[Some(1); 50], [None; 50], [Some(1); 50]].concat();
+        let (path, downs) = play(TIMING, &cut);
+        assert_eq!((downs, path.loses()), (1, false));
     }
 }

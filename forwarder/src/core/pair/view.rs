@@ -30,6 +30,10 @@ pub struct PathView {
     pub round_trip: Option<Duration>,
     /// Who at the peer gave it.
     pub answered_by: Option<Answerer>,
+    /// Percent of the latest echoes that were not answered in time.
+    pub lost_percent: u8,
+    /// Whether that is too much.
+    pub loses: bool,
 }
 
 /// A group.
@@ -99,6 +103,8 @@ impl Pair {
                     state: path.state(),
                     round_trip: path.round_trip(),
                     answered_by: path.answered_by(),
+                    lost_percent: path.lost_percent(),
+                    loses: path.loses(),
                 })
                 .collect(),
             groups: self

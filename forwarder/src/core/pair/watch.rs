@@ -46,8 +46,14 @@ pub fn problems(view: &View, names: &Names) -> Vec<String> {
         }
         Some(said) => {
             let paths = view.paths.iter().zip(&names.paths);
-            for (_, (here, there)) in paths.filter(|(path, _)| down(path.state)) {
-                problems.push(format!("path {here} - {there} is down"));
+            for (path, (here, there)) in paths {
+                if down(path.state) {
+                    problems.push(format!("path {here} - {there} is down"));
+                }
+                // Said beside the other: it is down now and then.
+                if path.loses {
+                    problems.push(format!("path {here} - {there} loses echoes"));
+                }
             }
             if said.health != Health::Sound {
                 problems.push(format!("{peer} is {}", said.health.word()));
