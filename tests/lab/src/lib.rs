@@ -47,7 +47,7 @@ pub use process::Process;
 pub use received::Received;
 pub use relay::{Disturbance, Relay};
 pub use site::{Family, Site};
-pub use switch::Segment;
+pub use switch::{End, Segment};
 pub use traffic::{Tally, Traffic};
 pub use usage::Usage;
 pub use user::{copy_program, run_as};

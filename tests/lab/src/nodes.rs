@@ -182,6 +182,25 @@ impl Nodes {
         status.map_or(Value::Null, |mut status| status["pair"].take())
     }
 
+    /// What a node says is not as it should be.
+    pub fn problems(&self, node: usize) -> Vec<String> {
+        let status = self.running(node).and_then(Forwarder::status);
+        let problems = status.map(|status| status["problems"].clone());
+        let problems = problems
+            .ok()
+            .and_then(|all| serde_json::from_value(all).ok());
+        problems.unwrap_or_default()
+    }
+
+    /// A path as a node names it.
+    pub fn path(&self, path: usize, node: usize) -> String {
+        format!(
+            "path {} - {}",
+            path_end(path, node),
+            path_end(path, 1 - node)
+        )
+    }
+
     /// Waits until one node is active, and only one: which.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ impl Relay {
             disturbances,
             waiting: BTreeMap::new(),
             number: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            dice: Dice::default(),
         };
         let ends = Arc::clone(&over);
         let thread = host.spawn(move || {
@@ -82,7 +82,7 @@ struct Cable {
     /// Frames on their way: when they come out, and at which end.
     waiting: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     number: u64,
-    random: u64,
+    dice: Dice,
 }
 
 impl Cable {
@@ -106,28 +106,11 @@ impl Cable {
     }
 
     fn take(&mut self, from: usize, frame: &[u8]) {
-        let disturbance = self.disturbances[from];
-        if self.dice(100) < disturbance.loss {
-            return;
-        }
-        let copies = 1 + u32::from(self.dice(100) < disturbance.twice);
-        for _ in 0..copies {
-            let [least, most] = disturbance.delay;
-            let range = most.saturating_sub(least).as_micros() as u32;
-            let late = least + Duration::from_micros(self.dice(range + 1).into());
+        for late in self.dice.copies(&self.disturbances[from]) {
             self.number += 1;
             let at = (Instant::now() + late, self.number);
             self.waiting.insert(at, (1 - from, frame.to_vec()));
         }
-    }
-
-    /// The same numbers every time: xorshift64*.
-    fn dice(&mut self, sides: u32) -> u32 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        let word = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        (word as u32) % sides
     }
 
     fn wait(&self, time: Duration) {
@@ -143,5 +126,63 @@ impl Cable {
         };
         // SAFETY: the array and the timespec are valid for the call; no signal mask is given.
         unsafe { libc::ppoll(polled.as_mut_ptr(), 2, &raw const time, std::ptr::null()) };
+    }
+}
+
+/// The same numbers every time: xorshift64*.
+struct Dice(u64);
+
+impl Default for Dice {
+    fn default() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Dice {
+    /// By how much each copy of a frame is late that comes out; none is lost.
+    fn copies(&mut self, disturbance: &Disturbance) -> Vec<Duration> {
+        if self.throw(100) < disturbance.loss {
+            return Vec::new();
+        }
+        let copies = 1 + u32::from(self.throw(100) < disturbance.twice);
+        let [least, most] = disturbance.delay;
+        let range = most.saturating_sub(least).as_micros() as u32;
+        let late = |_| least + Duration::from_micros(self.throw(range + 1).into());
+        (0..copies).map(late).collect()
+    }
+
+    fn throw(&mut self, sides: u32) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let word = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        (word as u32) % sides
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_lost_repeated_and_late_as_often_as_asked() {
+        let disturbance = Disturbance {
+            loss: 30,
+            twice: 10,
+            delay: [10, 30].map(Duration::from_millis),
+        };
+        let mut dice = Dice::default();
+        let frames: Vec<_> = (0..10_000).map(|_| dice.copies(&disturbance)).collect();
+        let with = |copies| frames.iter().filter(|frame| frame.len() == copies).count();
+        assert!((2_900..3_100).contains(&with(0)), "{} lost", with(0));
+        assert!((600..800).contains(&with(2)), "{} twice", with(2));
+        let all = || frames.iter().flatten();
+        let [least, most] = disturbance.delay;
+        assert!(all().all(|late| (least..=most).contains(late)));
+        let total: Duration = all().sum();
+        let mean = total / all().count() as u32;
+        assert!(mean.abs_diff(Duration::from_millis(20)) < Duration::from_millis(1));
+        let calm = Disturbance::default();
+        assert_eq!(dice.copies(&calm), [Duration::ZERO]);
     }
 }

@@ -1,12 +1,12 @@
 //! The lab itself, without a forwarder: plain routing between its hosts.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forwarder_lab::client::{http, icmp, udp};
 use forwarder_lab::site::{BACKENDS, ECHO, HTTP, HTTP_REWRITTEN};
-use forwarder_lab::{Family, Lab, Site, wait_until};
+use forwarder_lab::{Disturbance, Family, Lab, Site, wait_until};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -84,6 +84,119 @@ fn health_and_death_are_seen_by_clients() {
     wait_until("the backend is back", SOON, || health(&site)).expect("back");
     site.stop_server(1);
     assert!(!health(&site));
+}
+
+/// Two hosts on a segment of their own, each with a socket that sends to the other's.
+struct Cable {
+    sockets: [UdpSocket; 2],
+    sent: u64,
+    begin: Instant,
+}
+
+impl Cable {
+    const DEVICE: &str = "cable";
+
+    #[expect(clippy::disallowed_methods, reason = "delays are real")]
+    fn new(site: &Site) -> Self {
+        let segment = site.segment().expect("a segment");
+        let ends = [(&site.client, "10.9.0.1"), (&site.router, "10.9.0.2")];
+        for (host, address) in ends {
+            site.plug(host, Self::DEVICE, segment, &[format!("{address}/24")])
+                .expect("plug it in");
+        }
+        let sockets = [0, 1].map(|end| {
+            let ((host, own), (peer, other)) = (ends[end], ends[1 - end]);
+            // Who is not heard can't be asked for its address.
+            let mac = peer.mac(Self::DEVICE).expect("a MAC address");
+            let neighbour =
+                format!("neighbour replace {other} lladdr {mac} dev cable nud permanent");
+            host.ip(&neighbour).expect("a neighbour");
+            let socket = host.run(|| UdpSocket::bind((own, 7))).expect("a socket");
+            socket.connect((other, 7)).expect("connect");
+            socket.set_nonblocking(true).expect("non-blocking");
+            socket
+        });
+        Self {
+            sockets,
+            sent: 0,
+            begin: Instant::now(),
+        }
+    }
+
+    /// Sends the next number, and the time.
+    fn send(&mut self, end: usize) {
+        self.sent += 1;
+        let micros = self.begin.elapsed().as_micros() as u64;
+        let datagram = [self.sent, micros].map(u64::to_be_bytes).concat();
+        self.sockets[end].send(&datagram).expect("send");
+    }
+
+    /// The numbers that have come, and how long each took at most.
+    fn receive(&self, end: usize) -> Vec<(u64, Duration)> {
+        let mut all = Vec::new();
+        let mut datagram = [0; 16];
+        while self.sockets[end].recv(&mut datagram).is_ok() {
+            let word = |at: usize| datagram[at..at + 8].try_into().map(u64::from_be_bytes);
+            let sent = Duration::from_micros(word(8).expect("a time"));
+            all.push((word(0).expect("a number"), self.begin.elapsed() - sent));
+        }
+        all
+    }
+}
+
+#[test]
+fn a_relay_loses_repeats_delays_and_reorders() {
+    let site = site();
+    let mut cable = Cable::new(&site);
+    let ends = || [(&site.client, Cable::DEVICE), (&site.router, Cable::DEVICE)];
+    let relay = |one, other| site.relay(ends(), [one, other]).expect("a relay");
+    let none = Disturbance::default();
+
+    let loses = Disturbance { loss: 100, ..none };
+    let repeats = Disturbance { twice: 100, ..none };
+    let running = relay(loses, repeats);
+    let mut twice = Vec::new();
+    wait_until("what comes comes twice", SOON, || {
+        cable.send(0);
+        cable.send(1);
+        twice.extend(cable.receive(0).iter().map(|(number, _)| *number));
+        twice.windows(2).any(|pair| pair[0] == pair[1])
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {twice:?}"));
+    let through = cable.receive(1);
+    assert!(through.is_empty(), "{through:?}");
+    drop(running);
+
+    let delay = [100, 200].map(Duration::from_millis);
+    let running = relay(Disturbance { delay, ..none }, none);
+    let mut late = Vec::new();
+    wait_until("some overtake others", SOON, || {
+        (0..10).for_each(|_| cable.send(0));
+        late.extend(cable.receive(1));
+        !late.is_sorted_by_key(|(number, _)| *number)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {late:?}"));
+    assert!(late.iter().all(|(_, took)| *took >= delay[0]), "{late:?}");
+    drop(running);
+
+    let running = relay(Disturbance { loss: 30, ..none }, none);
+    let (before, mut seen) = (cable.sent, Vec::new());
+    wait_until("some are lost and others are not", SOON, || {
+        cable.send(0);
+        let new = cable.receive(1).into_iter().map(|(number, _)| number);
+        seen.extend(new.filter(|number| *number > before));
+        seen.windows(2).any(|pair| pair[0] + 1 < pair[1])
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {seen:?}"));
+    drop(running);
+
+    site.replug(ends()).expect("plug them in as before");
+    let before = cable.sent;
+    wait_until("it is a plain cable again", SOON, || {
+        cable.send(0);
+        cable.receive(1).iter().any(|(number, _)| *number > before)
+    })
+    .expect("a plain cable");
 }
 
 #[test]

@@ -65,6 +65,11 @@ impl Fault {
         }
     }
 
+    /// Whether it takes longer where the nodes ask each other less often.
+    pub fn is_detected(self) -> bool {
+        matches!(self, Self::SilentDeath | Self::Kill | Self::Stop)
+    }
+
     /// Does it to a node.
     pub fn inject(self, nodes: &mut Nodes, node: usize, config: &str) -> Result<()> {
         match self {

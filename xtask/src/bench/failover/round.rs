@@ -15,7 +15,7 @@ use forwarder_lab::{Family, Nodes, is_interrupted, wait_until};
 use serde_json::{Value, json};
 
 use super::Timing;
-use super::calm::{Calm, Trouble};
+use super::calm::{self, Calm, Trouble, Window};
 use super::fault::Fault;
 
 /// The modes, the last number of their VIPs, and connections through each.
@@ -153,24 +153,40 @@ impl World {
         })
     }
 
-    /// Disturbs the pair in a way that is no reason to fail over.
-    pub fn calm(&mut self, trouble: Trouble, time: Duration) -> Result<Calm> {
+    /// Disturbs the pair so often in a way that is no reason to fail over; why a window could not be measured
+    /// is shown.
+    pub fn calm(&mut self, trouble: Trouble, time: Duration, count: u32) -> Result<Calm> {
+        let mut windows = Vec::new();
+        for number in 1..=count {
+            match self.window(trouble, time) {
+                Ok(window) => windows.push(window),
+                Err(error) if is_interrupted() => return Err(error),
+                Err(error) => {
+                    eprintln!("{}, window {number}: {error:#}", trouble.name());
+                    calm::mend(&self.nodes)?;
+                    self.start_again()?;
+                }
+            }
+        }
+        Ok(Calm::new(trouble, self.timing, time, count, &windows))
+    }
+
+    fn window(&mut self, trouble: Trouble, time: Duration) -> Result<Window> {
         self.active()?;
         self.load()?.chatter.renew();
         self.quiet(Instant::now())?;
         let begin = Instant::now();
-        let mut calm = trouble.last(&self.nodes, time)?;
+        let (false_failovers, named) = trouble.last(&self.nodes, time)?;
         let end = Instant::now();
         self.quiet(end)?;
         let load = self.load()?;
-        let (outage, talk) = (
-            Outage::of_all(&load.probes.between(begin, end)),
-            load.chatter.talk(),
-        );
-        (calm.sent, calm.lost) = (outage.sent, outage.lost);
-        calm.longest_gap_ms = (outage.gap.as_secs_f64() * 1e4).round() / 10.0;
-        calm.broken = talk.resets + talk.broken + talk.waiting as u64;
-        Ok(calm)
+        let talk = load.chatter.talk();
+        Ok(Window {
+            false_failovers,
+            named,
+            outage: Outage::of_all(&load.probes.between(begin, end)),
+            broken: talk.resets + talk.broken + talk.waiting as u64,
+        })
     }
 
     /// Waits until the pair is well: one node active, the other ready. Which is active.
