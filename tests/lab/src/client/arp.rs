@@ -98,11 +98,11 @@ pub struct Watch {
 }
 
 /// What was asked and answered so far.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Seen {
     asked: u32,
     /// Questions that more than one answered.
-    twice: Vec<u32>,
+    twice: BTreeSet<u32>,
 }
 
 impl Watch {
@@ -116,13 +116,13 @@ impl Watch {
         let thread = host.spawn(move || {
             let part = Duration::from_millis(50);
             while !ends.load(Ordering::Relaxed) && asker.ask_for(address, part).is_ok() {
-                let owners = asker.owners().iter();
-                let twice = owners.filter(|(_, macs)| macs.len() > 1);
-                let now = Seen {
-                    asked: asker.asked(),
-                    twice: twice.map(|(number, _)| *number).collect(),
-                };
-                *to.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                // No answer is later than a second.
+                let late = asker.asked().saturating_sub(100);
+                let twice = asker.owners().range(late..);
+                let twice = twice.filter(|(_, macs)| macs.len() > 1);
+                let mut seen = to.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.asked = asker.asked();
+                seen.twice.extend(twice.map(|(number, _)| *number));
             }
         })?;
         Ok(Self {
@@ -143,7 +143,7 @@ impl Watch {
     /// How many of the questions after the first so many had answers of two.
     pub fn twice_since(&self, asked: u32) -> usize {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.twice.iter().filter(|number| **number > asked).count()
+        seen.twice.range(asked + 1..).count()
     }
 }
 
