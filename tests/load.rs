@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{ProgramError, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use forwarder_common::programs::ProgramSet;
 
@@ -32,6 +32,14 @@ fn the_decapsulator_loads() {
     load(&["decapsulate".to_owned()]);
 }
 
+#[test]
+fn the_filter_of_probe_ports_loads() {
+    let mut object = object();
+    let program = object.program_mut("probe").expect("the object has it");
+    let program: &mut SocketFilter = program.try_into().expect("a socket filter");
+    program.load().expect("the kernel takes it");
+}
+
 /// Names of a set's programs.
 fn set(set: ProgramSet) -> Vec<String> {
     let mut names = vec![set.entry().to_owned()];
@@ -42,14 +50,7 @@ fn set(set: ProgramSet) -> Vec<String> {
 
 /// Loads every program, and fails with what the verifier said about those that it refused.
 fn load(names: &[String]) {
-    let path =
-        std::env::var("FORWARDER_TEST_OBJECT").unwrap_or_else(|_| env!("FORWARDER_OBJECT").into());
-    let bytes = fs::read(&path).expect("the object can be read");
-    let mut object = EbpfLoader::new()
-        // With the checks that only a pair's node has.
-        .override_global("PAIR", &4747_u16.to_be(), true)
-        .load(&bytes)
-        .expect("the object's maps are made (needs root)");
+    let mut object = object();
     let mut refused = String::new();
     for name in names {
         match load_program(&mut object, name) {
@@ -58,6 +59,17 @@ fn load(names: &[String]) {
         }
     }
     assert!(refused.is_empty(), "refused by the kernel:{refused}");
+}
+
+fn object() -> Ebpf {
+    let path =
+        std::env::var("FORWARDER_TEST_OBJECT").unwrap_or_else(|_| env!("FORWARDER_OBJECT").into());
+    let bytes = fs::read(&path).expect("the object can be read");
+    EbpfLoader::new()
+        // With the checks that only a pair's node has.
+        .override_global("PAIR", &4747_u16.to_be(), true)
+        .load(&bytes)
+        .expect("the object's maps are made (needs root)")
 }
 
 /// Loads one program; how many instructions the verifier walked.

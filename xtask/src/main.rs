@@ -15,6 +15,7 @@ mod tidy;
 #[path = "../../forwarder/build/toolchain.rs"]
 mod toolchain;
 mod verifier;
+mod vmpair;
 mod vmtest;
 mod workspace;
 
@@ -41,6 +42,7 @@ enum Task {
     Test(test::Options),
     Tidy(tidy::Options),
     Verifier(verifier::Options),
+    Vmpair(vmpair::Options),
     Vmtest(vmtest::Options),
 }
 
@@ -54,6 +56,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Test(options) => test::run(options),
         Task::Tidy(options) => tidy::run(options),
         Task::Verifier(options) => verifier::run(options),
+        Task::Vmpair(options) => vmpair::run(options),
         Task::Vmtest(options) => vmtest::run(options),
     }
 }

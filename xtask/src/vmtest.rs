@@ -1,10 +1,10 @@
 //! `cargo xtask vmtest`: the programs load and the packet tests pass on the kernels that appliances run.
 
-mod build;
+pub mod build;
 mod cpio;
-mod image;
-mod kernels;
-mod machine;
+pub mod image;
+pub mod kernels;
+pub mod machine;
 mod modules;
 mod report;
 
@@ -118,7 +118,7 @@ fn boot(kernel: &Kernel, built: &Built, keep_log: bool) -> Result<(Outcome, Effo
     let directory = workspace::root().join("target/vm");
     let root = directory.join(format!("{}.cpio", kernel.line));
     let path = directory.join(format!("{}.log", kernel.line));
-    image::write(kernel, built, &root)?;
+    image::write(kernel, &built.content()?, &root)?;
     for attempt in 1..=BOOTS {
         println!("\n{}: booting {}", kernel.line, kernel.release);
         let mut log = File::create(&path)?;

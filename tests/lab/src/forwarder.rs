@@ -123,8 +123,7 @@ impl Forwarder {
 
     /// Stops it where it is (SIGSTOP), or lets it go on (SIGCONT).
     pub fn pause(&self, paused: bool) {
-        let signal = if paused { libc::SIGSTOP } else { libc::SIGCONT };
-        self.process.signal(signal);
+        self.process.pause(paused);
     }
 
     /// Sends SIGINT and waits for its end.

@@ -55,6 +55,11 @@ impl Process {
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
+    /// Stops it where it is (SIGSTOP), or lets it go on (SIGCONT).
+    pub fn pause(&self, paused: bool) {
+        self.signal(if paused { libc::SIGSTOP } else { libc::SIGCONT });
+    }
+
     /// Sends SIGINT and waits until it has ended.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
         self.end_with(libc::SIGINT)

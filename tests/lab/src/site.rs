@@ -273,6 +273,16 @@ impl Site {
         self.switch.set_carrier((host, device), carrier)
     }
 
+    /// Plugs a machine's card into a segment; the machine opens the TAP device in [`Self::switch`].
+    pub fn tap(&self, name: &str, segment: Segment) -> Result<()> {
+        self.switch.tap(name, segment)
+    }
+
+    /// The host that the switch is in.
+    pub fn switch(&self) -> &Namespace {
+        self.switch.host()
+    }
+
     /// One more segment.
     pub fn segment(&self) -> Result<Segment> {
         self.switch.segment()

@@ -96,6 +96,20 @@ impl Switch {
         Ok(())
     }
 
+    /// Plugs a machine's card into a segment: a TAP device that the machine opens, in [`Self::host`].
+    pub fn tap(&self, name: &str, segment: Segment) -> Result<()> {
+        self.namespace.ip(&format!(
+            "tuntap add dev {name} mode tap multi_queue
+             link set {name} master segment{} up",
+            segment.0
+        ))
+    }
+
+    /// The host that the switch is in.
+    pub fn host(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// Takes the carrier away from a host's device, or gives it back.
     pub fn set_carrier(&self, (host, device): End, carrier: bool) -> Result<()> {
         let (port, _) = self.port(host, device)?;

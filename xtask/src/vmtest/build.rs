@@ -6,7 +6,8 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::command::cargo;
+use super::image::{self, Content};
+use crate::command::{cargo, executable as built_executable};
 
 /// A test target of the package `forwarder`, and how it is run.
 struct Target {
@@ -69,12 +70,20 @@ pub struct Built {
 }
 
 impl Built {
-    /// The commands for the first process.
-    pub fn plan(&self) -> String {
-        self.tests
-            .iter()
-            .map(|test| format!("{}\n", test.line))
-            .collect()
+    /// What the machine's root file system is made of.
+    pub fn content(&self) -> Result<Content> {
+        let tests = self.tests.iter();
+        Ok(Content {
+            init: self.init.clone(),
+            programs: tests
+                .clone()
+                .map(|test| (format!("tests/{}", test.name), test.path.clone()))
+                .collect(),
+            modules: vec!["veth"],
+            files: vec![("object".to_owned(), image::read(&self.object)?)],
+            plan: tests.map(|test| format!("{}\n", test.line)).collect(),
+            ..Content::default()
+        })
     }
 }
 
@@ -101,13 +110,6 @@ pub fn build(which: Which) -> Result<Built> {
         test.arg(format!("--test={}", target.name));
     }
     let messages = run(test)?;
-    let init = run(cargo([
-        "build",
-        "--locked",
-        "--quiet",
-        "--message-format=json-render-diagnostics",
-        "--package=vm-init",
-    ]))?;
     let tests = targets.iter().map(|target| {
         Ok(Test {
             name: target.name,
@@ -119,10 +121,16 @@ pub fn build(which: Which) -> Result<Built> {
         })
     });
     Ok(Built {
-        init: executable(&init, "vm-init")?,
+        init: init()?,
         tests: tests.collect::<Result<_>>()?,
         object: object(&messages)?,
     })
+}
+
+/// Builds the first process.
+pub fn init() -> Result<PathBuf> {
+    let mut build = cargo(["build", "--locked", "--quiet", "--package=vm-init"]);
+    built_executable(&mut build, "vm-init")
 }
 
 /// A line of cargo's JSON, as far as it is of interest.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const SECRET: u32 = 0o100_600;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 /// An archive that grows.
@@ -32,6 +33,13 @@ impl Archive {
         let path = path.trim_start_matches('/');
         self.parents(path);
         self.entry(path, PROGRAM, (0, 0), content);
+    }
+
+    /// A file that nobody but root can read, and the directories above it.
+    pub fn secret(&mut self, path: &str, content: &[u8]) {
+        let path = path.trim_start_matches('/');
+        self.parents(path);
+        self.entry(path, SECRET, (0, 0), content);
     }
 
     /// A character device, and the directories above it.

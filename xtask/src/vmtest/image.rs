@@ -1,4 +1,4 @@
-//! The root file system of a test machine: the first process, the tests, what they need, and the plan.
+//! The root file system of a test machine: the first process, programs, what they need, and the plan.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,32 +6,44 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::build::Built;
 use super::cpio::Archive;
 use super::kernels::Kernel;
 use super::modules;
 use crate::command::{output, program};
 
-/// Kernel modules that the tests need.
-const MODULES: [&str; 1] = ["veth"];
-/// Programs that the tests run.
+/// Programs of the host that are in every one.
 const PROGRAMS: [&str; 1] = ["ip"];
 /// Where programs of the host lie.
 const DIRECTORIES: [&str; 4] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"];
 /// The device that `/dev/console` is.
 const CONSOLE: (u32, u32) = (5, 1);
 
+/// What goes into a root file system.
+#[derive(Default)]
+pub struct Content {
+    /// The first process.
+    pub init: PathBuf,
+    /// Programs: where they go, and where they are.
+    pub programs: Vec<(String, PathBuf)>,
+    /// Kernel modules; what they depend on comes by itself.
+    pub modules: Vec<&'static str>,
+    /// Files: where they go, and what is in them.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The same of those that nobody else may read.
+    pub secrets: Vec<(String, Vec<u8>)>,
+    /// The commands for the first process, one a line.
+    pub plan: String,
+}
+
 /// Writes the archive for a kernel.
-pub fn write(kernel: &Kernel, built: &Built, to: &Path) -> Result<()> {
+pub fn write(kernel: &Kernel, content: &Content, to: &Path) -> Result<()> {
     let mut archive = Archive::default();
     for directory in ["proc", "sys", "tmp", "run", "modules"] {
         archive.directory(directory);
     }
     archive.device("dev/console", CONSOLE);
-    let mut programs = vec![("init".to_owned(), built.init.clone())];
-    for test in &built.tests {
-        programs.push((format!("tests/{}", test.name), test.path.clone()));
-    }
+    let mut programs = vec![("init".to_owned(), content.init.clone())];
+    programs.extend(content.programs.iter().cloned());
     for name in PROGRAMS {
         programs.push((format!("bin/{name}"), find(name)?));
     }
@@ -43,16 +55,21 @@ pub fn write(kernel: &Kernel, built: &Built, to: &Path) -> Result<()> {
     for library in &libraries {
         archive.file(library, &read(Path::new(library))?);
     }
-    let modules = modules::collect(&kernel.modules, &MODULES)?;
+    let modules = modules::collect(&kernel.modules, &content.modules)?;
     for (index, (name, module)) in modules.iter().enumerate() {
         archive.file(&format!("modules/{index:02}-{name}.ko"), module);
     }
-    archive.file("object", &read(&built.object)?);
-    archive.file("plan", built.plan().as_bytes());
+    for (path, bytes) in &content.files {
+        archive.file(path, bytes);
+    }
+    for (path, bytes) in &content.secrets {
+        archive.secret(path, bytes);
+    }
+    archive.file("plan", content.plan.as_bytes());
     fs::write(to, archive.finish()).with_context(|| format!("{} can't be written", to.display()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("{} can't be read", path.display()))
 }
 

@@ -39,17 +39,23 @@ pub fn run(
 }
 
 fn command(kernel: &Path, root: &Path) -> Command {
-    let mut command = program(QEMU, ["-accel", "tcg", "-cpu", "max", "-smp", "2"]);
+    let mut command = program(QEMU, [""; 0]);
+    prepare(&mut command, kernel, root);
+    command.stdout(Stdio::piped());
     command
+}
+
+/// What every machine is started with; its console is standard output.
+pub fn prepare(command: &mut Command, kernel: &Path, root: &Path) {
+    command
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "2"])
         .args(["-m", MEMORY_MIB])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-append", COMMAND_LINE])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
-        .arg(root)
-        .stdout(Stdio::piped());
-    command
+        .arg(root);
 }
 
 /// The console's lines, read by a thread of their own so that waiting for one has a limit.
