@@ -5,6 +5,7 @@
 mod end_to_end {
     mod admission;
     mod death;
+    mod faults;
     mod flood;
     mod groups;
     mod health;

@@ -110,7 +110,9 @@ impl Node {
 
     /// Compares the maps with what was written to them.
     fn audit_tables(&mut self) -> bool {
-        let found = match self.bpf.read(&self.actual) {
+        let read = self.bpf.read(&self.actual);
+        self.maps_answer = read.is_ok();
+        let found = match read {
             Ok(found) => found,
             Err(error) => {
                 warn!("{error}");

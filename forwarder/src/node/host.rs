@@ -93,10 +93,31 @@ impl Host {
         }
     }
 
+    /// Whether an interface has an address.
+    pub fn has_address(&self, ifindex: u32, address: IpAddr) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|own| own.ifindex == ifindex && own.address == address)
+    }
+
     /// Whether an interface is there, up, and has a carrier.
     pub fn carries(&self, device: &str) -> bool {
         let mut links = self.links.iter();
         links.any(|link| link.name == device && link.state == LinkState::Up)
+    }
+
+    /// Whether any next hop behind an interface answers; `None`: nobody is wanted there.
+    pub fn has_next_hop(&self, device: &str) -> Option<bool> {
+        let link = self.links.iter().find(|link| link.name == device)?;
+        let mut wanted = self
+            .watched
+            .keys()
+            .filter(|(ifindex, _)| *ifindex == link.ifindex);
+        let first = wanted.next()?;
+        let answers = |key| {
+            let known = self.neighbours.get(key);
+            known.is_some_and(|known| known.mac.is_some())
+        };
+        Some(answers(first) || wanted.any(answers))
     }
 
     /// Takes in a change; whether it may matter.

@@ -115,6 +115,8 @@ struct Node {
     settle_at: Duration,
     /// Why the last pass did not go through.
     failure: Option<String>,
+    /// Whether the maps could be read the last time.
+    maps_answer: bool,
 }
 
 impl Node {

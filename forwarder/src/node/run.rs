@@ -283,8 +283,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         }
     }
     manager.stopping();
+    let lingers = node.lingers();
     if let Some(pair) = &mut node.pair {
-        pair.leave().await;
+        pair.leave(lingers).await;
         while let Ok(turn) = roles.try_recv() {
             node.role_changed(turn);
         }
@@ -441,6 +442,7 @@ fn start(
         notes: Notes::default(),
         settle_at: Duration::ZERO,
         failure: None,
+        maps_answer: true,
     };
     node.pass();
     if let Some(failure) = node.failure.take() {

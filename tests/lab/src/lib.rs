@@ -52,3 +52,4 @@ pub use traffic::{Tally, Traffic};
 pub use usage::Usage;
 pub use user::{copy_program, run_as};
 pub use wait::wait_until;
+pub use xdp_pass::{displace, take_off};

@@ -12,7 +12,11 @@ use anyhow::{Context, Result};
 use crate::namespace::Namespace;
 
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_GET_NEXT_ID: libc::c_long = 31;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -22,6 +26,7 @@ const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
 
 /// The part of `union bpf_attr` that loading takes.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Load {
     program_type: u32,
     instruction_count: u32,
@@ -31,6 +36,7 @@ struct Load {
 
 /// The part of `union bpf_attr` that attaching takes.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct LinkCreate {
     program: u32,
     ifindex: u32,
@@ -69,21 +75,89 @@ pub(crate) fn index(device: &str) -> io::Result<u32> {
     }
 }
 
-/// Calls bpf(2) with a command that returns a descriptor.
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: `attributes` and what it points to live through the call; the kernel takes what lies
-    // beyond its size as zero.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            &raw const *attributes,
-            size_of::<T>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+/// The part of `struct bpf_link_info` that is the same for every link, and XDP's own part.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    pad: u32,
+    rest: [u64; 8],
+}
+
+/// Takes off the program with this id (as `ip link` shows it), behind the back of whoever attached it.
+///
+/// # Errors
+/// When no link holds it, or the kernel refuses.
+pub fn take_off(program: u32) -> Result<()> {
+    let link = link_of(program)?.context("no link holds the program")?;
+    call(BPF_LINK_DETACH, &mut [link.as_raw_fd().cast_unsigned()])?;
+    Ok(())
+}
+
+/// Puts a program that passes everything in the place of the one at a device, behind the back of whoever attached
+/// that. It stays as long as the result is kept.
+///
+/// # Errors
+/// When its owner is quicker again and again, or the kernel refuses.
+pub fn displace(host: &Namespace, device: &str) -> Result<OwnedFd> {
+    let mut result = attach(host, device);
+    for _ in 0..100 {
+        if result.is_ok() {
+            break;
+        }
+        let shown = host.show(&["link", "show", device])?;
+        if let Some(id) = shown[0]["xdp"]["prog"]["id"].as_u64() {
+            take_off(id as u32)?;
+        }
+        result = attach(host, device);
     }
+    result
+}
+
+/// The link that holds a program.
+fn link_of(program: u32) -> io::Result<Option<OwnedFd>> {
+    let mut id = 0;
+    loop {
+        // `start_id`, `next_id`.
+        let mut next = [id, 0];
+        match call(BPF_LINK_GET_NEXT_ID, &mut next) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            result => result?,
+        };
+        id = next[1];
+        // Others may have gone meanwhile.
+        let Ok(link) = bpf(BPF_LINK_GET_FD_BY_ID, &[id]) else {
+            continue;
+        };
+        let mut info = LinkInfo::default();
+        let address = (&raw mut info).expose_provenance() as u64;
+        let mut attributes = [
+            u64::from(link.as_raw_fd().cast_unsigned()) | (size_of::<LinkInfo>() as u64) << 32,
+            address,
+        ];
+        if call(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).is_ok() && info.program == program {
+            return Ok(Some(link));
+        }
+    }
+}
+
+/// Calls bpf(2) with a command that returns a descriptor.
+fn bpf<T: Copy>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    let fd = call(command, &mut { *attributes })?;
     // SAFETY: the descriptor is new and ours.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Calls bpf(2).
+fn call<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attributes` and what it points to live through the call; the kernel takes what lies
+    // beyond its size as zero.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
 }

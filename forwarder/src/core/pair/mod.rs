@@ -10,6 +10,7 @@ pub mod claim;
 pub mod group;
 pub mod hand_over;
 pub mod liveness;
+pub mod local;
 pub mod partition;
 pub mod record;
 pub mod secret;
@@ -157,6 +158,25 @@ impl Pair {
             refusals: BTreeMap::new(),
             effects: VecDeque::new(),
             settings,
+        }
+    }
+
+    /// Forwards until then what the process before this one carried ([`Self::linger`]), whoever carries it now.
+    /// `until`: by group, in their order.
+    pub fn go_on(&mut self, until: &[Duration], now: Duration) {
+        for (grace, until) in self.grace_until.iter_mut().zip(until) {
+            *grace = (*until).min(now + self.settings.longest_lease() * 4);
+        }
+    }
+
+    /// This process ends, and what it still carries nobody takes: the data plane goes on with it for so long, and
+    /// answers the peer's echoes, so that the peer leaves it there. Only for a node whose data plane answers them.
+    pub fn linger(&mut self, time: Duration, now: Duration) {
+        self.expire(now);
+        // With the other policies a node that is cut off has to stop by itself.
+        if self.settings.policy == Policy::Stay && now < self.lease_until && !self.is_idle() {
+            self.lease_until = now + time;
+            self.write_lease(now);
         }
     }
 

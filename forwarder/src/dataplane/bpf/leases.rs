@@ -29,6 +29,12 @@ impl Leases {
         self.write(lease::answer(group), answer);
     }
 
+    /// Until when packets for a group's VIPs are forwarded, as it was written last.
+    pub fn forward(&self, group: u32) -> Duration {
+        let until = self.0.load(lease::forward(group) as usize);
+        Duration::from_nanos(until.map_or(0, |until| until.0))
+    }
+
     fn write(&self, index: u32, until: Duration) {
         let nanoseconds = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         // The array has room for all of them.

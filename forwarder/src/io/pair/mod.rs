@@ -70,8 +70,8 @@ pub enum Request {
     Config(u64),
     /// Whether this node may be active without its peer.
     Allow(Permission),
-    /// The daemon ends.
-    Stop,
+    /// The daemon ends. What nobody takes from it goes on for so long.
+    Stop(Option<Duration>),
 }
 
 /// What the thread is asked by.
@@ -142,7 +142,10 @@ pub fn start(
     let requests = Requests { sender, waker };
     let witness = witness(&pair.partition, &requests)?;
     let alive = Arc::new(AtomicU64::new(milliseconds(now)));
-    let member = Pair::new(settings, process, epochs, now);
+    let mut member = Pair::new(settings, process, epochs, now);
+    let groups = 0..pair.groups.len() as u32;
+    let before: Vec<_> = groups.map(|group| ends.leases.forward(group)).collect();
+    member.go_on(&before, now);
     let view = Arc::new(Mutex::new(member.view(now)));
     let mut side = Side {
         pair: member,
@@ -214,8 +217,8 @@ impl Handle {
     }
 
     /// Hands everything over, if the peer is able to take it: at most `patience`; then forwards what still
-    /// comes for as long as `drain`.
-    pub async fn leave(&mut self, patience: Duration, drain: Duration) {
+    /// comes for as long as `drain`. What nobody takes goes on for as long as `linger`.
+    pub async fn leave(&mut self, patience: Duration, drain: Duration, linger: Option<Duration>) {
         self.request(Request::Maintenance(true));
         let end = clock::monotonic() + patience;
         let idle = |view: View| view.groups.iter().all(|group| group.role == Role::Standby);
@@ -231,7 +234,7 @@ impl Handle {
         if carried && idle(self.view()) {
             tokio::time::sleep(drain).await;
         }
-        self.request(Request::Stop);
+        self.request(Request::Stop(linger));
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -281,7 +284,8 @@ impl Side {
             // Before anything that looks at time: what has arrived is no loss.
             self.receive();
             while let Ok(request) = self.requests.try_recv() {
-                if matches!(request, Request::Stop) {
+                if let Request::Stop(linger) = request {
+                    self.linger(linger);
                     return;
                 }
                 self.request(request);
@@ -366,7 +370,16 @@ impl Side {
             Request::Maintenance(on) => self.pair.set_maintenance(on, now),
             Request::Config(digest) => self.pair.set_config(digest, now),
             Request::Allow(permission) => self.pair.allow(permission, now),
-            Request::Stop => {}
+            Request::Stop(_) => {}
+        }
+    }
+
+    fn linger(&mut self, time: Option<Duration>) {
+        if let Some(time) = time {
+            self.pair.linger(time, clock::monotonic());
+        }
+        while let Some(effect) = self.pair.poll() {
+            self.apply(effect);
         }
     }
 

@@ -6,6 +6,7 @@ mod flows;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use super::{Node, RunError};
 use crate::admin::api::{PairStatus, RoleChange};
 use crate::config::{Model, model};
 use crate::core::key::mac_bytes;
-use crate::core::pair::claim::Health;
+use crate::core::pair::claim::{Health, Role};
 use crate::core::pair::liveness::Timing;
+use crate::core::pair::local::{self, Fault, Local};
 use crate::core::pair::partition::Policy;
 use crate::core::pair::record::{Record, Turn};
 use crate::core::pair::secret::BadSecret;
@@ -36,6 +38,9 @@ use flows::Flows;
 /// How long a data plane that answers echoes itself goes on without the daemon: longer than any daemon waits
 /// for a CPU. The peer notices silence only after it.
 const REFLECTED_LEASE: Duration = Duration::from_millis(500);
+/// So long the data plane goes on with what the peer can't take from a daemon that ends: the next one is to be
+/// there by then.
+const LINGER: Duration = Duration::from_secs(30);
 /// So long a daemon that ends waits for the peer to take over.
 const LEAVE: Duration = Duration::from_secs(3);
 
@@ -75,6 +80,8 @@ pub struct Member {
     record: Record,
     places: Vec<Place>,
     health: Option<Health>,
+    local: Local,
+    faults: Notes<Fault>,
     problems: Notes<String>,
     refused: Refused,
 }
@@ -177,15 +184,24 @@ impl Member {
             record: Record::default(),
             places: Vec::new(),
             health: None,
+            local: Local::default(),
+            faults: Notes::default(),
             problems: Notes::default(),
             refused: Refused::default(),
         }))
     }
 
-    /// Hands over to the peer if it can take over.
-    pub async fn leave(&mut self) {
-        self.handle.leave(LEAVE, self.model.drain.min(LEAVE)).await;
+    /// Hands over to the peer if it can take over. `lingers`: otherwise the data plane goes on for a while.
+    pub async fn leave(&mut self, lingers: bool) {
+        let drain = self.model.drain.min(LEAVE);
+        let linger = lingers.then_some(LINGER);
+        self.handle.leave(LEAVE, drain, linger).await;
         self.flows.stop();
+    }
+
+    /// This node's ends of the paths.
+    fn ends(&self) -> impl Iterator<Item = IpAddr> {
+        self.names.paths.iter().map(|(own, _)| *own)
     }
 }
 
@@ -211,6 +227,9 @@ fn short(digest: &str) -> u64 {
 impl Node {
     /// Tells the pair what the host and the maps say.
     pub(super) fn inform_pair(&mut self) {
+        if self.pair.is_none() {
+            return;
+        }
         let health = self.pair_health();
         let places = self.places();
         let names = self.pair.as_ref().map(|_| self.flow_names());
@@ -229,6 +248,18 @@ impl Node {
             pair.health = Some(health);
             pair.handle.request(Request::Health(health));
         }
+    }
+
+    /// Whether the data plane goes on by itself when the daemon ends, and answers the peer meanwhile.
+    pub(super) fn lingers(&self) -> bool {
+        let Some(pair) = self.pair.as_ref().filter(|_| self.keep.is_some()) else {
+            return false;
+        };
+        let mut attached = self.bpf.attached();
+        attached.any(|attached| {
+            let own = |end| self.host.has_address(attached.ifindex, end);
+            pair.ends().any(own)
+        })
     }
 
     /// Another configuration is at work.
@@ -282,7 +313,9 @@ impl Node {
     pub(super) fn pair_problems(&self) -> Vec<String> {
         let pair = self.pair.as_ref();
         pair.map_or_else(Vec::new, |pair| {
-            watch::problems(&pair.handle.view(), &pair.names)
+            let mut problems = watch::problems(&pair.handle.view(), &pair.names);
+            problems.extend(pair.faults.all().map(ToString::to_string));
+            problems
         })
     }
 
@@ -297,17 +330,29 @@ impl Node {
         Some(PairStatus::new(&view, model, servers, names, latest, flows))
     }
 
-    /// How well this node is: every interface works, or not.
-    fn pair_health(&self) -> Health {
-        let working = self.model.interfaces.iter().filter(|interface| {
-            self.host.carries(&interface.device)
-                && !self.not_attached.contains_key(&interface.device)
-        });
-        match working.count() {
-            0 => Health::Isolated,
-            count if count < self.model.interfaces.len() => Health::Degraded,
-            _ => Health::Sound,
-        }
+    /// How well this node is; what is new of it is logged and kept.
+    fn pair_health(&mut self) -> Health {
+        let now = clock::monotonic();
+        let interfaces = self.model.interfaces.iter();
+        let interfaces: Vec<_> = interfaces
+            .map(|interface| local::Interface {
+                device: interface.device.clone(),
+                carries: self.host.carries(&interface.device),
+                attached: !self.not_attached.contains_key(&interface.device),
+                next_hop: self.host.has_next_hop(&interface.device),
+            })
+            .collect();
+        let maps = self.failure.is_none() && self.maps_answer;
+        let Some(pair) = &mut self.pair else {
+            return Health::Sound;
+        };
+        let groups = pair.handle.view().groups;
+        let active = groups.iter().any(|group| group.role != Role::Standby);
+        let faults = pair.local.faults(&interfaces, maps, active, now);
+        let health = local::health(&faults, interfaces.len());
+        let news = pair.faults.update(faults, now);
+        self.tell("node", news);
+        health
     }
 
     /// Every VIP at every interface that answers for it.

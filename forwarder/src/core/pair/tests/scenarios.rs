@@ -1,8 +1,11 @@
 //! What must come of each thing that can happen, one by one.
 
+use std::time::Duration;
+
 use super::super::claim::{Cause, Health, Role};
 use super::super::hand_over::{Side, Unable};
-use super::simulation::{GRACE, Simulation};
+use super::super::partition::Policy;
+use super::simulation::{GRACE, Simulation, Witness};
 
 /// Started, and node 0, which has the higher priority, is active.
 fn settled(preempt: bool) -> Simulation {
@@ -250,4 +253,48 @@ fn a_hand_over_need_not_wait_for_an_older_one() {
     });
     assert!(until_it_answers(&mut pair, 0) <= 80);
     assert!(pair.both.is_empty());
+}
+
+#[test]
+fn what_nobody_takes_goes_on_while_the_daemon_is_replaced() {
+    let mut pair = reflecting();
+    pair.kill(1);
+    pair.run(2_000);
+    pair.at(0, |own, now| {
+        own.set_maintenance(true, now);
+        own.linger(Duration::from_secs(30), now);
+    });
+    pair.kill(0);
+    for _ in 0..3_000 {
+        pair.run(1);
+        assert!(pair.answers(0) && pair.forwards(0));
+    }
+    // A peer that comes meanwhile is answered, and leaves it there.
+    pair.start(1);
+    for _ in 0..3_000 {
+        pair.run(1);
+        assert!(pair.answers(0) && !pair.answers(1));
+    }
+    pair.start(0);
+    for _ in 0..3_000 {
+        pair.run(1);
+        assert!(pair.forwards(0) || pair.forwards(1));
+    }
+    assert!(pair.answers(0) != pair.answers(1) && pair.both.is_empty());
+}
+
+#[test]
+fn nobody_lingers_who_has_nothing_or_would_have_to_stop_by_itself() {
+    let mut pair = reflecting();
+    pair.at(1, |own, now| own.linger(Duration::from_secs(30), now));
+    pair.kill(1);
+    pair.run(1_000);
+    assert!(!pair.answers(1) && !pair.forwards(1));
+
+    let mut pair = Simulation::with(1, false, Policy::Yield, Witness::Nobody).reflecting(true);
+    pair.run(4_000);
+    pair.at(0, |own, now| own.linger(Duration::from_secs(30), now));
+    pair.kill(0);
+    pair.run(1_000);
+    assert!(!pair.answers(0) && !pair.forwards(0));
 }

@@ -189,9 +189,13 @@ impl Simulation {
         node.allowed.clear();
         let mut pair = Pair::new(settings, self.processes, &epochs, now);
         pair.set_health(node.health, now);
+        pair.go_on(&[node.lease.forward], now);
         node.pair = Some(pair);
         node.inbox.clear();
-        node.lease = GroupLease::default();
+        node.lease = GroupLease {
+            answer: Duration::ZERO,
+            ..node.lease
+        };
         node.arrivals = [None; PATHS];
     }
 
