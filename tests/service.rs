@@ -6,6 +6,7 @@ mod service {
     mod machine;
     #[path = "../fuzz/mutate.rs"]
     mod mutate;
+    mod pair;
     mod scarce;
     mod unit;
 }

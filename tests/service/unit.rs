@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::machine::{LIMIT, Machine, text};
 
-const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
+pub const FORWARDER: &str = env!("CARGO_BIN_EXE_forwarder");
 /// CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_BPF.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
 /// A VIP that backends have themselves.
@@ -34,7 +34,7 @@ fn exposes_little() -> Result<()> {
     Ok(())
 }
 
-fn config(more: &str) -> String {
+pub fn config(more: &str) -> String {
     let family = Family::V4;
     let backend = |index| format!("{{ address = \"{}\" }}", family.backend(index));
     let backends = [0, 1, 2].map(backend).join(", ");
@@ -50,10 +50,10 @@ fn config(more: &str) -> String {
 }
 
 /// A machine with the service running, installed from `packaging/`.
-struct Service(Machine);
+pub struct Service(pub Machine);
 
 impl Service {
-    fn start() -> Result<Self> {
+    pub fn install() -> Result<Self> {
         let machine = Machine::boot(Site::new(&[Family::V4.vip(DIRECT)], &[])?)?;
         let files = machine.files();
         fs::copy(FORWARDER, files.join("forwarder"))?;
@@ -83,17 +83,17 @@ impl Service {
         )
     }
 
-    fn run(&self, script: &str) -> Result<String> {
+    pub fn run(&self, script: &str) -> Result<String> {
         let said = self.0.run(script);
         said.with_context(|| self.0.diagnosis())
     }
 
     /// Writes the file's next version.
-    fn write(&self, config: &str) -> Result<()> {
+    pub fn write(&self, config: &str) -> Result<()> {
         Ok(fs::write(self.0.files().join("forwarder.toml"), config)?)
     }
 
-    fn pid(&self) -> Result<String> {
+    pub fn pid(&self) -> Result<String> {
         self.0.property("MainPID")
     }
 
@@ -122,7 +122,7 @@ impl Service {
 
 #[test]
 fn runs_under_systemd() -> Result<()> {
-    let service = Service::start()?;
+    let service = Service::install()?;
     service.forwards()?;
     has_few_rights(&service)?;
     nobody_else_gets_in(&service)?;
