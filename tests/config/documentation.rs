@@ -74,7 +74,8 @@ fn every_example_is_a_value_of_its_key() {
                 let text = match section.title {
                     "" if key.name == "version" => line,
                     "" => format!("version = 1\n{line}"),
-                    "limits" | "tunnel" | "automap" | "metrics" | "admin" | "pair" | "routes" => {
+                    "limits" | "tunnel" | "automap" | "metrics" | "admin" | "pair"
+                    | "pair.etcd" | "routes" => {
                         format!("[{}]\n{line}", section.title)
                     }
                     "pair.path" => format!("[[pair.path]]\n{line}"),

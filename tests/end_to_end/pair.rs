@@ -187,7 +187,7 @@ impl Two {
     }
 
     /// Runs `fault` while VIPs are asked for by ARP all the time; how many questions had two answers.
-    fn owned_twice(&self, fault: impl FnOnce()) -> usize {
+    pub fn owned_twice(&self, fault: impl FnOnce()) -> usize {
         let mac = self.site.router.mac("outside").expect("a MAC address");
         let IpAddr::V4(vip) = Family::V4.vip(VIP) else {
             unreachable!("an IPv4 address");

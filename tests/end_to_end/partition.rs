@@ -1,8 +1,10 @@
 //! What a node does that has lost its peer, under each policy.
 
-use std::net::IpAddr;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
 
-use forwarder_lab::{Family, wait_until};
+use forwarder_lab::{Family, Process, wait_until};
+use serde_json::Value;
 
 use super::pair::{LIMIT, Two};
 use super::world::both_services;
@@ -24,10 +26,14 @@ impl Two {
 
     /// Cuts the first node off from these addresses, or no longer.
     fn cut(&self, addresses: &[IpAddr], verb: &str) {
+        self.cut_node(0, addresses, verb);
+    }
+
+    fn cut_node(&self, index: usize, addresses: &[IpAddr], verb: &str) {
         for address in addresses {
             let bits = if address.is_ipv4() { 32 } else { 128 };
             let route = format!("route {verb} blackhole {address}/{bits}");
-            self.host(0).ip(&route).expect("a route");
+            self.host(index).ip(&route).expect("a route");
         }
     }
 }
@@ -75,5 +81,191 @@ fn a_node_cut_off_from_its_gateway_steps_aside() {
         roles == ["\"active\"", "\"standby\""]
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    two.served();
+}
+
+/// A real etcd at the router, which both nodes reach however they are cut apart.
+struct Etcd {
+    address: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Etcd {
+    fn new() -> Self {
+        Self {
+            address: SocketAddr::new(Family::V4.router(), 2379),
+            process: None,
+        }
+    }
+
+    /// Starts it, with what it has on disk.
+    fn start(&mut self, two: &Two) {
+        let directory = two.site.directory().join("etcd");
+        fs::create_dir_all(&directory).expect("a directory");
+        let mut command = two.site.router.command("etcd");
+        let urls = [
+            ("listen-client", self.address),
+            ("advertise-client", self.address),
+            ("listen-peer", ([127, 0, 0, 1], 2380).into()),
+        ];
+        for (what, address) in urls {
+            command.arg(format!("--{what}-urls=http://{address}"));
+        }
+        command.arg("--data-dir").arg(directory.join("data"));
+        let process = Process::start(command, &directory.join("log"));
+        self.process = Some(process.expect("etcd, by `cargo xtask setup`"));
+    }
+
+    fn stop(&mut self) {
+        self.process = None;
+    }
+}
+
+impl Two {
+    /// Waits until the pair's status on both nodes is as wanted, all of it at once.
+    fn wait_until_seen(&self, what: &str, mut wanted: impl FnMut(&[Value; 2]) -> bool) {
+        let mut seen = [Value::Null, Value::Null];
+        wait_until(what, LIMIT, || {
+            seen = [0, 1].map(|node| self.pair(node));
+            wanted(&seen)
+        })
+        .unwrap_or_else(|error| panic!("{error:#}: {seen:#?}\n{}", self.diagnosis()));
+    }
+
+    /// Cuts the nodes apart, or no longer: a data plane answers echoes whatever routes there are.
+    fn cut_apart(&self, verb: &str) {
+        self.cut(&peer(), verb);
+        self.cut_node(1, &[Family::V4.outside(), Family::V6.inside()], verb);
+    }
+
+    /// Waits until both nodes can ask etcd, or neither can.
+    fn wait_for_answers(&self, answers: bool) {
+        self.wait_until_seen("etcd answers, or not", |pairs| {
+            let mut pairs = pairs.iter();
+            pairs.all(|pair| pair["witness"]["answers"] == answers)
+        });
+    }
+
+    /// Waits until the nodes are cut apart and one is active, with the lease; which one.
+    fn wait_for_holder(&self) -> usize {
+        let holder = |pairs: &[Value; 2]| {
+            (0..2).find(|node| {
+                let (one, other) = (&pairs[*node], &pairs[1 - *node]);
+                let holds = [one, other].map(|pair| pair["witness"]["holds"] == true);
+                let roles = one["role"] == "active" && other["role"] == "standby";
+                roles && holds == [true, false] && is_alone(one) && is_alone(other)
+            })
+        };
+        let mut found = None;
+        self.wait_until_seen("one is active", |pairs| {
+            found = holder(pairs);
+            found.is_some()
+        });
+        found.expect("it was waited for")
+    }
+}
+
+fn is_alone(pair: &Value) -> bool {
+    let mut paths = pair["paths"].as_array().into_iter().flatten();
+    paths.all(|path| path["state"] == "down")
+}
+
+fn with_etcd(etcd: &Etcd, lease: &str) -> Two {
+    let server = etcd.address;
+    start(format!(
+        "partition = \"etcd\", etcd = {{ address = \"{server}\", lease = \"{lease}\" }}, "
+    ))
+}
+
+#[test]
+fn of_two_that_are_cut_apart_one_has_the_lease_of_etcd() {
+    let mut etcd = Etcd::new();
+    let two = with_etcd(&etcd, "60s");
+    // Without it nothing changes while they hear each other; it is a problem, though.
+    two.wait_for_answers(false);
+    let warned = |node| {
+        let status = two.node(node).run(&["status"]).expect("status");
+        String::from_utf8_lossy(&status.stdout).contains("no answer of etcd")
+    };
+    wait_until("both warn", LIMIT, || warned(0) && warned(1))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    two.wait_for([Some("active"), Some("standby")]);
+    etcd.start(&two);
+    two.wait_for_answers(true);
+
+    let twice = two.owned_twice(|| {
+        two.cut_apart("add");
+        let holder = two.wait_for_holder();
+        println!("lb{} has it", holder + 1);
+        two.served();
+        // It stays so while etcd is away for less than the lease.
+        etcd.stop();
+        two.wait_for_answers(false);
+        etcd.start(&two);
+        two.wait_for_answers(true);
+        assert_eq!(two.wait_for_holder(), holder);
+        two.served();
+        two.cut_apart("del");
+        let mut roles = [Some("standby"); 2];
+        roles[holder] = Some("active");
+        two.wait_for(roles);
+        // It is given back, and is not needed any more.
+        two.wait_until_seen("nobody has the lease", |pairs| {
+            let mut pairs = pairs.iter();
+            pairs.all(|pair| pair["witness"]["holds"] == false)
+        });
+        etcd.stop();
+        two.wait_for_answers(false);
+        two.wait_for(roles);
+        two.served();
+    });
+    assert_eq!(twice, 0, "{}", two.diagnosis());
+}
+
+#[test]
+fn who_has_the_lease_and_loses_it_stops_before_the_other_begins() {
+    let mut etcd = Etcd::new();
+    let two = with_etcd(&etcd, "2s");
+    etcd.start(&two);
+    two.wait_for_answers(true);
+    let twice = two.owned_twice(|| {
+        two.cut_apart("add");
+        let holder = two.wait_for_holder();
+        two.cut_node(holder, &[etcd.address.ip()], "add");
+        two.wait_until_seen("the other one has it", |pairs| {
+            let (one, other) = (&pairs[holder], &pairs[1 - holder]);
+            let changed = one["role"] == "standby" && other["role"] == "active";
+            changed && other["witness"]["holds"] == true && one["witness"]["holds"] == false
+        });
+        two.served();
+        two.cut_node(holder, &[etcd.address.ip()], "del");
+        two.cut_apart("del");
+        let mut roles = [Some("active"); 2];
+        roles[holder] = Some("standby");
+        two.wait_for(roles);
+        two.served();
+    });
+    assert_eq!(twice, 0, "{}", two.diagnosis());
+}
+
+#[test]
+fn a_dead_node_is_replaced_though_etcd_decides() {
+    let mut etcd = Etcd::new();
+    let mut two = with_etcd(&etcd, "60s");
+    etcd.start(&two);
+    two.wait_for_answers(true);
+    // The dead one has no lease that would have to end first.
+    two.nodes[0] = None;
+    println!("kill -9: {:?}", two.served());
+    two.wait_for([None, Some("active")]);
+    wait_until("it has the lease", LIMIT, || {
+        two.pair(1)["witness"]["holds"] == true
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    // What a daemon leaves behind, the next one of the same node takes up again.
+    let config = two.config(&both_services("l2-dsr", |family| family));
+    two.nodes[1] = None;
+    two.nodes[1] = Some(two.daemon(1, &config));
+    two.wait_for([None, Some("active")]);
     two.served();
 }

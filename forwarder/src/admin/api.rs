@@ -15,6 +15,7 @@ pub use trace::{Stage, Step, Trace, TraceRequest};
 
 pub use pair::{
     Group, LastWord, MIXED, PairAnswer, PairPath, PairRequest, PairStatus, Peer, RoleChange,
+    WitnessStatus,
 };
 
 use std::collections::BTreeMap;

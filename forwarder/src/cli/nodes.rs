@@ -27,6 +27,18 @@ pub fn pair(pair: &PairStatus, own: &str, status: &Status, look: Look) -> String
         ));
     }
     text.push_str(&paths(pair).render(look));
+    if let Some(witness) = &pair.witness {
+        let answers = match witness.answers {
+            None => "not asked yet",
+            Some(true) => "answers",
+            Some(false) => "does not answer",
+        };
+        let holds = match witness.holds {
+            true => "this node has the lease",
+            false => "this node has no lease",
+        };
+        text.push_str(&format!("  {}: {answers}, {holds}\n", witness.kind));
+    }
     text.push_str(&format!("  flows: {}\n", flows(pair)));
     for (reason, count) in &pair.refused {
         text.push_str(&format!("  {count} datagrams refused: {reason}\n"));

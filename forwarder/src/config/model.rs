@@ -192,6 +192,23 @@ pub enum Partition {
     Yield,
     /// One that reaches one of these.
     Gateway(Vec<IpAddr>),
+    /// One that has a lease.
+    Etcd(Etcd),
+}
+
+/// Where a lease is to be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Etcd {
+    /// The servers.
+    pub address: Vec<SocketAddr>,
+    /// With it TLS: the servers' certificate is of one of these authorities.
+    pub ca_file: Option<PathBuf>,
+    /// The files of the own certificate and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// A name, and the file of its password.
+    pub user: Option<(String, PathBuf)>,
+    /// How long a lease lasts that is not renewed; whole seconds.
+    pub lease: Duration,
 }
 
 words! {
@@ -203,6 +220,8 @@ words! {
         Yield = "yield",
         /// Reachability: a node that reaches its gateway may.
         Gateway = "gateway",
+        /// A lease in etcd: the node that has it may.
+        Etcd = "etcd",
     }
 }
 

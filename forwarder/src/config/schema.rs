@@ -115,16 +115,40 @@ section! {
         /// that leaves old flows where they are, as long as these take.
         drain: Duration = Default("\"500ms\""), "\"5m\"";
         /// Who is active while the nodes can't hear each other: each node (`stay`), the one with the higher
-        /// priority or, if they are equal, the first of the file (`yield`), or whoever reaches a gateway
-        /// (`gateway`).
+        /// priority or, if they are equal, the first of the file (`yield`), whoever reaches a gateway
+        /// (`gateway`), or whoever gets a lease in etcd (`etcd`).
         partition: PartitionPolicy = Default("\"stay\""), "\"yield\"";
         /// With `partition = "gateway"`: a node that reaches one of these by ICMP echo may be active alone.
         gateway: PerNode<OneOrMany<IpAddr>> = Optional("none"),
             "{ lb1 = \"10.0.2.1\", lb2 = \"10.0.2.1\" }";
+        /// With `partition = "etcd"`: where the lease is to be had.
+        etcd: Etcd = Optional("none"), "{ address = \"10.0.5.1:2379\" }";
         /// Groups of virtual servers, each with a preferred node of its own, so that both nodes carry
         /// traffic. Virtual servers that name none are in the group `default`.
         group: Many<Group> = Default("[]"),
             "[{ name = \"mail\", priority = { lb1 = 100, lb2 = 200 } }]";
+    }
+}
+
+section! {
+    /// A lease in etcd, which one node at a time can have.
+    "pair.etcd" Etcd {
+        /// The servers of one cluster, by the v3 API. Addresses: a name server may be cut off, too.
+        address: OneOrMany<SocketAddr> = Required, "[\"10.0.5.1:2379\", \"10.0.5.2:2379\"]";
+        /// Certificates (PEM) of the authorities that the servers' certificates must come from; they must be
+        /// for the addresses.
+        ca_file: FilePath = Optional("plain HTTP"), "\"/etc/forwarder/etcd-ca.pem\"";
+        /// The node's own certificate (PEM), if the servers want one.
+        certificate_file: FilePath = Optional("none"), "\"/etc/forwarder/etcd.pem\"";
+        /// The private key of it (PEM). Only its owner may read it.
+        key_file: FilePath = Optional("none"), "\"/etc/forwarder/etcd.key\"";
+        /// The name of a user of etcd; it needs to read and write keys that begin with `forwarder/`.
+        user: Name = Optional("none"), "\"forwarder\"";
+        /// The file with that user's password. Only its owner may read it.
+        password_file: FilePath = Optional("none"), "\"/etc/forwarder/etcd.password\"";
+        /// How long a node that is active alone keeps the lease without an answer of etcd: whole seconds, 2 to
+        /// 60. After its death nobody else can have it for up to two seconds longer.
+        lease: Duration = Default("\"5s\""), "\"10s\"";
     }
 }
 

@@ -7,7 +7,7 @@ pub(super) mod icmp;
 mod tcp;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(super) mod tls;
 mod tunnel;
 mod udp;
 

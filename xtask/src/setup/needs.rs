@@ -148,6 +148,14 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's scapy for /usr/bin/python3",
     },
     Need {
+        name: "etcd",
+        why: "a witness for the tests of a pair that is cut apart",
+        purposes: &[Test],
+        find: || find::program("etcd", "--version"),
+        get: Get::Packages(&["etcd-server"]),
+        elsewhere: "install your system's etcd, 3.4 or newer",
+    },
+    Need {
         name: "systemd",
         why: "the service's test boots one",
         purposes: &[Test],

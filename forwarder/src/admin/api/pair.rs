@@ -12,6 +12,7 @@ use crate::core::pair::record::Turn;
 use crate::core::pair::watch::{self, Names};
 use crate::core::pair::{GroupView, View};
 use crate::io::pair::sync::SyncView;
+use crate::io::pair::witness::WitnessView;
 
 /// [`PairStatus::role`] of a node whose roles differ.
 pub const MIXED: &str = "mixed";
@@ -60,8 +61,36 @@ pub struct PairStatus {
     pub paths: Vec<PairPath>,
     /// Datagrams that changed nothing, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Who says which node may be active alone, where that is one who keeps a lease.
+    #[serde(default)]
+    pub witness: Option<WitnessStatus>,
     /// Flows that the nodes tell each other of.
     pub sync: SyncView,
+}
+
+/// A witness that keeps a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WitnessStatus {
+    /// What it is: `etcd`.
+    pub kind: String,
+    /// Whether it answers; `null`: it was not asked yet.
+    pub answers: Option<bool>,
+    /// Whether this node has the lease: it asks for it only while it is, or would be, active alone.
+    pub holds: bool,
+    /// Why it does not answer.
+    pub problem: Option<String>,
+}
+
+impl WitnessStatus {
+    /// What is shown; `now`: since boot.
+    pub fn new(view: &WitnessView, now: Duration) -> Self {
+        Self {
+            kind: view.kind.to_owned(),
+            answers: view.asked.then_some(view.problem.is_none()),
+            holds: view.until.is_some_and(|until| now < until),
+            problem: view.problem.clone(),
+        }
+    }
 }
 
 /// Virtual servers that move between the nodes together.
@@ -237,6 +266,7 @@ impl PairStatus {
                 .iter()
                 .map(|(refusal, count)| (refusal.word().to_owned(), *count))
                 .collect(),
+            witness: None,
             sync,
         }
     }

@@ -94,6 +94,10 @@ metrics! {
         "Of the last 64 echoes on the path, the part that was not answered in time.";
     PAIR_REFUSED Counter "forwarder_pair_refused_datagrams_total" "datagrams" ["reason"]
         "Datagrams at the pair's port that changed nothing.";
+    PAIR_WITNESS_UP Gauge "forwarder_pair_witness_up" "0 or 1" ["witness"]
+        "Whether the witness that keeps a lease answers; no series while it was not asked.";
+    PAIR_WITNESS_LEASE Gauge "forwarder_pair_witness_lease" "0 or 1" ["witness"]
+        "Whether this node has the witness's lease: only while it is active without its peer.";
     PROBE_OPEN Gauge "forwarder_probe_open" "0 or 1" ["port"]
         "Whether the probe port can be connected to.";
     PROBES Counter "forwarder_probes_total" "probes" ["port" "answer"]

@@ -18,12 +18,25 @@ pub fn pair(page: &mut Page, sample: &Sample) {
     let own = sample.status.node.as_deref().unwrap_or_default();
     nodes(page, own, pair);
     paths(page, pair);
+    witness(page, pair);
     let mut family = page.family(&metric::PAIR_REFUSED);
     for reason in Refusal::ALL.map(Refusal::word) {
         if let Some(pair) = pair {
             let count = pair.refused.get(reason).copied().unwrap_or(0);
             family.sample([reason], count);
         }
+    }
+}
+
+fn witness(page: &mut Page, pair: Option<&PairStatus>) {
+    let witness = pair.and_then(|pair| pair.witness.as_ref());
+    let mut family = page.family(&metric::PAIR_WITNESS_UP);
+    if let Some((witness, answers)) = witness.and_then(|each| Some((each, each.answers?))) {
+        family.sample([&witness.kind], u8::from(answers));
+    }
+    let mut family = page.family(&metric::PAIR_WITNESS_LEASE);
+    if let Some(witness) = witness {
+        family.sample([&witness.kind], u8::from(witness.holds));
     }
 }
 

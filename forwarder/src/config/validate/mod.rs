@@ -5,6 +5,7 @@
 mod action;
 mod backend_check;
 mod egress;
+mod etcd;
 mod group;
 mod health_check;
 mod interface;

@@ -60,6 +60,13 @@ impl<'d> View<'d, '_> {
             (PartitionPolicy::Stay, _) => Some(Partition::Stay),
             (PartitionPolicy::Yield, _) => Some(Partition::Yield),
             (PartitionPolicy::Gateway, Some(gateways)) => Some(Partition::Gateway(gateways)),
+            (PartitionPolicy::Etcd, _) => {
+                if section.etcd.is_none() {
+                    let message = "partition = \"etcd\" needs the servers, as etcd = …";
+                    self.push(Code::MissingKey, policy.span, message);
+                }
+                self.etcd(section.etcd.as_ref()?).map(Partition::Etcd)
+            }
             (PartitionPolicy::Gateway, None) => {
                 if section.gateway.is_none() {
                     let message = "partition = \"gateway\" needs the gateways, as gateway = …";

@@ -152,7 +152,7 @@ impl Group {
             held: self.held,
             priority: self.settings.priority,
             able: able(situation),
-            offers: now < self.offer_until,
+            offers: now < self.offer_until && !situation.lost,
             asks: now < self.ask_until,
         }
     }

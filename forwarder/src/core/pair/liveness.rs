@@ -112,6 +112,8 @@ pub struct Path {
     lost: u64,
     loses: bool,
     answered: Option<Duration>,
+    /// When the latest echo was sent that was answered.
+    proof: Option<Duration>,
     answered_by: Option<Answerer>,
 }
 
@@ -128,6 +130,7 @@ impl Path {
             lost: 0,
             loses: false,
             answered: None,
+            proof: None,
             answered_by: None,
         }
     }
@@ -163,6 +166,7 @@ impl Path {
             Some(before) => before.next(time),
             None => RoundTrip::first(time),
         });
+        self.proof = Some(self.waiting[place].1);
         self.answered_by = Some(by);
         // Those before it are late or lost; the peer is there in either case.
         self.waiting.drain(..=place);
@@ -244,6 +248,11 @@ impl Path {
     /// Whether so many are lost that an operator ought to know.
     pub fn loses(&self) -> bool {
         self.loses
+    }
+
+    /// When the latest echo was sent that was answered.
+    pub fn proof(&self) -> Option<Duration> {
+        self.proof
     }
 
     /// When the last answer came.

@@ -31,7 +31,7 @@ use claim::{Change, Claim, Health, Role};
 use group::{Group, Situation};
 pub use hand_over::Unable;
 use liveness::{Answerer, Path, PathState, Timing};
-use partition::{Partition, Permission, Policy};
+use partition::{Partition, Permission, Policy, Signs};
 use secret::{Keys, Secret};
 use session::Session;
 pub use view::{GroupView, PathView, PeerView, View};
@@ -104,6 +104,10 @@ pub struct Pair {
     claims: BTreeMap<u16, Claim>,
     peer: PeerView,
     heard: Option<Duration>,
+    /// When this node sent what the peer had got before its latest offer.
+    offered: Option<Duration>,
+    /// Whether the data plane is told not to answer echoes, though the lease is valid.
+    quiet: bool,
     /// The process of the peer that was heard last.
     acquainted: u64,
     health: Health,
@@ -143,6 +147,8 @@ impl Pair {
             claims: BTreeMap::new(),
             peer: PeerView::default(),
             heard: None,
+            offered: None,
+            quiet: false,
             acquainted: 0,
             health: Health::Sound,
             maintenance: false,
@@ -192,6 +198,7 @@ impl Pair {
         paths
             .chain(groups)
             .chain(self.partition.next(now))
+            .chain(self.is_becoming_quiet(now).then_some(now))
             .chain([self.renew_at, self.hello_at])
             .min()
             .unwrap_or(now)
@@ -305,11 +312,17 @@ impl Pair {
     pub fn allow(&mut self, permission: Permission, now: Duration) {
         self.partition.allow(permission, now);
         self.decide(now);
+        self.write_lease(now);
     }
 
-    /// The loss of the peer for which a witness is to be asked.
-    pub fn loss(&self) -> Option<u64> {
-        self.partition.loss()
+    /// The wish with which a witness is to be asked: see [`Partition::wish`].
+    pub fn wish(&self) -> Option<u64> {
+        self.partition.wish()
+    }
+
+    /// Whether the peer is lost.
+    pub fn is_alone(&self) -> bool {
+        self.partition.lost_since().is_some()
     }
 
     /// Whether this node carries no group.
@@ -364,6 +377,9 @@ impl Pair {
                 let hello = Hello::decode(datagram, &header, &self.peer_keys)?;
                 let stale = self.settings.timing.detection() * 3;
                 self.session.receive(&header, &hello.heard, stale, now)?;
+                if hello.claims.iter().any(|claim| claim.offers) {
+                    self.offered = self.session.proof();
+                }
                 self.hear(hello, now);
                 Ok(())
             }
@@ -373,6 +389,7 @@ impl Pair {
 
     fn hear(&mut self, hello: Hello, now: Duration) {
         self.heard = Some(now);
+        self.note(now);
         if std::mem::replace(&mut self.acquainted, self.session.peer()) != self.session.peer() {
             self.groups.iter_mut().for_each(Group::meet);
         }
@@ -394,8 +411,19 @@ impl Pair {
     }
 
     fn decide(&mut self, now: Duration) {
-        self.partition.note(self.is_lost(), now);
+        self.note(now);
         self.each_group(now, |group, situation| group.decide(situation, now));
+    }
+
+    fn note(&mut self, now: Duration) {
+        let written = |effect: &Effect| !matches!(effect, Effect::Lease(..));
+        let signs = Signs {
+            lost: self.is_lost(now),
+            proof: self.proof(),
+            quiet: self.quiet && self.is_to_be_quiet(now) && self.effects.iter().all(written),
+            carries: !self.is_idle(),
+        };
+        self.partition.note(signs, now);
     }
 
     /// The lease ran out while nobody looked: the data plane has stopped by itself.
@@ -457,7 +485,7 @@ impl Pair {
         // Who has no lease can be of no use: nothing is taken over before it is renewed.
         let leased = now < self.lease_until;
         Situation {
-            lost: leased && self.is_lost(),
+            lost: leased && self.is_lost(now),
             alone: self.may(group, now),
             claim: claim.filter(|_| leased && self.is_fresh(now)),
             health: self.health,
@@ -475,19 +503,39 @@ impl Pair {
         }
     }
 
-    /// Until when echoes are answered. Whoever hears nothing and may not be active alone doesn't: the peer
-    /// may, and would wait for this node.
+    /// Until when echoes are answered.
     fn answers_until(&self, now: Duration) -> Duration {
-        if self.waits(now) && !self.is_fresh(now) {
-            return Duration::ZERO;
+        match self.is_to_be_quiet(now) {
+            true => Duration::ZERO,
+            false => self.lease_until,
         }
-        self.lease_until
     }
 
-    fn is_lost(&self) -> bool {
-        self.paths
-            .iter()
-            .all(|path| path.state() == PathState::Down)
+    /// Whoever hears nothing and may not be active alone answers nothing: the peer may, and would wait for
+    /// this node; or it may not either, and is not to believe that it is heard.
+    fn is_to_be_quiet(&self, now: Duration) -> bool {
+        let able = !self.maintenance && self.health != Health::Isolated;
+        let standby = |group: &Group| group.role() == Role::Standby;
+        let since = self.partition.lost_since();
+        let heard = self.heard > since && self.is_fresh(now);
+        self.partition.is_to_be_quiet() && able && !heard && self.groups.iter().any(standby)
+    }
+
+    /// Whether the data plane has yet to be told, or it is not known yet that it was.
+    fn is_becoming_quiet(&self, now: Duration) -> bool {
+        self.is_to_be_quiet(now) && !self.partition.is_quiet()
+    }
+
+    /// When this node sent what the peer has shown last to have got, before it was quiet. It answers echoes
+    /// and makes offers only then.
+    fn proof(&self) -> Option<Duration> {
+        let echoes = self.paths.iter().filter_map(Path::proof);
+        echoes.chain(self.offered).max()
+    }
+
+    fn is_lost(&self, now: Duration) -> bool {
+        let down = |path: &Path| path.state() == PathState::Down;
+        self.paths.iter().all(down) || self.partition.is_overdue(self.proof(), now)
     }
 
     fn is_fresh(&self, now: Duration) -> bool {
@@ -497,14 +545,16 @@ impl Pair {
     }
 
     fn write_lease(&mut self, now: Duration) {
+        let until = self.partition.end();
+        let until = until.map_or(self.lease_until, |end| end.min(self.lease_until));
         let leases = self.groups.iter().zip(&self.grace_until);
         let leases = leases.map(|(group, grace)| match group.role() {
             Role::Active => GroupLease {
-                forward: self.lease_until,
-                answer: self.lease_until,
+                forward: until,
+                answer: until,
             },
             Role::Releasing => GroupLease {
-                forward: self.lease_until,
+                forward: until,
                 answer: Duration::ZERO,
             },
             Role::Standby => GroupLease {
@@ -514,6 +564,7 @@ impl Pair {
         });
         let leases = leases.collect();
         let own = self.answers_until(now);
+        self.quiet = own.is_zero();
         self.effects.push_back(Effect::Lease(own, leases));
     }
 

@@ -10,28 +10,56 @@ pub enum Policy {
     Stay,
     /// The preferred node: never both; the death of that one is an outage until an operator decides.
     Yield,
-    /// Whoever a witness allows. `after`: how long a standby waits that has been allowed; by then a
-    /// peer that was not has stopped.
-    Witness {
-        /// See above.
-        after: Duration,
-    },
+    /// Whoever a witness allows.
+    Witness(Terms),
 }
 
+/// How nodes keep out of each other's way that ask a witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long an active node goes on after it sent what the peer answered last, if it is not allowed to.
+    pub term: Duration,
+    /// How long a standby waits that has been allowed.
+    pub after: Duration,
+    /// How long a standby must not have answered its peer before it may be active: longer than `term`, and
+    /// the peer has stopped by then if it was not allowed to go on.
+    pub fence: Duration,
+    /// How much later than the peer a standby asks: who is active shall stay so.
+    pub head_start: Duration,
+}
+
+/// What the data plane's clock is late by, and what two clocks differ by in a second.
+const TICKS: Duration = Duration::from_millis(20);
+
 impl Policy {
-    /// The witness gives a lease to one node at a time. Nodes find out within a detection time of each
-    /// other that they are cut apart; one that has no lease then goes on for another, and its data plane
-    /// for `own` if its daemon hangs.
-    pub fn lease(detection: Duration, own: Duration) -> Self {
-        let after = detection * 3 + own;
-        Self::Witness { after }
+    /// The witness allows whoever reaches it.
+    pub fn gateway(detection: Duration) -> Self {
+        Self::Witness(Terms {
+            term: detection * 2,
+            // A gateway that answers again may do so a moment before the peer does.
+            after: detection * 2,
+            fence: Duration::ZERO,
+            head_start: Duration::ZERO,
+        })
     }
 
-    /// How long a standby waits that may become active.
-    pub fn after(self) -> Duration {
+    /// The witness allows one node at a time. An active node finds out `detection` after its peer's last
+    /// answer, and has `own` from then on to ask for the permission.
+    pub fn lease(detection: Duration, own: Duration) -> Self {
+        let term = detection + own;
+        Self::Witness(Terms {
+            term,
+            after: Duration::ZERO,
+            fence: term + TICKS,
+            head_start: term / 2,
+        })
+    }
+
+    /// What it says of witnesses.
+    fn terms(self) -> Option<Terms> {
         match self {
-            Policy::Witness { after } => after,
-            Policy::Stay | Policy::Yield => Duration::ZERO,
+            Policy::Witness(terms) => Some(terms),
+            Policy::Stay | Policy::Yield => None,
         }
     }
 }
@@ -39,24 +67,37 @@ impl Policy {
 /// Until when a witness allows a node to be active alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// The loss of the peer that it was asked for ([`Partition::loss`]); `None`: it holds for every one.
-    pub loss: Option<u64>,
+    /// The wish that it was asked for ([`Partition::wish`]); `None`: it holds for every one.
+    pub wish: Option<u64>,
     /// Until when, since boot.
     pub until: Duration,
+}
+
+/// What is known of the peer's loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// The peer answers on no path.
+    pub lost: bool,
+    /// When this node sent what the peer has shown last to have got: the peer was not quiet then.
+    pub proof: Option<Duration>,
+    /// The peer's echoes are not answered, and the data plane knows.
+    pub quiet: bool,
+    /// This node is active for something.
+    pub carries: bool,
 }
 
 /// What is known of it.
 #[derive(Clone, Debug)]
 pub struct Partition {
     policy: Policy,
-    /// How long an active node goes on that has lost its peer and knows of no permission; and by how
-    /// much later a node may find out than the other that they are cut apart.
-    patience: Duration,
     /// How long a preferred node waits for the other to stop.
     stop: Duration,
     lost_since: Option<Duration>,
-    /// How often the peer was lost.
-    losses: u64,
+    /// Whether the witness is to be asked, and how often that began.
+    wishes: bool,
+    wish: u64,
+    proof: Option<Duration>,
+    quiet_since: Option<Duration>,
     /// Permission, as long as it lasts without a gap.
     allowed: Option<(Duration, Duration)>,
     /// An operator knows that the peer is not active.
@@ -69,45 +110,92 @@ impl Partition {
     pub fn new(policy: Policy, detection: Duration, lease: Duration) -> Self {
         Self {
             policy,
-            patience: detection,
             stop: (detection * 2).max(lease),
             lost_since: None,
-            losses: 0,
+            wishes: false,
+            wish: 0,
+            proof: None,
+            quiet_since: None,
             allowed: None,
             insists: false,
         }
     }
 
-    /// Whether the peer answers on no path.
-    pub fn note(&mut self, lost: bool, now: Duration) {
+    /// Takes in what is known now.
+    pub fn note(&mut self, signs: Signs, now: Duration) {
+        let Signs { lost, quiet, .. } = signs;
+        self.proof = signs.proof;
+        self.quiet_since = quiet.then(|| self.quiet_since.unwrap_or(now));
         if lost && self.lost_since.is_none() {
             self.lost_since = Some(now);
-            self.losses += 1;
         } else if !lost && self.lost_since.is_some() {
             self.lost_since = None;
             self.insists = false;
             // What was allowed was for this time.
             self.allowed = None;
         }
+        let ready = self.ready().is_some_and(|ready| now >= ready);
+        let wishes = lost && (signs.carries || ready);
+        if std::mem::replace(&mut self.wishes, wishes) != wishes {
+            self.wish += u64::from(wishes);
+            if self.is_exclusive() {
+                // What is not wished any more is given back.
+                self.allowed = None;
+            }
+        }
+    }
+
+    /// Whether the witness allows one node at a time.
+    fn is_exclusive(&self) -> bool {
+        self.policy
+            .terms()
+            .is_some_and(|terms| !terms.fence.is_zero())
     }
 
     /// This node has stopped, or its clock has jumped: what it waits for, it waits for anew.
     pub fn restart(&mut self, now: Duration) {
         self.lost_since = self.lost_since.map(|_| now);
+        self.quiet_since = self.quiet_since.map(|_| now);
         self.allowed = None;
     }
 
-    /// The loss of the peer for which a witness is to be asked, by its number.
-    pub fn loss(&self) -> Option<u64> {
-        self.lost_since.map(|_| self.losses)
+    /// Whether the peer has shown so long nothing that it counts as lost, whatever the paths say.
+    pub fn is_overdue(&self, proof: Option<Duration>, now: Duration) -> bool {
+        let term = self.policy.terms().map(|terms| terms.term);
+        let end = proof.zip(term).map(|(proof, term)| proof + term);
+        end.is_some_and(|end| now >= end)
+    }
+
+    /// Whether the peer's echoes are certainly not answered.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet_since.is_some()
+    }
+
+    /// Since when the peer answers on no path.
+    pub fn lost_since(&self) -> Option<Duration> {
+        self.lost_since
+    }
+
+    /// Whether a standby that hears nothing must not answer: an active peer would take that for a yes.
+    pub fn is_to_be_quiet(&self) -> bool {
+        self.policy != Policy::Stay && self.lost_since.is_some() && !self.insists
+    }
+
+    /// The wish to be active alone, by its number: with it a witness is to be asked. What was allowed is
+    /// given back when there is none.
+    pub fn wish(&self) -> Option<u64> {
+        self.wishes.then_some(self.wish)
+    }
+
+    /// When a standby may ask.
+    fn ready(&self) -> Option<Duration> {
+        let head_start = self.policy.terms()?.head_start;
+        Some(self.quiet_since? + head_start)
     }
 
     /// Takes in what the witness says.
     pub fn allow(&mut self, permission: Permission, now: Duration) {
-        if permission
-            .loss
-            .is_some_and(|loss| Some(loss) != self.loss())
-        {
+        if permission.wish.is_some() && permission.wish != self.wish() {
             return;
         }
         let (since, until) = match self.allowed {
@@ -122,33 +210,46 @@ impl Partition {
         self.insists = self.lost_since.is_some();
     }
 
+    /// Until when an active node may go on, even if its daemon hangs; `None`: there is no end.
+    pub fn end(&self) -> Option<Duration> {
+        let term = self.policy.terms()?.term;
+        let allowed = self.allowed.map_or(Duration::ZERO, |(_, until)| until);
+        let shown = self.proof.map_or(Duration::ZERO, |proof| proof + term);
+        (!self.insists).then(|| allowed.max(shown))
+    }
+
     /// Whether this node may carry a group without its peer. `active`: it does; `preferred`: it is the
     /// group's preferred one.
     pub fn may(&self, active: bool, preferred: bool, now: Duration) -> bool {
         let Some(lost) = self.lost_since else {
             return true;
         };
-        let free = |since: Duration, after: Duration| active || now >= since + after;
+        let since = |since: Option<Duration>, wait| since.is_some_and(|at| now >= at + wait);
         match self.policy {
             _ if self.insists => true,
             Policy::Stay => true,
-            // The other stops as soon as it finds out; see [`Policy::lease`].
-            Policy::Yield => preferred && free(lost, self.stop),
-            Policy::Witness { after } => match self.allowed {
-                Some((since, until)) if now < until => free(since, after),
-                _ => active && now < lost + self.patience,
-            },
+            // The other stops as soon as it finds out.
+            Policy::Yield => preferred && (active || now >= lost + self.stop),
+            Policy::Witness(_) if active => self.end().is_none_or(|end| now < end),
+            Policy::Witness(terms) => {
+                let allowed = self.allowed.filter(|(_, until)| now < *until);
+                since(allowed.map(|(since, _)| since), terms.after)
+                    && since(self.quiet_since, terms.fence)
+            }
         }
     }
 
     /// When that may change by itself.
     pub fn next(&self, now: Duration) -> Option<Duration> {
-        let patience = self
-            .lost_since
-            .map(|since| [self.patience, self.stop].map(|wait| since + wait));
-        let after = self.policy.after();
-        let permission = self.allowed.map(|(since, until)| [since + after, until]);
-        let times = [patience, permission].into_iter().flatten().flatten();
-        times.filter(|at| *at > now).min()
+        let lost = self.lost_since?;
+        let mut times = vec![lost + self.stop];
+        if let Some(terms) = self.policy.terms() {
+            times.extend(self.end());
+            times.extend(self.ready());
+            times.extend(self.quiet_since.map(|since| since + terms.fence));
+            times.extend(self.allowed.map(|(since, _)| since + terms.after));
+            times.extend(self.allowed.map(|(_, until)| until));
+        }
+        times.into_iter().filter(|at| *at > now).min()
     }
 }

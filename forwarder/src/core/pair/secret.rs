@@ -64,6 +64,12 @@ impl Secret {
         }
     }
 
+    /// What third parties may know the pair by.
+    pub fn name(&self) -> String {
+        let name = self.derive(b"name", 0);
+        name[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The key of what a node tells of flows.
     pub fn sync_key(&self, node: u8) -> SyncKey {
         SyncKey(XChaCha20Poly1305::new(&self.derive(b"sync", node).into()))

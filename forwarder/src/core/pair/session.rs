@@ -24,6 +24,8 @@ pub struct Session {
     candidate: Heard,
     challenge: u64,
     awake: Duration,
+    /// When the latest own hello was sent that the peer has repeated.
+    proof: Option<Duration>,
     /// The second in which strangers are counted, and how many there were.
     strangers: (u64, u32),
 }
@@ -39,6 +41,7 @@ impl Session {
             candidate: Heard::default(),
             challenge: 0,
             awake: Duration::ZERO,
+            proof: None,
             strangers: (0, 0),
         }
     }
@@ -57,6 +60,11 @@ impl Session {
     /// The process of the peer that is listened to; 0: none.
     pub fn peer(&self) -> u64 {
         self.peer.process
+    }
+
+    /// When the latest own hello was sent that the peer has repeated.
+    pub fn proof(&self) -> Option<Duration> {
+        self.proof
     }
 
     /// What the peer is told of itself.
@@ -125,6 +133,7 @@ impl Session {
             let at = self.sent.binary_search_by_key(&sequence, |(each, _)| *each);
             at.ok().map(|at| self.sent[at].1)
         });
+        self.proof = self.proof.max(sent);
         match sent {
             Some(sent) if sent >= self.awake && now.saturating_sub(sent) <= stale => Ok(()),
             _ => Err(Refusal::Stale),

@@ -1,4 +1,4 @@
-//! TLS for `https`.
+//! TLS for `https`, and for etcd.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,12 +17,20 @@ use tokio_rustls::client::TlsStream;
 
 use super::ProbeError;
 
-/// An `https` check that cannot be made ready.
+/// A file that TLS needs is no good.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The file of authorities is no good.
     #[error("ca_file {}: {reason}", .path.display())]
     Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The own certificate or its key is no good.
+    #[error("{}: {reason}", .path.display())]
+    Identity {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -49,6 +57,30 @@ pub fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, TlsError> {
     };
     // Each check is to see the certificate.
     config.resumption = Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Servers must have a certificate of one of the authorities of `ca_file`. `identity`: the own certificate, and its
+/// key.
+pub fn client(ca_file: &Path, identity: Option<(&Path, &Path)>) -> Result<TlsConnector, TlsError> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities(ca_file)?);
+    let Some((certificate, key)) = identity else {
+        return Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())));
+    };
+    let wrong = |path: &Path, reason: String| TlsError::Identity {
+        path: path.to_owned(),
+        reason,
+    };
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
+        .map_err(|error| wrong(certificate, error.to_string()))?
+        .collect();
+    let chain = chain.map_err(|error| wrong(certificate, error.to_string()))?;
+    let secret =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
+    let config = config.with_client_auth_cert(chain, secret);
+    let config = config.map_err(|error| wrong(certificate, error.to_string()))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

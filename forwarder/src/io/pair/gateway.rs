@@ -29,7 +29,7 @@ pub async fn watch(gateway: IpAddr, requests: Requests) {
         let answered = matches!(timeout(PATIENCE, icmp::ask(gateway)).await, Ok(Ok(())));
         if answered {
             let until = asked + LASTS;
-            requests.send(Request::Allow(Permission { loss: None, until }));
+            requests.send(Request::Allow(Permission { wish: None, until }));
         }
         if reached.replace(answered) != Some(answered) {
             match answered {

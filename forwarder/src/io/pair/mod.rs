@@ -2,11 +2,13 @@
 //! nobody, so that neither a long change nor a slow disk looks like a dead node; but it renews the lease
 //! only while the daemon's main loop shows that it lives.
 
+mod etcd;
 mod gateway;
 mod packet;
 mod socket;
 pub mod sync;
 mod urgent;
+pub mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,11 +22,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{info, warn};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock;
 use super::sign::Sign;
-use super::worker::Worker;
 use crate::config::model;
 use crate::core::pair::claim::{Cause, Change, Health, Role};
 use crate::core::pair::liveness::PathState;
@@ -36,6 +37,7 @@ use crate::dataplane::bpf::peer::Arrivals;
 use packet::Sender as Announcer;
 use socket::Path;
 use urgent::be_urgent;
+use witness::{Witness, WitnessError, WitnessView};
 
 /// So long the main loop may be busy with one thing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,7 +103,7 @@ impl Requests {
 pub struct Handle {
     requests: Requests,
     /// Asks the witness, if there is one.
-    _witness: Option<Worker>,
+    witness: Option<Witness>,
     alive: Arc<AtomicU64>,
     view: Arc<Mutex<View>>,
     thread: Option<JoinHandle<()>>,
@@ -122,14 +124,15 @@ pub struct Ends {
     pub flows: sync::Handle,
 }
 
-/// Starts the thread.
+/// Starts the thread. `node`: this one's name.
 pub fn start(
     settings: Settings,
     pair: &model::Pair,
+    node: &str,
     process: u64,
     epochs: &BTreeMap<u16, u64>,
     ends: Ends,
-) -> io::Result<Handle> {
+) -> Result<Handle, WitnessError> {
     let paths = pair
         .paths
         .iter()
@@ -140,7 +143,9 @@ pub fn start(
     waker.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;
     let requests = Requests { sender, waker };
-    let witness = witness(&pair.partition, &requests)?;
+    let (wish, wishes) = watch::channel(None);
+    let name = settings.secret.name();
+    let witness = witness::start(&pair.partition, node, &name, wishes, &requests)?;
     let alive = Arc::new(AtomicU64::new(milliseconds(now)));
     let mut member = Pair::new(settings, process, epochs, now);
     let groups = 0..pair.groups.len() as u32;
@@ -166,6 +171,7 @@ pub fn start(
         situation: sync::Situation::default(),
         woken,
         alive: Arc::clone(&alive),
+        wish,
         view: Arc::clone(&view),
     };
     let thread = thread::Builder::new()
@@ -173,27 +179,11 @@ pub fn start(
         .spawn(move || side.run())?;
     Ok(Handle {
         requests,
-        _witness: witness,
+        witness,
         alive,
         view,
         thread: Some(thread),
     })
-}
-
-/// Who is asked while the peer is lost.
-fn witness(partition: &model::Partition, requests: &Requests) -> io::Result<Option<Worker>> {
-    let worker = || Worker::start("witness");
-    match partition {
-        model::Partition::Stay | model::Partition::Yield => Ok(None),
-        model::Partition::Gateway(gateways) => {
-            let worker = worker()?;
-            for gateway in gateways {
-                let watch = gateway::watch(*gateway, requests.try_clone()?);
-                worker.handle().spawn(watch);
-            }
-            Ok(Some(worker))
-        }
-    }
 }
 
 impl Handle {
@@ -214,6 +204,12 @@ impl Handle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What is to be seen of the witness, if it keeps a lease.
+    pub fn witness(&self) -> Option<WitnessView> {
+        let report = self.witness.as_ref()?.report.as_ref()?;
+        Some(report.lock().clone())
     }
 
     /// Hands everything over, if the peer is able to take it: at most `patience`; then forwards what still
@@ -271,6 +267,8 @@ struct Side {
     situation: sync::Situation,
     woken: UnixDatagram,
     alive: Arc<AtomicU64>,
+    /// What the witness is asked for.
+    wish: watch::Sender<Option<u64>>,
     view: Arc<Mutex<View>>,
 }
 
@@ -299,6 +297,10 @@ impl Side {
             while let Some(effect) = self.pair.poll() {
                 self.apply(effect);
             }
+            // After the leases are written: what is given back is not used any more.
+            let wish = self.pair.wish();
+            self.wish
+                .send_if_modified(|known| std::mem::replace(known, wish) != wish);
             self.announce_again();
             let view = self.pair.view(clock::monotonic());
             self.tell_of(&view);

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::notes::Notes;
 use super::{Node, RunError};
-use crate::admin::api::{PairStatus, RoleChange};
+use crate::admin::api::{PairStatus, RoleChange, WitnessStatus};
 use crate::config::{Model, model};
 use crate::core::key::mac_bytes;
 use crate::core::pair::claim::{Health, Role};
@@ -27,9 +27,10 @@ use crate::core::pair::partition::Policy;
 use crate::core::pair::record::{Record, Turn};
 use crate::core::pair::secret::BadSecret;
 use crate::core::pair::watch::{self, Names, Refused};
-use crate::core::pair::{Settings, group};
+use crate::core::pair::{Settings, View, group};
 use crate::dataplane::bpf::Bpf;
 use crate::io::clock;
+use crate::io::pair::witness::WitnessError;
 use crate::io::pair::{Ends, Handle, Place, Request, start};
 use crate::io::sign::Sign;
 use files::Files;
@@ -61,6 +62,9 @@ pub enum PairError {
     /// It is no secret.
     #[error("the pair's key {}: {}", .0.display(), .1)]
     Bad(PathBuf, BadSecret),
+    /// The witness cannot be asked.
+    #[error("the pair: {0}")]
+    Witness(#[from] WitnessError),
     /// A socket or thread cannot be had.
     #[error("the pair: {0}")]
     Io(#[from] io::Error),
@@ -82,7 +86,7 @@ pub struct Member {
     health: Option<Health>,
     local: Local,
     faults: Notes<Fault>,
-    problems: Notes<String>,
+    noted: Notes<String>,
     refused: Refused,
 }
 
@@ -146,10 +150,10 @@ impl Member {
             policy: match &pair.partition {
                 model::Partition::Stay => Policy::Stay,
                 model::Partition::Yield => Policy::Yield,
-                // A gateway that answers again may do so a moment before the peer does.
-                model::Partition::Gateway(_) => Policy::Witness {
-                    after: timing.detection() * 2,
-                },
+                model::Partition::Gateway(_) => Policy::gateway(timing.detection()),
+                model::Partition::Etcd(_) => {
+                    Policy::lease(timing.detection(), REFLECTED_LEASE.max(timing.detection()))
+                }
             },
             config: short(digest),
             version: VERSION,
@@ -164,7 +168,8 @@ impl Member {
             sign,
             flows: flows.handle.clone(),
         };
-        let handle = start(settings, pair, process, &epochs, ends).map_err(PairError::from)?;
+        let handle = start(settings, pair, &node.name, process, &epochs, ends);
+        let handle = handle.map_err(PairError::from)?;
         if files.maintenance() {
             warn!("in maintenance, as before the start; `forwarder maintenance off` ends it");
             handle.request(Request::Maintenance(true));
@@ -186,9 +191,25 @@ impl Member {
             health: None,
             local: Local::default(),
             faults: Notes::default(),
-            problems: Notes::default(),
+            noted: Notes::default(),
             refused: Refused::default(),
         }))
+    }
+
+    /// What is not as it should be.
+    fn problems(&self, view: &View) -> Vec<String> {
+        let mut problems = watch::problems(view, &self.names);
+        if let Some(witness) = self.handle.witness()
+            && let Some(problem) = witness.problem
+        {
+            let own = &self.names.own;
+            let kind = witness.kind;
+            problems.push(format!(
+                "{own} may not be active alone for long: no answer of {kind}: {problem}"
+            ));
+        }
+        problems.extend(self.faults.all().map(ToString::to_string));
+        problems
     }
 
     /// Hands over to the peer if it can take over. `lingers`: otherwise the data plane goes on for a while.
@@ -304,19 +325,15 @@ impl Node {
             Some((false, line)) => info!("{line}"),
             None => {}
         }
-        let problems = watch::problems(&view, &pair.names);
-        let news = pair.problems.update(problems, now);
+        let problems = pair.problems(&view);
+        let news = pair.noted.update(problems, now);
         self.tell("pair", news);
     }
 
     /// What is not as it should be.
     pub(super) fn pair_problems(&self) -> Vec<String> {
         let pair = self.pair.as_ref();
-        pair.map_or_else(Vec::new, |pair| {
-            let mut problems = watch::problems(&pair.handle.view(), &pair.names);
-            problems.extend(pair.faults.all().map(ToString::to_string));
-            problems
-        })
+        pair.map_or_else(Vec::new, |pair| pair.problems(&pair.handle.view()))
     }
 
     /// What is shown of the pair.
@@ -327,7 +344,10 @@ impl Node {
         let (names, latest) = (&pair.names, &pair.latest);
         let flows = pair.flows.view();
         let model = &pair.model;
-        Some(PairStatus::new(&view, model, servers, names, latest, flows))
+        let mut status = PairStatus::new(&view, model, servers, names, latest, flows);
+        let witness = pair.handle.witness();
+        status.witness = witness.map(|witness| WitnessStatus::new(&witness, clock::monotonic()));
+        Some(status)
     }
 
     /// How well this node is; what is new of it is logged and kept.

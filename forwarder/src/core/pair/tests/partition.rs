@@ -1,13 +1,9 @@
 //! What comes of a partition under each policy.
 
-use std::time::Duration;
-
 use super::super::claim::{Cause, Role};
 use super::super::partition::Policy;
 use super::simulation::{REFLECTED, Simulation, TIMING, Witness};
 
-/// How long a standby waits that a lease has been given to.
-pub const AFTER: Duration = Duration::from_millis(3 * 150 + 500);
 const BOTH: [Option<Role>; 2] = [Some(Role::Active), Some(Role::Standby)];
 
 fn roles(pair: &Simulation) -> [Option<Role>; 2] {
@@ -26,11 +22,6 @@ fn settled(policy: Policy, witness: Witness, active: usize) -> Simulation {
     }
     assert_eq!(pair.role(active), Some(Role::Active));
     pair
-}
-
-#[test]
-fn the_constant_is_what_the_node_takes() {
-    assert_eq!(AFTER, Policy::lease(TIMING.detection(), REFLECTED).after());
 }
 
 #[test]
@@ -73,9 +64,7 @@ fn without_the_preferred_node_an_operator_decides() {
 
 #[test]
 fn a_node_that_does_not_reach_its_gateway_steps_aside() {
-    let policy = Policy::Witness {
-        after: Duration::ZERO,
-    };
+    let policy = Policy::gateway(TIMING.detection());
     let mut pair = settled(policy, Witness::Gateway, 0);
     pair.reaches = [false, true];
     pair.run(2_000);

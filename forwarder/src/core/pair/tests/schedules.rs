@@ -4,8 +4,7 @@ use proptest::prelude::*;
 
 use super::super::claim::{Health, Role};
 use super::super::partition::Policy;
-use super::partition::AFTER;
-use super::simulation::{Simulation, Trouble, Witness};
+use super::simulation::{REFLECTED, Simulation, TIMING, Trouble, Witness};
 
 /// Something happens.
 #[derive(Clone, Debug)]
@@ -67,7 +66,7 @@ fn happen(pair: &mut Simulation, event: &Event, back: &mut [Option<u64>; 2]) {
         Event::FailOver(node, here) => {
             pair.at(node, |own, now| {
                 // An operator who insists must know.
-                if own.loss().is_none() {
+                if !own.is_alone() {
                     _ = own.fail_over(None, here, now);
                 }
             });
@@ -168,7 +167,7 @@ proptest! {
     fn where_a_lease_decides_no_two_answer_whatever_is_cut(
         seed: u64, preempt: bool, reflects: bool, events in schedule(true),
     ) {
-        let policy = Policy::Witness { after: AFTER };
+        let policy = Policy::lease(TIMING.detection(), REFLECTED);
         let pair = Simulation::with(seed, preempt, policy, Witness::Leases(None));
         let mut pair = pair.reflecting(reflects);
         play(&mut pair, &frozen(events));

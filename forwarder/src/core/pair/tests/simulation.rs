@@ -79,6 +79,8 @@ pub struct Node {
     /// When the witness was asked last, and what it has answered, when.
     asked: u64,
     allowed: Vec<(u64, Permission)>,
+    /// Questions on their way to a witness that keeps leases: when they come there.
+    questions: Vec<(u64, Question)>,
     epoch: u64,
     pub health: Health,
     /// When VIPs were announced last.
@@ -104,6 +106,15 @@ pub enum Witness {
     Gateway,
     /// Keeps one process's lease, for so long.
     Leases(Option<(u64, u64)>),
+}
+
+/// What a node wants of a witness that keeps leases.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// The lease, with this wish; when it was asked for, by the node's clock.
+    Claim(Option<u64>, Duration),
+    /// To give it back.
+    Release,
 }
 
 /// How long a lease of the witness lasts.
@@ -150,6 +161,7 @@ impl Simulation {
             process: 0,
             asked: 0,
             allowed: Vec::new(),
+            questions: Vec::new(),
             epoch: 0,
             health: Health::Sound,
             announced: None,
@@ -187,6 +199,7 @@ impl Simulation {
         };
         node.process = self.processes;
         node.allowed.clear();
+        node.questions.clear();
         let mut pair = Pair::new(settings, self.processes, &epochs, now);
         pair.set_health(node.health, now);
         pair.go_on(&[node.lease.forward], now);
@@ -325,8 +338,8 @@ impl Simulation {
             pair.timeout(true, now);
         }
         self.work(index);
-        let loss = self.nodes[index].pair.as_ref().and_then(Pair::loss);
-        self.ask(index, loss);
+        let wish = self.nodes[index].pair.as_ref().and_then(Pair::wish);
+        self.ask(index, wish);
     }
 
     /// What has arrived.
@@ -363,31 +376,63 @@ impl Simulation {
         }
     }
 
-    fn ask(&mut self, index: usize, loss: Option<u64>) {
+    fn ask(&mut self, index: usize, wish: Option<u64>) {
         let (now, clock, reaches) = (self.now, self.clock(index), self.reaches[index]);
+        let late = now + self.delay();
         let node = &mut self.nodes[index];
         let turn = now >= node.asked + 20;
-        let (loss, lasts) = match &mut self.witness {
-            Witness::Gateway => (None, 300),
-            Witness::Leases(holder) => {
-                let own = holder.is_some_and(|(process, _)| process == node.process);
-                if loss.is_none() && own && reaches {
-                    *holder = None;
-                }
-                let taken = holder.is_some_and(|(_, until)| until > now) && !own;
-                if taken || loss.is_none() || !turn || !reaches {
-                    return;
-                }
-                *holder = Some((node.process, now + LASTS));
-                (loss, LASTS)
+        match self.witness {
+            Witness::Nobody => {}
+            Witness::Gateway if turn && reaches => {
+                node.asked = now;
+                let until = clock + Duration::from_millis(300);
+                node.allowed.push((late, Permission { wish: None, until }));
             }
-            Witness::Nobody => return,
+            Witness::Gateway => {}
+            // One question at a time.
+            Witness::Leases(_) if turn && node.questions.is_empty() && node.allowed.is_empty() => {
+                node.asked = now;
+                let question = match wish {
+                    Some(_) => Question::Claim(wish, clock),
+                    None => Question::Release,
+                };
+                node.questions.push((late, question));
+            }
+            Witness::Leases(_) => self.decide(index),
+        }
+    }
+
+    /// What the witness that keeps leases makes of what has come to it.
+    fn decide(&mut self, index: usize) {
+        let (now, late) = (self.now, self.now + self.delay());
+        let Witness::Leases(holder) = &mut self.witness else {
+            return;
         };
-        if turn && reaches {
-            node.asked = now;
-            let until = clock + Duration::from_millis(lasts);
-            let answered = now + self.random.below(15);
-            node.allowed.push((answered, Permission { loss, until }));
+        let node = &mut self.nodes[index];
+        let Some((_, question)) = node.questions.pop_if(|(at, _)| *at <= now) else {
+            return;
+        };
+        if !self.reaches[index] {
+            return;
+        }
+        let own = holder.is_some_and(|(process, _)| process == node.process);
+        let taken = holder.is_some_and(|(_, until)| until > now) && !own;
+        match question {
+            Question::Claim(wish, since) if !taken => {
+                *holder = Some((node.process, now + LASTS));
+                let until = since + Duration::from_millis(LASTS);
+                node.allowed.push((late, Permission { wish, until }));
+            }
+            Question::Claim(..) => {}
+            Question::Release => *holder = holder.filter(|_| !own),
+        }
+    }
+
+    /// Most are quick to and from the witness, some are not.
+    fn delay(&mut self) -> u64 {
+        match self.random.below(8) {
+            0 => self.random.below(700),
+            _ => self.random.below(15),
         }
     }
 
