@@ -23,7 +23,7 @@ pub(super) struct Two {
     second: Namespace,
     pub site: Site,
     /// More keys of the pair.
-    more: &'static str,
+    pub more: &'static str,
 }
 
 impl Two {

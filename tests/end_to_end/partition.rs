@@ -1,8 +1,12 @@
 //! What a node does that has lost its peer, under each policy.
 
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
+use forwarder_lab::certificate::Certificate;
 use forwarder_lab::{Family, Process, wait_until};
 use serde_json::Value;
 
@@ -100,16 +104,30 @@ impl Etcd {
 
     /// Starts it, with what it has on disk.
     fn start(&mut self, two: &Two) {
+        self.start_with(two, format!("http://{}", self.address), &[]);
+    }
+
+    /// With TLS at its address; without at `PLAIN`.
+    fn start_tls(&mut self, two: &Two, certificate: &Path, key: &Path) {
+        let files = [("--cert-file", certificate), ("--key-file", key)];
+        let plain = SocketAddr::from(PLAIN);
+        let urls = format!("https://{},http://{plain}", self.address);
+        self.start_with(two, urls, &files);
+        wait_until("etcd answers", LIMIT, || {
+            post(two, "/v3/kv/range", r#"{"key":"YQ=="}"#).contains("revision")
+        })
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    fn start_with(&mut self, two: &Two, clients: String, files: &[(&str, &Path)]) {
         let directory = two.site.directory().join("etcd");
         fs::create_dir_all(&directory).expect("a directory");
         let mut command = two.site.router.command("etcd");
-        let urls = [
-            ("listen-client", self.address),
-            ("advertise-client", self.address),
-            ("listen-peer", ([127, 0, 0, 1], 2380).into()),
-        ];
-        for (what, address) in urls {
-            command.arg(format!("--{what}-urls=http://{address}"));
+        command.arg(format!("--listen-client-urls={clients}"));
+        command.arg(format!("--advertise-client-urls={clients}"));
+        command.arg("--listen-peer-urls=http://127.0.0.1:2380");
+        for (option, file) in files {
+            command.arg(option).arg(file);
         }
         command.arg("--data-dir").arg(directory.join("data"));
         let process = Process::start(command, &directory.join("log"));
@@ -119,6 +137,25 @@ impl Etcd {
     fn stop(&mut self) {
         self.process = None;
     }
+}
+
+/// Where etcd is administered from, at the router.
+const PLAIN: ([u8; 4], u16) = ([127, 0, 0, 1], 2389);
+
+/// Asks etcd; what it answers, or nothing.
+fn post(two: &Two, path: &str, body: &str) -> String {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::from(PLAIN))?;
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    two.site.router.run(ask).unwrap_or_default()
 }
 
 impl Two {
@@ -267,5 +304,87 @@ fn a_dead_node_is_replaced_though_etcd_decides() {
     two.nodes[1] = None;
     two.nodes[1] = Some(two.daemon(1, &config));
     two.wait_for([None, Some("active")]);
+    two.served();
+}
+
+/// A file in the site's directory that only its owner may read.
+fn secret(two: &Two, name: &str, content: &str) -> PathBuf {
+    let path = two.site.directory().join(name);
+    fs::write(&path, content).expect("write");
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
+    path
+}
+
+#[test]
+fn etcd_is_asked_by_tls_and_with_a_password() {
+    let mut etcd = Etcd::new();
+    let server = etcd.address;
+    let mut two = start(String::new());
+    let certificate = || Certificate::new(&server.ip().to_string(), 49).expect("a certificate");
+    let (right, wrong) = (certificate(), certificate());
+    let authority = secret(&two, "ca.pem", &right.pem());
+    let stranger = secret(&two, "stranger.pem", &wrong.pem());
+    let key = secret(&two, "etcd.key", &right.key_pem());
+    let password = secret(&two, "password", "correct horse\n");
+    let guess = secret(&two, "guess", "battery staple\n");
+    etcd.start_tls(&two, &authority, &key);
+    let user = r#""forwarder""#;
+    let (low, high) = (r#""Zm9yd2FyZGVyLw==""#, r#""Zm9yd2FyZGVyMA==""#);
+    for (path, body) in [
+        (
+            "user/add",
+            r#"{"name":"root","password":"root"}"#.to_owned(),
+        ),
+        ("role/add", r#"{"name":"root"}"#.to_owned()),
+        ("user/grant", r#"{"user":"root","role":"root"}"#.to_owned()),
+        (
+            "user/add",
+            format!(r#"{{"name":{user},"password":"correct horse"}}"#),
+        ),
+        ("role/add", format!(r#"{{"name":{user}}}"#)),
+        (
+            "role/grant",
+            format!(
+                r#"{{"name":{user},"perm":{{"permType":"READWRITE","key":{low},"range_end":{high}}}}}"#
+            ),
+        ),
+        ("user/grant", format!(r#"{{"user":{user},"role":{user}}}"#)),
+        ("enable", "{}".to_owned()),
+    ] {
+        let answer = post(&two, &format!("/v3/auth/{path}"), &body);
+        assert!(answer.contains("200 OK"), "{path} {body}: {answer}");
+    }
+
+    let restart = |two: &mut Two, index: usize, authority: &Path, password: &Path| {
+        let (authority, password) = (authority.display(), password.display());
+        let more = format!(
+            "partition = \"etcd\", etcd = {{ address = \"{server}\", lease = \"60s\", ca_file = \"{authority}\", \
+             user = \"forwarder\", password_file = \"{password}\" }}, "
+        );
+        two.more = Box::leak(more.into_boxed_str());
+        let config = two.config(&both_services("l2-dsr", |family| family));
+        two.nodes[index] = None;
+        two.nodes[index] = Some(two.daemon(index, &config));
+    };
+    restart(&mut two, 0, &authority, &guess);
+    restart(&mut two, 1, &stranger, &password);
+    two.wait_until_seen("both say what is wrong", |pairs| {
+        let says = |index: usize, word: &str| {
+            let problem = pairs[index]["witness"]["problem"].as_str();
+            problem.is_some_and(|problem| problem.contains(word))
+        };
+        says(0, "invalid user ID or password") && says(1, "certificate")
+    });
+    for index in 0..2 {
+        restart(&mut two, index, &authority, &password);
+        let log = two.node(index).log();
+        assert!(
+            !log.contains("correct horse") && !log.contains("staple"),
+            "{log}"
+        );
+    }
+    two.wait_for_answers(true);
+    two.cut_apart("add");
+    two.wait_for_holder();
     two.served();
 }

@@ -1,5 +1,7 @@
 //! Certificates for TLS servers: RFC 5280 in DER (X.690), as much of it as it takes.
 
+use std::net::IpAddr;
+
 use anyhow::{Result, anyhow};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -21,10 +23,11 @@ const OCTET_STRING: u8 = 0x04;
 const OBJECT: u8 = 0x06;
 const TEXT: u8 = 0x0c;
 const TIME: u8 = 0x17;
-/// Context-specific: the version and the extensions of a certificate, the DNS name in a subjectAltName.
+/// Context-specific: the version and the extensions of a certificate, a DNS name or an address in a subjectAltName.
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
+const IP_ADDRESS: u8 = 0x87;
 
 const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
@@ -33,7 +36,7 @@ const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 impl Certificate {
-    /// For a host name; valid from 2020 to the end of a year, two digits, up to 2049.
+    /// For a host name or an address; valid from 2020 to the end of a year, two digits, up to 2049.
     pub fn new(name: &str, last_year: u8) -> Result<Self> {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
@@ -46,7 +49,12 @@ impl Certificate {
         let validity = [der(TIME, &[&b"200101000000Z"[..]]), der(TIME, &[end])];
         let kind = [der(OBJECT, &[EC_PUBLIC_KEY]), der(OBJECT, &[P256])];
         let public = [der(SEQUENCE, &kind), bits(pair.public_key().as_ref())];
-        let names = der(SEQUENCE, &[der(DNS_NAME, &[name])]);
+        let host = match name.parse() {
+            Ok(IpAddr::V4(address)) => der(IP_ADDRESS, &[address.octets()]),
+            Ok(IpAddr::V6(address)) => der(IP_ADDRESS, &[address.octets()]),
+            Err(_) => der(DNS_NAME, &[name]),
+        };
+        let names = der(SEQUENCE, &[host]);
         let extension = [
             der(OBJECT, &[SUBJECT_ALT_NAME]),
             der(OCTET_STRING, &[names]),
@@ -75,12 +83,20 @@ impl Certificate {
 
     /// The certificate as PEM.
     pub fn pem(&self) -> String {
-        let lines: Vec<String> = self.der.chunks(48).map(base64).collect();
-        format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            lines.join("\n")
-        )
+        pem("CERTIFICATE", &self.der)
     }
+
+    /// The key as PEM.
+    pub fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", &self.key)
+    }
+}
+
+/// RFC 7468.
+fn pem(what: &str, der: &[u8]) -> String {
+    let lines: Vec<String> = der.chunks(48).map(base64).collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN {what}-----\n{lines}\n-----END {what}-----\n")
 }
 
 /// Tag, length, content.
