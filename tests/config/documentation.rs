@@ -75,7 +75,7 @@ fn every_example_is_a_value_of_its_key() {
                     "" if key.name == "version" => line,
                     "" => format!("version = 1\n{line}"),
                     "limits" | "tunnel" | "automap" | "metrics" | "admin" | "pair"
-                    | "pair.etcd" | "routes" => {
+                    | "pair.etcd" | "routes" | "cloud" => {
                         format!("[{}]\n{line}", section.title)
                     }
                     "pair.path" => format!("[[pair.path]]\n{line}"),

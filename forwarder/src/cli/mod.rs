@@ -6,6 +6,7 @@ mod backend_setup;
 mod bench;
 mod change;
 mod check;
+mod cloud;
 mod config;
 mod doctor;
 mod documents;
@@ -120,6 +121,8 @@ enum Command {
     BackendSetup(backend_setup::BackendSetup),
     /// Turn another product's declaration into a config file, and list what could not be carried over
     Import(import::ImportArguments),
+    /// What the cloud has to allow
+    Cloud(cloud::CloudArguments),
     /// Look for what a host lacks or has too much of, and say what to do; attaches nothing
     Doctor(doctor::Doctor),
 }
@@ -173,6 +176,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
         Command::BackendSetup(arguments) => backend_setup::backend_setup(&arguments),
         Command::Import(arguments) => import::import(&arguments),
+        Command::Cloud(arguments) => cloud::cloud(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
     }
 }

@@ -114,6 +114,10 @@ codes! {
         "Write a number from 100 to 599, or a range in quotes such as \"200-299\"."
     Error BadPayload "bad-payload" "The bytes to send or to expect are too many, or not written as hexadecimal digits."
         "Write a text, or \"hex:\" and pairs of hexadecimal digits; at most 1024 bytes."
+    Error BadCloudId "bad-cloud-id" "The value is not what the cloud calls a thing of this kind."
+        "Copy the id from the cloud's console; a tag is written key=value."
+    Error BadUrl "bad-url" "The value is not a URL without path."
+        "Write scheme, host and, if need be, port: \"https://ec2.example.com\"."
     Error EmptyList "empty-list" "A list must have at least one entry."
         "Add an entry, or leave the key out."
     Error DuplicateEntry "duplicate-entry" "A list holds the same entry twice."
@@ -266,6 +270,11 @@ codes! {
         "Add `health_check` to the pool or to the backend, or remove the key."
     Warning UnusedHealthCheck "unused-health-check" "No pool and no backend uses the health check."
         "Let a pool or a backend use it, or remove it."
+    // The cloud.
+    Error CloudAddress "cloud-address" "What is to move in the cloud is nothing that the file has, or can't move there."
+        "Move VIPs, floating addresses and addresses of SNAT pools, each once, at the interface that has them."
+    Error CloudWhich "cloud-which" "It is not clear which thing of the cloud is meant."
+        "Give its id, or a tag that it has, and not both."
     // Limits.
     Error TooManyVirtualServers "too-many-virtual-servers" "More virtual servers than limits.virtual_servers."
         "Raise limits.virtual_servers; that takes a restart."

@@ -34,5 +34,7 @@ pub fn examples() -> &'static [Example] {
         "two-interfaces-one-subnet"
         "tunnels-over-ipv6"
         "pair"
+        "cloud-two-zones"
+        "wavelength"
     }
 }

@@ -4,6 +4,7 @@
 //! added or removed, so two models can be compared part by part.
 
 mod check;
+mod cloud;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,6 +18,8 @@ use serde::Serialize;
 pub use check::{
     BackendCheck, Encapsulation, HealthCheck, HttpRequest, Payload, Probe, StatusRange, TunnelCheck,
 };
+
+pub use cloud::{Cloud, ElasticIp, Movable, Route, Url, Which};
 
 use super::prefix::Prefix;
 use super::words::{Word as _, words};
@@ -59,6 +62,8 @@ pub struct Model {
     pub hooks: Vec<Hook>,
     /// The routing table for routes to the VIPs.
     pub route_table: Option<u32>,
+    /// What moves by calls of a cloud's API.
+    pub cloud: Option<Cloud>,
 }
 
 /// A program that is told of changes of role.

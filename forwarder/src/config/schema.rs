@@ -13,8 +13,9 @@ use super::model::{
 use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
-    Device, FilePath, HashKey, HttpHost, HttpPath, List, Many, Name, Number, OneOrMany, PerNode,
-    ProbeProtocol, ProbeType, ProbeVia,
+    AllocationId, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost, HttpPath, List,
+    Many, Name, Number, OneOrMany, PerNode, ProbeProtocol, ProbeType, ProbeVia, Region,
+    RouteTableId, Tag,
 };
 
 section! {
@@ -61,6 +62,9 @@ section! {
         hook: Many<Hook> = Default("[]"), "[{ program = \"/etc/forwarder/role-changed\" }]";
         /// Routes to the VIPs, for a routing daemon to redistribute.
         routes: Routes = Default("{}"), "{ table = 254 }";
+        /// What of the cloud moves to the active node, and how its API is reached.
+        cloud: Cloud = Optional("none: nothing is asked of a cloud"),
+            "{ address = [{ interface = \"outside\", private = [\"10.0.1.10\"] }] }";
         /// Metrics over TCP.
         metrics: Metrics = Default("{}"), "{ listen = \"127.0.0.1:9477\" }";
     }
@@ -402,6 +406,81 @@ section! {
     "routes" Routes {
         /// The host's routing table that they are put into; 254 is `main`.
         table: Number<1, 4_294_967_295> = Optional("no routes"), "254";
+    }
+}
+
+section! {
+    /// What moves to the active node by calls of the cloud's API, and how that is reached. Credentials come
+    /// from the environment, a web identity, the profile, or the instance's role, whichever is found first.
+    "cloud" Cloud {
+        /// Whose API it is.
+        provider: CloudProvider = Default("\"aws\""), "\"aws\"";
+        /// The region.
+        region: Region = Optional("that of the instance"), "\"eu-central-1\"";
+        /// The API's address, such as that of a VPC endpoint.
+        endpoint: CloudUrl = Optional("the region's public one"),
+            "\"https://vpce-0123.ec2.eu-central-1.vpce.amazonaws.com\"";
+        /// An HTTP proxy on the way to the API.
+        proxy: CloudUrl = Optional("none"), "\"http://10.0.9.9:3128\"";
+        /// Certificates (PEM) of the authorities that the API's certificate must come from.
+        ca_file: FilePath = Optional("those that the host trusts"), "\"/etc/forwarder/ca.pem\"";
+        /// Between two looks at what is where; at least 1s.
+        refresh: Duration = Default("\"10s\""), "\"30s\"";
+        /// Where each move is written down, one line of JSON each.
+        journal: FilePath = Optional("`cloud.journal` beside the admin socket"),
+            "\"/var/lib/forwarder/cloud.journal\"";
+        /// Private addresses and prefixes that move between network interfaces of one subnet.
+        address: Many<CloudAddress> = Default("[]"),
+            "[{ interface = \"outside\", private = [\"10.0.1.10\"] }]";
+        /// Elastic and carrier IP addresses that move between private addresses, of any subnets.
+        elastic_ip: Many<ElasticIp> = Default("[]"),
+            "[{ allocation = \"eipalloc-0123\", interface = \"outside\", private = { lb1 = \"10.0.1.10\", lb2 = \"10.0.2.10\" } }]";
+        /// Routes that lead to the active node's network interface.
+        route: Many<CloudRoute> = Default("[]"),
+            "[{ table = \"rtb-0123\", destination = \"0.0.0.0/0\", interface = \"inside\" }]";
+    }
+}
+
+section! {
+    /// Private addresses and prefixes that move to the active node's network interface, in one call. Elastic and
+    /// carrier IP addresses that are associated with them go along.
+    "cloud.address" CloudAddress {
+        /// The interface; its network interface is found by the MAC address.
+        interface: Name = Required, "\"outside\"";
+        /// Addresses: VIPs, floating addresses, addresses of SNAT pools. Each moves with its group.
+        private: OneOrMany<IpAddr> = Optional("none"), "[\"10.0.1.10\", \"2001:db8::10\"]";
+        /// Prefixes of IPv4, /28, with VIPs in them.
+        prefix: OneOrMany<Prefix> = Optional("none"), "[\"10.0.1.32/28\"]";
+    }
+}
+
+section! {
+    /// An Elastic or carrier IP address that moves to a private address of the active node.
+    "cloud.elastic_ip" ElasticIp {
+        /// Its allocation.
+        allocation: AllocationId = Optional("the one with the `tag`"), "\"eipalloc-0123456789abcdef0\"";
+        /// A tag that it alone has: key=value.
+        tag: Tag = Optional("none; `allocation` is given"), "\"forwarder=web\"";
+        /// The interface that has the private address.
+        interface: Name = Required, "\"outside\"";
+        /// The private address: a VIP.
+        private: PerNode<IpAddr> = Required, "{ lb1 = \"10.0.1.10\", lb2 = \"10.0.2.10\" }";
+    }
+}
+
+section! {
+    /// Routes that lead to the network interface of the active node. They must be there already.
+    "cloud.route" CloudRoute {
+        /// Route tables.
+        table: OneOrMany<RouteTableId> = Optional("those with the `tag`"), "[\"rtb-0123456789abcdef0\"]";
+        /// A tag that the tables have: key=value.
+        tag: Tag = Optional("none; `table` is given"), "\"forwarder=web\"";
+        /// Their destinations.
+        destination: OneOrMany<Prefix> = Required, "[\"0.0.0.0/0\", \"::/0\"]";
+        /// The interface.
+        interface: Name = Required, "\"inside\"";
+        /// The group of virtual servers that they move with.
+        group: Name = Optional("`default`"), "\"mail\"";
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod address;
 mod check;
+mod cloud;
 mod list;
 mod number;
 mod text;
@@ -20,6 +21,7 @@ use super::words::{Word, words};
 
 pub(super) use address::{is_link_local, unusable};
 pub(super) use check::{FilePath, HttpHost, HttpPath};
+pub(super) use cloud::{AllocationId, CloudUrl, Region, RouteTableId, Tag};
 pub(super) use list::{List, Many, OneOrMany, PerNode};
 pub(super) use number::Number;
 pub(super) use text::{Device, HashKey, Name};
@@ -168,7 +170,7 @@ macro_rules! values_by_word {
 
 values_by_word! {
     Mode model::Transmit model::Protocol model::Affinity model::BackendState
-    model::PartitionPolicy ProbeType ProbeVia ProbeProtocol
+    model::PartitionPolicy ProbeType ProbeVia ProbeProtocol CloudProvider
 }
 
 words! {
@@ -194,6 +196,14 @@ words! {
         Tcp = "tcp",
         /// It answers 200 or 503.
         Http = "http",
+    }
+}
+
+words! {
+    /// Clouds whose API is known.
+    pub enum CloudProvider {
+        /// Amazon's.
+        Aws = "aws",
     }
 }
 

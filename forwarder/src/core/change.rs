@@ -24,6 +24,9 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     if old.route_table != new.route_table {
         needs.push("routes.table");
     }
+    if old.cloud.is_some() != new.cloud.is_some() {
+        needs.push("cloud");
+    }
     if old.metrics != new.metrics {
         needs.push("metrics.listen");
     }

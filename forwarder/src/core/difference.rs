@@ -92,6 +92,7 @@ fn settings(model: &Model) -> Things {
         "metrics.listen": model.metrics,
         "routes.table": model.route_table,
         "hooks": model.hooks,
+        "cloud": model.cloud,
     });
     vec![("of the file".to_owned(), value)]
 }

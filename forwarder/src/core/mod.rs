@@ -2,6 +2,7 @@
 
 pub mod allocate;
 pub mod change;
+pub mod cloud;
 pub mod compile;
 pub mod diagnosis;
 pub mod difference;

@@ -4,6 +4,7 @@
 
 mod action;
 mod backend_check;
+mod cloud;
 mod egress;
 mod etcd;
 mod group;

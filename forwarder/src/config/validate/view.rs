@@ -99,6 +99,7 @@ impl<'d, 'o> View<'d, 'o> {
         let pair = self.pair();
         let probes = self.probes();
         let hooks = self.hooks();
+        let cloud = self.cloud();
         let virtual_servers: Vec<_> = virtual_servers.into_iter().collect::<Option<_>>()?;
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
@@ -118,6 +119,7 @@ impl<'d, 'o> View<'d, 'o> {
             probes: probes?,
             hooks: hooks?,
             route_table: self.route_table()?,
+            cloud: cloud?,
         })
     }
 

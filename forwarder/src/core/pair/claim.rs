@@ -103,11 +103,13 @@ pub enum Cause {
     Isolated,
     /// The peer is lost, and this node may not be active alone.
     NotAllowed,
+    /// The peer is lost, and has taken what moves in the cloud.
+    Overtaken,
 }
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Offered,
         Self::PeerLost,
         Self::HandOver,
@@ -118,6 +120,7 @@ impl Cause {
         Self::LeaseRanOut,
         Self::Isolated,
         Self::NotAllowed,
+        Self::Overtaken,
     ];
 
     /// As programs read it.
@@ -133,6 +136,7 @@ impl Cause {
             Cause::LeaseRanOut => "lease-ran-out",
             Cause::Isolated => "isolated",
             Cause::NotAllowed => "not-allowed",
+            Cause::Overtaken => "overtaken",
         }
     }
 }
@@ -151,6 +155,9 @@ impl Display for Cause {
             Cause::Isolated => "no interface works",
             Cause::NotAllowed => {
                 "the peer answers on no path, and this node may not be active alone"
+            }
+            Cause::Overtaken => {
+                "the peer answers on no path, and has taken what moves in the cloud"
             }
         })
     }

@@ -66,6 +66,8 @@ pub struct Situation {
     pub lost: bool,
     /// Whether this node may be active then: see [`super::partition`].
     pub alone: bool,
+    /// Whether another node has taken what moves with the group in the cloud.
+    pub overtaken: bool,
     /// What the peer said last, unless that is stale.
     pub claim: Option<Claim>,
     /// This node's health.
@@ -277,7 +279,11 @@ impl Group {
             return Some(self.step_down(Cause::Isolated, now));
         }
         if situation.lost && !situation.alone {
-            return Some(self.step_down(Cause::NotAllowed, now));
+            let cause = match situation.overtaken {
+                true => Cause::Overtaken,
+                false => Cause::NotAllowed,
+            };
+            return Some(self.step_down(cause, now));
         }
         let claim = situation.claim.filter(|_| !situation.lost)?;
         let peer_can = claim.able && claim.role == Role::Standby && now >= self.promise_until;
@@ -294,7 +300,11 @@ impl Group {
             return Some(self.step_down(Cause::Isolated, now));
         }
         if situation.lost && !situation.alone {
-            return Some(self.step_down(Cause::NotAllowed, now));
+            let cause = match situation.overtaken {
+                true => Cause::Overtaken,
+                false => Cause::NotAllowed,
+            };
+            return Some(self.step_down(cause, now));
         }
         let over = situation.lost || now >= self.promise_until;
         over.then(|| self.activate(Cause::NotTaken))

@@ -24,7 +24,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use claim::{Change, Claim, Health, Role};
@@ -117,6 +117,8 @@ pub struct Pair {
     /// When this process answered an echo last.
     answered: Option<Duration>,
     grace_until: Vec<Duration>,
+    /// Groups whose things in the cloud another node has taken while it was not heard.
+    overtaken: BTreeSet<u16>,
     renew_at: Duration,
     hello_at: Duration,
     refusals: BTreeMap<Refusal, u64>,
@@ -143,6 +145,7 @@ impl Pair {
             session: Session::new(process),
             paths: vec![Path::new(settings.timing, now); settings.paths],
             grace_until: vec![Duration::ZERO; groups.len()],
+            overtaken: BTreeSet::new(),
             groups,
             claims: BTreeMap::new(),
             peer: PeerView::default(),
@@ -287,6 +290,7 @@ impl Pair {
         hand_over::check(&self.view(now), only, here)?;
         if here && self.waits(now) {
             self.partition.insist();
+            self.overtaken.clear();
             self.decide(now);
             return Ok(());
         }
@@ -313,6 +317,16 @@ impl Pair {
         self.partition.allow(permission, now);
         self.decide(now);
         self.write_lease(now);
+    }
+
+    /// Another node has taken what moves with a group in the cloud, or no longer has it. That counts until the
+    /// peer is heard.
+    pub fn set_overtaken(&mut self, group: u16, overtaken: bool, now: Duration) {
+        match overtaken {
+            true => self.overtaken.insert(group),
+            false => self.overtaken.remove(&group),
+        };
+        self.decide(now);
     }
 
     /// The wish with which a witness is to be asked: see [`Partition::wish`].
@@ -412,6 +426,9 @@ impl Pair {
 
     fn decide(&mut self, now: Duration) {
         self.note(now);
+        if !self.is_lost(now) {
+            self.overtaken.clear();
+        }
         self.each_group(now, |group, situation| group.decide(situation, now));
     }
 
@@ -470,6 +487,9 @@ impl Pair {
 
     /// Whether this node may carry a group, as far as the loss of the peer is concerned.
     fn may(&self, group: &Group, now: Duration) -> bool {
+        if self.overtaken.contains(&group.settings().id) {
+            return false;
+        }
         let active = group.role() == Role::Active;
         self.partition.may(active, group.settings().preferred, now)
     }
@@ -487,6 +507,7 @@ impl Pair {
         Situation {
             lost: leased && self.is_lost(now),
             alone: self.may(group, now),
+            overtaken: self.overtaken.contains(&group.settings().id),
             claim: claim.filter(|_| leased && self.is_fresh(now)),
             health: self.health,
             maintenance: self.maintenance,

@@ -72,6 +72,8 @@ pub enum Request {
     Config(u64),
     /// Whether this node may be active without its peer.
     Allow(Permission),
+    /// Whether another node has taken what moves with a group in the cloud.
+    Overtaken(u16, bool),
     /// The daemon ends. What nobody takes from it goes on for so long.
     Stop(Option<Duration>),
 }
@@ -122,6 +124,26 @@ pub struct Ends {
     pub sign: Sign,
     /// The thread that tells of flows.
     pub flows: sync::Handle,
+}
+
+/// What others on this node see of the pair, and tell it.
+#[derive(Debug)]
+pub struct Observer {
+    requests: Requests,
+    view: Arc<Mutex<View>>,
+}
+
+impl Observer {
+    /// Whether the peer was heard lately.
+    pub fn hears(&self) -> bool {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.peer.is_some()
+    }
+
+    /// Whether another node has taken what moves with a group in the cloud.
+    pub fn overtaken(&self, group: u16, overtaken: bool) {
+        self.requests.send(Request::Overtaken(group, overtaken));
+    }
 }
 
 /// Starts the thread. `node`: this one's name.
@@ -191,6 +213,14 @@ impl Handle {
     pub fn alive(&self) {
         self.alive
             .store(milliseconds(clock::monotonic()), Ordering::Relaxed);
+    }
+
+    /// For others on this node.
+    pub fn observer(&self) -> io::Result<Observer> {
+        Ok(Observer {
+            requests: self.requests.try_clone()?,
+            view: Arc::clone(&self.view),
+        })
     }
 
     /// Asks for something.
@@ -372,6 +402,9 @@ impl Side {
             Request::Maintenance(on) => self.pair.set_maintenance(on, now),
             Request::Config(digest) => self.pair.set_config(digest, now),
             Request::Allow(permission) => self.pair.allow(permission, now),
+            Request::Overtaken(group, overtaken) => {
+                self.pair.set_overtaken(group, overtaken, now);
+            }
             Request::Stop(_) => {}
         }
     }

@@ -1,0 +1,89 @@
+//! What the cloud calls its things.
+
+use super::super::model::Url;
+use super::{Code, Fault, FromText, short};
+
+/// Declares names of one kind of thing: a prefix, then digits and letters.
+macro_rules! ids {
+    ($($name:ident $prefix:literal $about:literal $expected:literal)+) => {$(
+        #[doc = $about]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(in crate::config) struct $name(pub(in crate::config) String);
+
+        impl FromText for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn from_text(text: &str) -> Result<Self, Fault> {
+                let rest = text.strip_prefix($prefix).unwrap_or_default();
+                let good = rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                if rest.is_empty() || !good || rest.len() > 64 {
+                    let message = format!("\"{}\" is none", short(text).escape_debug());
+                    return Err(Fault::new(Code::BadCloudId, message));
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+    )+};
+}
+
+ids! {
+    AllocationId "eipalloc-" "An Elastic or carrier IP address." "an allocation id, eipalloc-…"
+    RouteTableId "rtb-" "A route table." "a route table id, rtb-…"
+}
+
+/// A region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Region(pub(in crate::config) String);
+
+impl FromText for Region {
+    const EXPECTED: &'static str = "a region such as eu-central-1 or us-gov-west-1";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let last = text.bytes().last();
+        if text.len() > 32
+            || !text.contains('-')
+            || !text.bytes().all(allowed)
+            || !last.is_some_and(|last| last.is_ascii_digit())
+        {
+            let message = format!("\"{}\" is no region", short(text).escape_debug());
+            return Err(Fault::new(Code::BadCloudId, message));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A tag: a key and a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Tag(pub(in crate::config) String, pub(in crate::config) String);
+
+impl FromText for Tag {
+    const EXPECTED: &'static str = "a tag as key=value";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() && key.len() <= 128 && value.len() <= 256 => {
+                Ok(Self(key.to_owned(), value.to_owned()))
+            }
+            _ => {
+                let message = format!("\"{}\" is no tag", short(text).escape_debug());
+                Err(Fault::new(Code::BadCloudId, message))
+            }
+        }
+    }
+}
+
+/// Where an API or a proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct CloudUrl(pub(in crate::config) Url);
+
+impl FromText for CloudUrl {
+    const EXPECTED: &'static str = "a URL of scheme, host and maybe port: https://ec2.example.com";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        Url::parse(text).map(Self).ok_or_else(|| {
+            let message = format!("\"{}\" is no such URL", short(text).escape_debug());
+            Fault::new(Code::BadUrl, message)
+        })
+    }
+}
