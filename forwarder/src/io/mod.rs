@@ -1,6 +1,7 @@
 //! Everything that touches the world: netlink, health checks, the service manager, the clock.
 
 pub mod clock;
+pub mod cloud;
 pub mod descriptors;
 pub mod health;
 pub mod hook;

@@ -4,6 +4,7 @@ mod audit;
 mod backend;
 mod change;
 mod checks;
+mod cloud;
 mod drops;
 mod exceptions;
 mod flows;
@@ -104,6 +105,8 @@ struct Node {
     responder: Option<Responder>,
     hooks: Hooks,
     routes: Option<Routes>,
+    /// What moves by calls of a cloud's API.
+    cloud: cloud::Cloud,
     /// `None`: not allowed, which was logged.
     memberships: Option<Memberships>,
     checks: Checks,

@@ -126,6 +126,7 @@ impl Node {
         self.reloaded_at = clock::wall();
         self.pair_reloaded();
         self.probes_reloaded();
+        self.cloud_reloaded(&old.model);
         if let Err(error) = self.hooks.set(&self.model.hooks) {
             warn!("hooks: {error}");
         }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 
 use super::change::{self, Request};
 use super::checks::{self, Checks};
+use super::cloud::Cloud;
 use super::host::{FRESH_TICK, Host};
 use super::keep::{Keep, down, read_object};
 use super::notes::Notes;
@@ -203,6 +204,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     node.routes = Some(Routes::start(table, vips, &sign)?);
     let filter = node.bpf.probe_filter()?;
     node.responder = Some(Responder::start(node.model.probes.clone(), &sign, filter)?);
+    node.cloud.ready(&sign, &options.socket);
+    let mut moved = node.start_cloud()?;
     node.inform_pair();
     let told = node.pair.as_ref().map(|pair| pair.flows.handle.clone());
     let (sender, mut commands) = mpsc::channel(16);
@@ -252,12 +255,14 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             results = node.checks.next() => node.checked(results),
             () = news(&told) => true,
             Some(turn) = roles.recv() => { node.role_changed(turn); false }
+            Some(event) = moved.recv() => { node.moved(&event); false }
             Some(outcome) = ended.recv() => { node.hook_ended(&outcome); false }
             // What is found out is at work before it is told.
             command = commands.recv(), if !waits => { node.answer(command); false }
             _ = tick.tick() => {
                 manager.alive();
                 node.watch_pair();
+                node.watch_cloud();
                 log::logger().flush();
                 manager.status(&status::summary(&node));
                 true
@@ -436,6 +441,7 @@ fn start(
         responder: None,
         hooks: Hooks::new(outcomes),
         routes: None,
+        cloud: Cloud::default(),
         memberships: memberships(),
         actual,
         state,

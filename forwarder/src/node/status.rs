@@ -52,6 +52,7 @@ pub fn with_counters(node: &mut Node, counters: &Counters) -> Status {
     let mut problems: Vec<String> = node.notes.all().map(ToString::to_string).collect();
     problems.extend(node.failure.clone());
     problems.extend(node.pair_problems());
+    problems.extend(node.cloud.problems());
     let not_attached = node.not_attached.iter();
     problems.extend(not_attached.map(|(device, why)| format!("{device}: not attached: {why}")));
     problems.extend(node.checks.late().map(|late| {
@@ -96,6 +97,7 @@ pub fn summary(node: &Node) -> String {
     let up = backends.saturating_sub(node.checks.down(model).len());
     let problems = node.notes.all().count()
         + node.pair_problems().len()
+        + node.cloud.problems().len()
         + node.not_attached.len()
         + usize::from(node.failure.is_some());
     format!(

@@ -1,5 +1,7 @@
 //! What an operator asks of the pair.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use super::Member;
@@ -9,6 +11,9 @@ use crate::core::pair::claim::Role;
 use crate::core::pair::{GroupView, View, hand_over};
 use crate::io::pair::Request;
 use crate::node::Node;
+
+/// For the cloud to say what it would allow.
+const REHEARSAL: Duration = Duration::from_secs(20);
 
 type Reply = oneshot::Sender<Result<PairAnswer, String>>;
 type Done = oneshot::Receiver<Result<(), hand_over::Unable>>;
@@ -32,6 +37,10 @@ impl Node {
         // An asker that went away needs no answer.
         let (answer, done) = match asked {
             Ok((answer, Some(done))) => (answer, done),
+            Ok((answer, None)) if request.fail_over_to.is_some() => {
+                let group = request.group.clone();
+                return self.rehearse(group, answer, reply);
+            }
             Ok((answer, None)) => return drop(reply.send(Ok(answer))),
             Err(error) => return drop(reply.send(Err(error))),
         };
@@ -42,6 +51,22 @@ impl Node {
                 Err(_) => Err("the daemon is stopping".to_owned()),
             };
             let _ = reply.send(result);
+        });
+    }
+}
+
+impl Node {
+    /// Adds what would be called in the cloud, and whether it would be allowed.
+    fn rehearse(&self, group: Option<String>, mut answer: PairAnswer, reply: Reply) {
+        let Some(asked) = self.cloud.rehearse(group) else {
+            return drop(reply.send(Ok(answer)));
+        };
+        tokio::spawn(async move {
+            match tokio::time::timeout(REHEARSAL, asked).await {
+                Ok(Ok(lines)) => answer.steps.extend(lines),
+                _ => answer.steps.push("cloud: no answer in time".to_owned()),
+            }
+            let _ = reply.send(Ok(answer));
         });
     }
 }

@@ -307,6 +307,7 @@ impl Node {
         let group = groups.find(|group| group.id == change.group);
         let group = group.map(|group| group.name.clone()).unwrap_or_default();
         self.tell_hooks(&group, &told);
+        self.cloud.role(&group, &told);
         self.history.push_turn(at, group, turn);
     }
 

@@ -1,0 +1,306 @@
+//! What is asked of the cloud: to move things, and where they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roxmltree::{Document, Node};
+
+use super::credentials::Provider;
+use super::http::Client;
+use super::metadata::Metadata;
+use super::query::{Parameters, Query, Refusal, child, items, public};
+use crate::config::Prefix;
+use crate::config::model::{Cloud, Which};
+use crate::core::cloud::work::{DEADLINE, Outcome};
+use crate::core::cloud::{Call, Holdings, Known};
+
+/// Looking may take so long.
+const LOOK: Duration = Duration::from_secs(10);
+/// Answers come in pages; no more are read.
+const PAGES: usize = 20;
+
+/// A filter's name and values.
+type Filter = (&'static str, Vec<String>);
+
+/// What was found out, and where things are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What was found out beforehand.
+    pub known: Known,
+    /// Where things are.
+    pub holdings: Holdings,
+}
+
+/// A cloud's API.
+pub trait Api: Send + Sync + 'static {
+    /// Moves something.
+    fn call(&self, call: &Call) -> impl Future<Output = Outcome> + Send;
+
+    /// Whether that would be allowed; moves nothing.
+    fn rehearse(&self, call: &Call) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Looks where everything is.
+    fn look(&self) -> impl Future<Output = Result<Found, String>> + Send;
+}
+
+/// Amazon's.
+pub struct Aws {
+    query: Query,
+    metadata: Arc<Metadata>,
+    cloud: Cloud,
+    /// MAC addresses of interfaces, by their names in the file.
+    macs: BTreeMap<String, String>,
+}
+
+impl Aws {
+    /// Asks the instance for the region, if the file has none; nothing else yet.
+    pub async fn new(cloud: Cloud, macs: BTreeMap<String, String>) -> Result<Self, String> {
+        let metadata = Arc::new(Metadata::new()?);
+        let region = match &cloud.region {
+            Some(region) => region.clone(),
+            None => metadata.need("meta-data/placement/region").await?,
+        };
+        let server = cloud.endpoint.clone();
+        let server = server.unwrap_or_else(|| public("ec2", &region));
+        let client = Client::new(server, cloud.proxy.clone(), cloud.ca_file.as_deref())?;
+        let provider = Provider::new(Arc::clone(&metadata));
+        Ok(Self {
+            query: Query::new(client, region, provider),
+            metadata,
+            cloud,
+            macs,
+        })
+    }
+
+    /// This node's network interfaces by the names of the file, and the network that they are in.
+    async fn interfaces(&self) -> Result<(BTreeMap<String, String>, Option<String>), String> {
+        let (mut interfaces, mut network) = (BTreeMap::new(), None);
+        for (name, mac) in &self.macs {
+            let of = |what: &str| format!("meta-data/network/interfaces/macs/{mac}/{what}");
+            if let Some(id) = self.metadata.get(&of("interface-id")).await? {
+                interfaces.insert(name.clone(), id);
+                if network.is_none() {
+                    network = self.metadata.get(&of("vpc-id")).await?;
+                }
+            }
+        }
+        Ok((interfaces, network))
+    }
+
+    /// Every item of an answer, all pages of it.
+    async fn describe(
+        &self,
+        action: &str,
+        set: &str,
+        filters: &[(&str, Vec<String>)],
+        mut take: impl FnMut(Node<'_, '_>),
+    ) -> Result<(), String> {
+        let mut page = None;
+        for _ in 0..PAGES {
+            let mut parameters = filter(filters);
+            parameters.extend(page.map(|token| ("NextToken".to_owned(), token)));
+            let answer = self.query.ask(action, parameters, LOOK).await;
+            let text = answer.map_err(|refusal| format!("{action}: {}", refusal.text))?;
+            let document = Document::parse(&text).map_err(|error| format!("{action}: {error}"))?;
+            let root = document.root_element();
+            items(root, set).into_iter().for_each(&mut take);
+            page = child(root, "nextToken").map(str::to_owned);
+            if page.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_interfaces(
+        &self,
+        filters: &[(&str, Vec<String>)],
+        found: &mut Holdings,
+    ) -> Result<(), String> {
+        let (action, set) = ("DescribeNetworkInterfaces", "networkInterfaceSet");
+        self.describe(action, set, filters, |item| note_interface(item, found))
+            .await
+    }
+
+    async fn addresses(&self, known: &Known, network: Option<String>) -> Result<Holdings, String> {
+        let mut found = Holdings::default();
+        let own: Vec<String> = known.interfaces.values().cloned().collect();
+        if !own.is_empty() {
+            let filters = [("network-interface-id", own)];
+            self.look_at_interfaces(&filters, &mut found).await?;
+        }
+        // Others have what is not here. Prefixes can't be asked for.
+        let away = self.cloud.addresses.iter().map(|each| each.what);
+        let away: Vec<IpAddr> = away
+            .filter(|address| !found.addresses.contains_key(address))
+            .collect();
+        for (filter, v4) in [
+            ("addresses.private-ip-address", true),
+            ("ipv6-addresses.ipv6-address", false),
+        ] {
+            let of_family = away.iter().filter(|address| address.is_ipv4() == v4);
+            let texts: Vec<String> = of_family.map(ToString::to_string).collect();
+            if !texts.is_empty() {
+                let mut filters = vec![(filter, texts)];
+                filters.extend(network.clone().map(|network| ("vpc-id", vec![network])));
+                self.look_at_interfaces(&filters, &mut found).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn elastic_ips(&self, found: &mut Found) -> Result<(), String> {
+        let whiches = self.cloud.elastic_ips.iter().map(|each| &each.which);
+        for (which, filters) in selections(whiches, "allocation-id") {
+            let Found { known, holdings } = &mut *found;
+            self.describe("DescribeAddresses", "addressesSet", &[filters], |item| {
+                let Some(id) = child(item, "allocationId") else {
+                    return;
+                };
+                let which = which.clone().unwrap_or_else(|| Which::Id(id.to_owned()));
+                known.allocations.insert(which, id.to_owned());
+                let at = child(item, "networkInterfaceId").filter(|at| !at.is_empty());
+                let private = child(item, "privateIpAddress").and_then(|text| text.parse().ok());
+                if let (Some(at), Some(private)) = (at, private) {
+                    let place = (at.to_owned(), private);
+                    holdings.elastic.insert(id.to_owned(), place);
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn routes(&self, found: &mut Found) -> Result<(), String> {
+        let whiches = self.cloud.routes.iter().map(|each| &each.table);
+        for (which, filters) in selections(whiches, "route-table-id") {
+            let Found { known, holdings } = &mut *found;
+            self.describe("DescribeRouteTables", "routeTableSet", &[filters], |item| {
+                let Some(id) = child(item, "routeTableId") else {
+                    return;
+                };
+                let which = which.clone().unwrap_or_else(|| Which::Id(id.to_owned()));
+                let tables = known.tables.entry(which).or_default();
+                if !tables.iter().any(|table| table == id) {
+                    tables.push(id.to_owned());
+                }
+                for route in items(item, "routeSet") {
+                    let to = child(route, "destinationCidrBlock");
+                    let to = to.or_else(|| child(route, "destinationIpv6CidrBlock"));
+                    let to = to.and_then(prefix);
+                    let at = child(route, "networkInterfaceId");
+                    if let (Some(to), Some(at)) = (to, at) {
+                        holdings.routes.insert((id.to_owned(), to), at.to_owned());
+                    }
+                }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Api for Aws {
+    async fn call(&self, call: &Call) -> Outcome {
+        let asked = self.query.ask(call.action(), call.parameters(), DEADLINE);
+        match asked.await {
+            Ok(_) => Outcome::Done,
+            Err(Refusal { text, again, .. }) if again => Outcome::Again(text),
+            Err(refusal) => Outcome::Refused(refusal.text),
+        }
+    }
+
+    async fn rehearse(&self, call: &Call) -> Result<(), String> {
+        let mut parameters = call.parameters();
+        parameters.push(("DryRun".to_owned(), "true".to_owned()));
+        match self.query.ask(call.action(), parameters, LOOK).await {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.code == "DryRunOperation" => Ok(()),
+            Err(refusal) => Err(refusal.text),
+        }
+    }
+
+    async fn look(&self) -> Result<Found, String> {
+        let (interfaces, network) = self.interfaces().await?;
+        let mut found = Found::default();
+        found.known.interfaces = interfaces;
+        let known = found.known.clone();
+        let (mut elastic, mut routes) = (Found::default(), Found::default());
+        let (holdings, asked, also) = tokio::join!(
+            self.addresses(&known, network),
+            self.elastic_ips(&mut elastic),
+            self.routes(&mut routes),
+        );
+        found.holdings = holdings?;
+        asked?;
+        also?;
+        found.known.allocations = elastic.known.allocations;
+        found.holdings.elastic = elastic.holdings.elastic;
+        found.known.tables = routes.known.tables;
+        found.holdings.routes = routes.holdings.routes;
+        Ok(found)
+    }
+}
+
+/// One question for all ids, and one for each tag: what it is for, name and values of its filter.
+fn selections<'a>(
+    whiches: impl Iterator<Item = &'a Which>,
+    id: &'static str,
+) -> Vec<(Option<Which>, Filter)> {
+    let (mut ids, mut selections) = (BTreeSet::new(), Vec::new());
+    for which in whiches.collect::<BTreeSet<_>>() {
+        match which {
+            Which::Id(id) => drop(ids.insert(id.clone())),
+            // The tag's key is part of the filter's name.
+            Which::Tag(key, value) => {
+                let values = vec![key.clone(), value.clone()];
+                selections.push((Some(which.clone()), ("tag", values)));
+            }
+        }
+    }
+    if !ids.is_empty() {
+        selections.push((None, (id, ids.into_iter().collect())));
+    }
+    selections
+}
+
+fn filter(filters: &[(&str, Vec<String>)]) -> Parameters {
+    let mut parameters = Vec::new();
+    for (number, (name, values)) in (1..).zip(filters) {
+        let (name, values) = match (*name, values.split_first()) {
+            ("tag", Some((key, values))) => (format!("tag:{key}"), values),
+            (name, _) => (name.to_owned(), values.as_slice()),
+        };
+        parameters.push((format!("Filter.{number}.Name"), name));
+        for (value, text) in (1..).zip(values) {
+            parameters.push((format!("Filter.{number}.Value.{value}"), text.clone()));
+        }
+    }
+    parameters
+}
+
+fn note_interface(item: Node<'_, '_>, found: &mut Holdings) {
+    let Some(id) = child(item, "networkInterfaceId") else {
+        return;
+    };
+    let private = items(item, "privateIpAddressesSet").into_iter();
+    let private = private.filter_map(|each| child(each, "privateIpAddress"));
+    let ipv6 = items(item, "ipv6AddressesSet").into_iter();
+    let ipv6 = ipv6.filter_map(|each| child(each, "ipv6Address"));
+    for address in private.chain(ipv6).filter_map(|text| text.parse().ok()) {
+        found.addresses.insert(address, id.to_owned());
+    }
+    let prefixes = items(item, "ipv4PrefixSet").into_iter();
+    let prefixes = prefixes.filter_map(|each| child(each, "ipv4Prefix"));
+    for prefix in prefixes.filter_map(prefix) {
+        found.prefixes.insert(prefix, id.to_owned());
+    }
+}
+
+fn prefix(text: &str) -> Option<Prefix> {
+    let (address, length) = text.split_once('/')?;
+    Prefix::of(address.parse().ok()?, length.parse().ok()?)
+}
