@@ -4,6 +4,8 @@
 //! Tests with hosts need root; without it they fail and say so.
 
 mod cloud {
+    #[expect(clippy::disallowed_methods, reason = "real time: it measures")]
+    mod aws;
     mod backends;
     mod doctor;
     mod host;

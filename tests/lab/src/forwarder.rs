@@ -48,6 +48,7 @@ impl Forwarder {
         fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
         let mut command = host.command(binary);
         command.arg("run").arg(&file).arg("--socket").arg(&socket);
+        without_credentials(&mut command);
         prepare(&mut command);
         let mut forwarder = Self {
             process: Process::start(command, &directory.join("forwarder.log"))?,
@@ -179,4 +180,19 @@ pub fn has_xdp(host: &Namespace, device: &str) -> bool {
         .args(["-n", host.name(), "link", "show", device])
         .output();
     shown.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("prog/xdp"))
+}
+
+/// What this machine has of a cloud's credentials is not for programs under test.
+fn without_credentials(command: &mut Command) {
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_PROFILE",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
 }

@@ -13,6 +13,7 @@
 mod bpffs;
 pub mod certificate;
 pub mod client;
+pub mod cloud;
 mod device;
 mod forwarder;
 mod iproute;

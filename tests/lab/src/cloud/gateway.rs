@@ -1,0 +1,99 @@
+//! The way in from outside: what is sent to an Elastic IP address goes to the private address that it is
+//! associated with, for UDP echoes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::{Shared, lock};
+use crate::namespace::Namespace;
+use crate::site::ECHO;
+
+const TICK: Duration = Duration::from_millis(1);
+
+/// Forwards until this is dropped.
+pub struct Gateway {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Takes what comes to a public address, which becomes one of the host's.
+    pub fn start(
+        host: &Namespace,
+        state: Shared,
+        allocation: &str,
+        public: IpAddr,
+    ) -> Result<Self> {
+        host.ip(&format!("address add {public}/32 dev lo"))?;
+        let front = host.run(|| open(SocketAddr::new(public, ECHO)));
+        let front = front.with_context(|| format!("listen at {public}"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, allocation) = (Arc::clone(&stop), allocation.to_owned());
+        let thread = host.spawn(move || {
+            let mut flows = BTreeMap::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let at = lock(&state)
+                    .things
+                    .allocations
+                    .get(&allocation)
+                    .and_then(|found| found.at.clone());
+                let private = at.map(|(_, private)| private);
+                turn(&front, &mut flows, private);
+                thread::sleep(TICK);
+            }
+        })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whatever has come, each way. A socket of its own for each client and private address.
+fn turn(
+    front: &UdpSocket,
+    flows: &mut BTreeMap<(SocketAddr, IpAddr), UdpSocket>,
+    private: Option<IpAddr>,
+) {
+    let mut buffer = [0; 2048];
+    while let Ok((length, client)) = front.recv_from(&mut buffer) {
+        let Some(private) = private else { continue };
+        let flow = (client, private);
+        if !flows.contains_key(&flow) {
+            let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
+            let Ok(socket) = open(any) else { continue };
+            flows.insert(flow, socket);
+        }
+        if let Some(socket) = flows.get(&flow) {
+            // What is lost on the way is lost.
+            let _ = socket.send_to(&buffer[..length], SocketAddr::new(private, ECHO));
+        }
+    }
+    for ((client, _), socket) in flows.iter() {
+        while let Ok((length, _)) = socket.recv_from(&mut buffer) {
+            let _ = front.send_to(&buffer[..length], client);
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! A cloud for the nodes of a pair: compute API and metadata service as test servers. A call moves addresses in
+//! the namespaces: hosts send to the network interface that has an address, whatever ARP says.
+//!
+//! Requests are taken only with a good signature. What the real ones refuse is refused: addresses of another
+//! subnet, without leave to take them, more than a network interface may have, ids that nobody has.
+
+mod ec2;
+mod fabric;
+mod gateway;
+mod http;
+mod metadata;
+mod signature;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::nodes::Nodes;
+use crate::pinned::{DIRECT, NAT};
+use crate::site::Family;
+use fabric::Port;
+use gateway::Gateway;
+use http::{Answer, Listener, Request};
+use signature::Claim;
+pub use state::{Allocation, Called, Fault, FaultKind, Interface, State, Table, Things};
+
+/// The region.
+pub const REGION: &str = "eu-test-1";
+/// The metadata service, at each node.
+const METADATA: &str = "169.254.169.254:80";
+/// The API, at each node.
+const API: &str = "169.254.0.20:8080";
+/// A private address in the inside subnet that moves: what NAT takes for the source.
+const FLOATING: u8 = 30;
+
+/// The cloud. To be dropped before the nodes.
+pub struct Cloud {
+    state: Shared,
+    gateways: Vec<Gateway>,
+    _listeners: Vec<Listener>,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The network interface of a node's device: `eni-00` is eth0 of the first.
+pub fn eni(node: usize, device: usize) -> String {
+    format!("eni-{node}{device}")
+}
+
+impl Cloud {
+    /// Both nodes are in it; the first has everything.
+    pub fn start(nodes: &Nodes) -> Result<Self> {
+        let mut things = Things::default();
+        for node in 0..2 {
+            let primary = match node {
+                0 => [
+                    Family::ALL.map(Family::outside),
+                    Family::ALL.map(Family::inside),
+                ],
+                _ => [
+                    Family::ALL.map(|family| family.vip(3)),
+                    Family::ALL.map(|family| family.backend(20)),
+                ],
+            };
+            for (device, primary) in primary.into_iter().enumerate() {
+                let within: &[&str] = match device {
+                    0 => &["203.0.113.", "2001:db8:113:"],
+                    _ => &["192.0.2.", "2001:db8:2:"],
+                };
+                let interface = Interface {
+                    node,
+                    subnet: format!("subnet-{device}"),
+                    within: within.iter().map(|start| (*start).to_owned()).collect(),
+                    mac: nodes.host(node).mac(&format!("eth{device}"))?,
+                    primary: primary.into(),
+                    secondary: BTreeSet::new(),
+                    prefixes: BTreeSet::new(),
+                    limit: 15,
+                };
+                things.interfaces.insert(eni(node, device), interface);
+            }
+        }
+        for family in Family::ALL {
+            for (device, address) in [
+                (0, family.vip(DIRECT)),
+                (0, family.vip(NAT)),
+                (1, family.backend(FLOATING)),
+            ] {
+                let at = things.interfaces.get_mut(&eni(0, device));
+                at.context("made above")?.secondary.insert(address);
+            }
+        }
+        let port = |host: &crate::Namespace, device: &str| Port {
+            host: host.name().to_owned(),
+            device: device.to_owned(),
+        };
+        let site = &nodes.site;
+        let mut inside = vec![port(&site.router, "inside")];
+        inside.extend(site.backends.iter().map(|host| port(host, "eth0")));
+        let ports = BTreeMap::from([
+            ("subnet-0".to_owned(), vec![port(&site.router, "outside")]),
+            ("subnet-1".to_owned(), inside),
+        ]);
+        let state = Arc::new(Mutex::new(State {
+            things,
+            past: Vec::new(),
+            lag: Duration::ZERO,
+            latency: Duration::from_millis(100),
+            faults: Vec::new(),
+            denied: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            keys_made: 0,
+            called: Vec::new(),
+            ports,
+            followers: BTreeMap::new(),
+            dropped: Vec::new(),
+        }));
+        settle(&mut lock(&state), &Things::default())?;
+        let mut listeners = Vec::new();
+        for node in 0..2 {
+            let host = nodes.host(node);
+            for address in [METADATA, API] {
+                let address: SocketAddr = address.parse()?;
+                host.ip(&format!("address add {}/32 dev lo", address.ip()))?;
+            }
+            let of = Arc::clone(&state);
+            let serve =
+                move |request: &Request| Some(metadata::answer(&mut lock(&of), node, request));
+            listeners.push(Listener::start(host, METADATA.parse()?, Arc::new(serve))?);
+            let of = Arc::clone(&state);
+            let serve = move |request: &Request| answer(&of, request);
+            listeners.push(Listener::start(host, API.parse()?, Arc::new(serve))?);
+        }
+        Ok(Self {
+            state,
+            gateways: Vec::new(),
+            _listeners: listeners,
+        })
+    }
+
+    /// What the nodes' file says of it: all that is at the first node in the beginning.
+    pub fn config(&self) -> String {
+        let list =
+            |addresses: [IpAddr; 2]| addresses.map(|address| format!("\"{address}\"")).join(", ");
+        format!(
+            "cloud = {{ endpoint = \"http://{API}\", refresh = \"1s\", address = [\
+             {{ interface = \"outside\", private = [{}, {}] }}, {{ interface = \"inside\", private = [{}] }}] }}\n",
+            list(Family::ALL.map(|family| family.vip(DIRECT))),
+            list(Family::ALL.map(|family| family.vip(NAT))),
+            list(Family::ALL.map(|family| family.backend(FLOATING))),
+        )
+    }
+
+    /// Everything, to look at or to change. What is changed here moves nothing: see [`Self::change`].
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Changes things as a call would.
+    pub fn change(&self, change: impl FnOnce(&mut Things)) -> Result<()> {
+        let mut state = lock(&self.state);
+        let before = state.things.clone();
+        state.keep_past();
+        change(&mut state.things);
+        settle(&mut state, &before)
+    }
+
+    /// Adds an Elastic IP address, with a tag, at a private address of the first node.
+    pub fn elastic_ip(
+        &mut self,
+        nodes: &Nodes,
+        public: IpAddr,
+        tag: (&str, &str),
+        private: IpAddr,
+    ) -> Result<()> {
+        let id = "eipalloc-1";
+        let allocation = Allocation {
+            public,
+            tags: BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]),
+            at: Some((eni(0, 0), private)),
+            number: 1,
+        };
+        lock(&self.state)
+            .things
+            .allocations
+            .insert(id.to_owned(), allocation);
+        let state = Arc::clone(&self.state);
+        let gateway = Gateway::start(&nodes.site.router, state, id, public)?;
+        self.gateways.push(gateway);
+        Ok(())
+    }
+
+    /// Adds a route table that the router follows, with a route to the first node's `eth0`.
+    pub fn route(&mut self, nodes: &Nodes, destination: &str) -> Result<()> {
+        let port = Port {
+            host: nodes.site.router.name().to_owned(),
+            device: "outside".to_owned(),
+        };
+        let id = "rtb-1".to_owned();
+        lock(&self.state).followers.insert(id.clone(), vec![port]);
+        self.change(|things| {
+            let routes = BTreeMap::from([(destination.to_owned(), eni(0, 0))]);
+            let tags = BTreeMap::new();
+            things.tables.insert(id, Table { tags, routes });
+        })
+    }
+
+    /// From now on these calls go wrong.
+    pub fn fail(&self, action: &'static str, node: Option<usize>, times: u32, kind: FaultKind) {
+        lock(&self.state).faults.push(Fault {
+            action,
+            node,
+            times,
+            kind,
+        });
+    }
+
+    /// The node that has every secondary address; `None`: not one alone.
+    pub fn owner(&self) -> Option<usize> {
+        let state = lock(&self.state);
+        let mut having: Vec<usize> = Vec::new();
+        for address in all(&state.things) {
+            for holder in state.things.holders(address) {
+                having.extend(state.things.interfaces.get(&holder).map(|each| each.node));
+            }
+        }
+        having.sort_unstable();
+        having.dedup();
+        match having[..] {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Calls that were made, of those that change something.
+    pub fn called(&self) -> Vec<Called> {
+        let state = lock(&self.state);
+        let called = state.called.iter();
+        let called = called.filter(|call| !call.action.starts_with("Describe"));
+        called.cloned().collect()
+    }
+}
+
+/// Every address that moves.
+fn all(things: &Things) -> BTreeSet<IpAddr> {
+    let all = things.interfaces.values();
+    all.flat_map(|each| each.secondary.iter().copied())
+        .collect()
+}
+
+/// Brings the namespaces to where things are.
+fn settle(state: &mut State, before: &Things) -> Result<()> {
+    let things = &state.things;
+    let mut dropped = Vec::new();
+    for address in all(before).union(&all(things)) {
+        let holder = |things: &Things| things.holders(*address).into_iter().next();
+        let now = holder(things);
+        if holder(before) == now {
+            continue;
+        }
+        let at = now.as_ref().and_then(|id| things.interfaces.get(id));
+        let old = holder(before).and_then(|id| before.interfaces.get(&id).cloned());
+        let subnet = at.or(old.as_ref()).map(|each| each.subnet.clone());
+        let ports = state.ports.get(&subnet.unwrap_or_default());
+        fabric::move_address(
+            ports.map_or(&[], Vec::as_slice),
+            *address,
+            at.map(|each| each.mac.as_str()),
+        )?;
+        if at.is_none() && address.is_ipv4() {
+            dropped.push(address.to_string());
+        }
+    }
+    for (id, table) in &things.tables {
+        let old = before.tables.get(id);
+        for (to, eni) in &table.routes {
+            if old.and_then(|old| old.routes.get(to)) == Some(eni) {
+                continue;
+            }
+            let at = things.interfaces.get(eni).context("a network interface")?;
+            let mut primary = at.primary.iter();
+            let via = primary.find(|address| address.is_ipv6() == to.contains(':'));
+            let followers = state.followers.get(id).map_or(&[][..], Vec::as_slice);
+            fabric::move_route(followers, to, *via.context("of the family")?)?;
+        }
+    }
+    state.dropped.extend(dropped);
+    Ok(())
+}
+
+/// Answers a call of the API.
+fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
+    let refusal = |(status, code, text): ec2::Refused| Answer {
+        status,
+        body: format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+             <Message>{text}</Message></Error></Errors><RequestID>1</RequestID></Response>"
+        ),
+    };
+    let parameters = parse(&request.body);
+    let action = parameters.get("Action").cloned().unwrap_or_default();
+    let node = match caller(&lock(shared), request) {
+        Ok(node) => node,
+        Err(refused) => return Some(refusal(refused)),
+    };
+    let (fault, latency) = {
+        let mut state = lock(shared);
+        (state.fault(&action, node), state.latency)
+    };
+    let slow = match fault {
+        Some(FaultKind::Slow(time)) => time,
+        _ => Duration::ZERO,
+    };
+    thread::sleep(latency + slow);
+    let mut state = lock(shared);
+    let result = match fault {
+        Some(FaultKind::Refused(status, code)) => Err((status, code, "on purpose".to_owned())),
+        _ => perform(&mut state, &action, &parameters),
+    };
+    state.called.push(Called {
+        node,
+        action: action.clone(),
+        parameters,
+        refused: result.as_ref().err().map(|(_, code, _)| (*code).to_owned()),
+    });
+    if matches!(fault, Some(FaultKind::Lost)) {
+        return None;
+    }
+    Some(match result {
+        Ok(content) => Answer {
+            status: 200,
+            body: format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+                 <requestId>1</requestId>{content}</{action}Response>"
+            ),
+        },
+        Err(refused) => refusal(refused),
+    })
+}
+
+fn perform(
+    state: &mut State,
+    action: &str,
+    parameters: &BTreeMap<String, String>,
+) -> Result<String, ec2::Refused> {
+    if state.denied.contains(action) {
+        return Err((403, "UnauthorizedOperation", "not allowed".to_owned()));
+    }
+    if action.starts_with("Describe") {
+        return ec2::describe(state, action, parameters);
+    }
+    if parameters
+        .get("DryRun")
+        .is_some_and(|value| value == "true")
+    {
+        let text = "Request would have succeeded, but DryRun flag is set.".to_owned();
+        return Err((412, "DryRunOperation", text));
+    }
+    let before = state.things.clone();
+    let content = ec2::act(&mut state.things, action, parameters)?;
+    let now = std::mem::replace(&mut state.things, before.clone());
+    state.keep_past();
+    state.things = now;
+    match settle(state, &before) {
+        Ok(()) => Ok(content),
+        Err(error) => Err((500, "InternalError", format!("{error:#}"))),
+    }
+}
+
+/// Which node has signed a request.
+fn caller(state: &State, request: &Request) -> Result<usize, ec2::Refused> {
+    let refused = |status, code, text: &str| Err((status, code, text.to_owned()));
+    let Some(claim) = Claim::of(request) else {
+        return refused(403, "MissingAuthenticationToken", "no signature");
+    };
+    let Some(key) = state.keys.get(&claim.key) else {
+        return refused(401, "AuthFailure", "no such key");
+    };
+    if key.token != request.header("x-amz-security-token") {
+        return refused(401, "AuthFailure", "another session's token");
+    }
+    if !claim.is_good(request, &key.secret, REGION) {
+        return refused(403, "SignatureDoesNotMatch", "the signature is wrong");
+    }
+    if key.expired {
+        return refused(400, "RequestExpired", "the key has expired");
+    }
+    Ok(key.node)
+}
+
+/// The parameters of a form.
+fn parse(body: &str) -> BTreeMap<String, String> {
+    let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (plain(name), plain(value)))
+        .collect()
+}
+
+fn plain(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits: Vec<u8> = rest.by_ref().take(2).collect();
+            let digits = String::from_utf8_lossy(&digits).into_owned();
+            bytes.push(u8::from_str_radix(&digits, 16).unwrap_or(b'?'));
+        } else {
+            bytes.push(if byte == b'+' { b' ' } else { byte });
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
