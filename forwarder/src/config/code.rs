@@ -275,6 +275,10 @@ codes! {
         "Move VIPs, floating addresses and addresses of SNAT pools, each once, at the interface that has them."
     Error CloudWhich "cloud-which" "It is not clear which thing of the cloud is meant."
         "Give its id, or a tag that it has, and not both."
+    Error CloudLimit "cloud-limit" "A network interface would have more addresses than it may, or the node more network interfaces."
+        "Move prefixes, which count as one address each, spread addresses over more interfaces, or use a larger instance type."
+    Warning CloudUnknownType "cloud-unknown-type" "How many addresses a network interface of this instance type may have is not known here."
+        "Give `address_limit`: `aws ec2 describe-instance-types` has it as Ipv4AddressesPerInterface."
     // Limits.
     Error TooManyVirtualServers "too-many-virtual-servers" "More virtual servers than limits.virtual_servers."
         "Raise limits.virtual_servers; that takes a restart."

@@ -13,9 +13,9 @@ use super::model::{
 use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
-    AllocationId, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost, HttpPath, List,
-    Many, Name, Number, OneOrMany, PerNode, ProbeProtocol, ProbeType, ProbeVia, Region,
-    RouteTableId, Tag,
+    AllocationId, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost, HttpPath,
+    InstanceType, List, Many, Name, Number, OneOrMany, PerNode, ProbeProtocol, ProbeType, ProbeVia,
+    Region, RouteTableId, Tag,
 };
 
 section! {
@@ -429,6 +429,11 @@ section! {
         /// Where each move is written down, one line of JSON each.
         journal: FilePath = Optional("`cloud.journal` beside the admin socket"),
             "\"/var/lib/forwarder/cloud.journal\"";
+        /// The nodes' type, to check how many network interfaces and addresses it may have.
+        instance_type: PerNode<InstanceType> = Optional("not checked"), "\"m6i.xlarge\"";
+        /// How many private addresses of a family a network interface may have, with its primary one; a
+        /// prefix counts as one.
+        address_limit: PerNode<Number<2, 1_000>> = Optional("that of the instance type"), "30";
         /// Private addresses and prefixes that move between network interfaces of one subnet.
         address: Many<CloudAddress> = Default("[]"),
             "[{ interface = \"outside\", private = [\"10.0.1.10\"] }]";
@@ -458,9 +463,11 @@ section! {
     /// An Elastic or carrier IP address that moves to a private address of the active node.
     "cloud.elastic_ip" ElasticIp {
         /// Its allocation.
-        allocation: AllocationId = Optional("the one with the `tag`"), "\"eipalloc-0123456789abcdef0\"";
+        allocation: AllocationId = Optional("none; `public` or `tag` is given"), "\"eipalloc-0123456789abcdef0\"";
+        /// The address itself.
+        public: IpAddr = Optional("none; `allocation` or `tag` is given"), "\"203.0.113.7\"";
         /// A tag that it alone has: key=value.
-        tag: Tag = Optional("none; `allocation` is given"), "\"forwarder=web\"";
+        tag: Tag = Optional("none; `allocation` or `public` is given"), "\"forwarder=web\"";
         /// The interface that has the private address.
         interface: Name = Required, "\"outside\"";
         /// The private address: a VIP.

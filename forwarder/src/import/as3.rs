@@ -288,5 +288,8 @@ fn text(file: &str, writer: &Writer, floating: Option<&FloatingVips>) -> String 
     for part in writer.servers.iter().chain(&writer.sections) {
         text.push_str(part);
     }
+    if let Some(floating) = floating {
+        text.push_str(&super::cfe::cloud(floating, &writer.servers));
+    }
     text
 }

@@ -1,16 +1,28 @@
 //! Cloud Failover: which VIPs each node has of its own, and what moves.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
+use super::emit::{Section, addresses as addresses_of, list};
 use super::object::Object;
 use super::{ImportError, LeftOut, step};
+use crate::config::Prefix;
 
 /// Pairs of VIPs: the first node's and the second's, of one public address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FloatingVips {
     pairs: Vec<Floating>,
+    routes: Vec<Route>,
+    /// Whether the cloud is one whose API this product calls.
+    known: bool,
+}
+
+/// Routes of a table that lead to the active node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    table: String,
+    destinations: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +53,16 @@ pub fn read(document: &Value) -> Result<(FloatingVips, Vec<LeftOut>), ImportErro
     let mut object = Object::new(root.0, root.1).ok_or(wrong)?;
     let mut out = Vec::new();
     let mut floating = FloatingVips::default();
-    object.take("environment");
+    floating.known = object.take("environment").and_then(Value::as_str) == Some("aws");
     addresses(&mut object, &mut floating, &mut out);
-    routes(&mut object, &mut out);
+    routes(&mut object, &mut floating, &mut out);
     object.finish(&mut out);
     Ok((floating, out))
 }
 
 const NO_MOVE: &str =
-    "this version does not call the cloud: what moves there, something else has to move";
+    "the API of this cloud is not called: what moves there, something else has to move";
+const NO_SCOPE: &str = "what has these tags is not known here: each thing that moves is named in [cloud], by id, address or a tag of its own";
 
 fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec<LeftOut>) {
     let pointer = object.at("failoverAddresses");
@@ -64,7 +77,7 @@ fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec
         return;
     }
     if section.take("scopingTags").is_some() {
-        section.leave("scopingTags", NO_MOVE, out);
+        section.leave("scopingTags", scope(floating), out);
     }
     for (index, group) in section.list("addressGroupDefinitions").iter().enumerate() {
         let at = step(&section.at("addressGroupDefinitions"), &index.to_string());
@@ -80,25 +93,36 @@ fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec
             .collect();
         match vips.as_slice() {
             [Some(first), Some(second)] if first.is_ipv4() == second.is_ipv4() => {
+                let moves = floating.known && public.parse::<Ipv4Addr>().is_ok();
                 floating.pairs.push(Floating {
                     public,
                     vips: [*first, *second],
                 });
-                out.push(LeftOut {
-                    pointer: step(&at, "scopingAddress"),
-                    why: NO_MOVE.into(),
-                });
+                if !moves {
+                    out.push(LeftOut {
+                        pointer: step(&at, "scopingAddress"),
+                        why: NO_MOVE.into(),
+                    });
+                }
             }
             _ => out.push(LeftOut {
                 pointer: at,
-                why: format!("it does not name one VIP of each node; {NO_MOVE}"),
+                why: "it does not name one VIP of each node".to_owned(),
             }),
         }
     }
     section.finish(out);
 }
 
-fn routes(object: &mut Object<'_>, out: &mut Vec<LeftOut>) {
+/// Why what is found by tags is left out.
+fn scope(floating: &FloatingVips) -> &'static str {
+    match floating.known {
+        true => NO_SCOPE,
+        false => NO_MOVE,
+    }
+}
+
+fn routes(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec<LeftOut>) {
     let pointer = object.at("failoverRoutes");
     let Some(mut section) = object
         .take("failoverRoutes")
@@ -116,17 +140,84 @@ fn routes(object: &mut Object<'_>, out: &mut Vec<LeftOut>) {
         "defaultNextHopAddresses",
     ] {
         if section.take(key).is_some() {
-            section.leave(key, NO_MOVE, out);
+            section.leave(key, scope(floating), out);
         }
     }
     for (index, group) in section.list("routeGroupDefinitions").iter().enumerate() {
         let table = group["scopingName"].as_str().unwrap_or("its tables");
+        if let Some(route) = route(group).filter(|_| floating.known) {
+            floating.routes.push(route);
+            continue;
+        }
         out.push(LeftOut {
             pointer: step(&section.at("routeGroupDefinitions"), &index.to_string()),
-            why: format!("routes of {table}: {NO_MOVE}"),
+            why: format!("routes of {table}: {}", scope(floating)),
         });
     }
     section.finish(out);
+}
+
+/// Routes of one table by its id.
+fn route(group: &Value) -> Option<Route> {
+    let table = group["scopingName"].as_str()?;
+    let id = table.strip_prefix("rtb-")?;
+    let ranges = group["scopingAddressRanges"].as_array()?.iter();
+    let destinations: Option<Vec<String>> = ranges
+        .map(|range| {
+            let range = range["range"].as_str()?;
+            let (address, length) = range.split_once('/')?;
+            let length = length.parse().ok()?;
+            let prefix = Prefix::of(address.parse().ok()?, length)?;
+            (prefix.to_string() == range).then(|| range.to_owned())
+        })
+        .collect();
+    let good =
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let destinations = destinations.filter(|all| good && !all.is_empty())?;
+    Some(Route {
+        table: table.to_owned(),
+        destinations,
+    })
+}
+
+/// What moves by calls of the cloud's API. What moves to a VIP that no virtual server has is a comment.
+pub fn cloud(floating: &FloatingVips, servers: &[String]) -> String {
+    let has = |vip: IpAddr| {
+        let text = format!("\"{vip}\"");
+        servers.iter().any(|server| server.contains(&text))
+    };
+    let mut sections = String::new();
+    for pair in floating.pairs.iter().filter(|_| floating.known) {
+        if pair.public.parse::<Ipv4Addr>().is_err() || pair.vips.iter().any(IpAddr::is_ipv6) {
+            continue;
+        }
+        let mut section = Section::new("[[cloud.elastic_ip]]");
+        section.text("public", &pair.public);
+        section.text("interface", "outside");
+        section.key("private", addresses_of(&pair.vips));
+        let text = section.end();
+        match has(pair.vips[0]) {
+            true => sections.push_str(&text),
+            false => sections.extend(text.lines().map(|line| match line {
+                "" => "\n# With a virtual server of these addresses:\n".to_owned(),
+                line => format!("# {line}\n"),
+            })),
+        }
+    }
+    for route in &floating.routes {
+        let mut section = Section::new("[[cloud.route]]");
+        section.text("table", &route.table);
+        let destinations = route.destinations.iter().map(String::as_str);
+        section.key("destination", list(destinations));
+        section.text("interface", "outside");
+        sections.push_str(&section.end());
+    }
+    match sections.is_empty() {
+        true => sections,
+        false => format!(
+            "\n# Each on the interface that has its private addresses, or that routes lead to.\n[cloud]\n{sections}"
+        ),
+    }
 }
 
 /// The top of the file that is written, and its nodes, where there are two.
@@ -153,5 +244,5 @@ pub fn head(file: &str, floating: Option<&FloatingVips>) -> String {
 
 /// A file of the nodes alone.
 pub fn config(file: &str, floating: &FloatingVips) -> String {
-    head(file, Some(floating))
+    head(file, Some(floating)) + &cloud(floating, &[])
 }

@@ -51,6 +51,8 @@ pub struct Movable<T> {
 pub enum Which {
     /// The one with this id.
     Id(String),
+    /// The one with this public address.
+    Public(IpAddr),
     /// Those with this tag: key and value.
     Tag(String, String),
 }
@@ -59,6 +61,7 @@ impl Display for Which {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Which::Id(id) => f.write_str(id),
+            Which::Public(address) => address.fmt(f),
             Which::Tag(key, value) => write!(f, "tag {key}={value}"),
         }
     }

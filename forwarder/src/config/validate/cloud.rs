@@ -36,6 +36,9 @@ impl<'d> View<'d, '_> {
         }
         let groups = self.movable();
         let (addresses, prefixes) = self.cloud_addresses(section, &groups);
+        if let (Some(addresses), Some(prefixes)) = (&addresses, &prefixes) {
+            self.check_cloud_limits(section, addresses, prefixes);
+        }
         let elastic = entries(&section.elastic_ip).iter();
         let elastic: Vec<_> = elastic.map(|each| self.elastic_ip(each, &groups)).collect();
         let routes = entries(&section.route).iter();
@@ -160,8 +163,13 @@ impl<'d> View<'d, '_> {
         section: &'d Spanned<schema::ElasticIp>,
         groups: &Movables,
     ) -> Option<ElasticIp> {
-        let id = section.allocation.as_ref().map(|id| id.value.0.clone());
-        let which = self.which("allocation", id, section.tag.as_ref(), section);
+        let id = section.allocation.as_ref();
+        let id = id.map(|id| (id.span, Which::Id(id.value.0.clone())));
+        let public = section.public.as_ref();
+        let public = public.map(|public| (public.span, Which::Public(public.value)));
+        let given = id.into_iter().chain(public);
+        let given = given.chain(tagged(section.tag.as_ref())).collect();
+        let which = self.which(&["allocation", "public", "tag"], given, section);
         let interface = section.interface.as_ref();
         let interface = interface.and_then(|name| self.interface_name(name));
         let private = self.pick(&section.private).cloned()?;
@@ -195,15 +203,17 @@ impl<'d> View<'d, '_> {
             }
         };
         let tables = list(section.table.as_ref()).iter();
-        let tables: Vec<_> = tables.map(|id| Some(id.value.0.clone())).collect();
-        let tables = match tables.is_empty() {
-            true => vec![None],
-            false => tables,
-        };
-        let whiches: Option<Vec<Which>> = tables
-            .into_iter()
-            .map(|id| self.which("table", id, section.tag.as_ref(), section))
+        let tables: Vec<_> = tables
+            .map(|id| (id.span, Which::Id(id.value.0.clone())))
             .collect();
+        let whiches: Option<Vec<Which>> = match (tables.as_slice(), &section.tag) {
+            ([_, _, ..], None) => Some(tables.into_iter().map(|(_, which)| which).collect()),
+            _ => {
+                let given = tables.into_iter().chain(tagged(section.tag.as_ref()));
+                let which = self.which(&["table", "tag"], given.collect(), section);
+                which.map(|which| vec![which])
+            }
+        };
         let (whiches, interface, group) = (whiches?, interface?, group?);
         let destinations = list(section.destination.as_ref()).iter();
         let routes = destinations.flat_map(|destination| {
@@ -217,30 +227,34 @@ impl<'d> View<'d, '_> {
         Some(routes.collect())
     }
 
-    /// Exactly one of id and tag.
+    /// Exactly one of them.
     fn which<T: Wrong>(
         &mut self,
-        key: &str,
-        id: Option<String>,
-        tag: Option<&Spanned<Tag>>,
+        keys: &[&str],
+        given: Vec<(Span, Which)>,
         section: &Spanned<T>,
     ) -> Option<Which> {
-        match (id, tag) {
-            (Some(id), None) => Some(Which::Id(id)),
-            (None, Some(tag)) => Some(Which::Tag(tag.value.0.clone(), tag.value.1.clone())),
-            (None, None) if section.is_wrong(key) || section.is_wrong("tag") => None,
-            (None, None) => {
-                let message = format!("neither `{key}` nor `tag` says which");
-                self.push(Code::CloudWhich, section.span, message);
-                None
+        match given.as_slice() {
+            [(_, which)] => return Some(which.clone()),
+            [_, (span, _), ..] => {
+                self.push(Code::CloudWhich, *span, "it is said already which is meant");
             }
-            (Some(_), Some(tag)) => {
-                let message = format!("`{key}` says which already");
-                self.push(Code::CloudWhich, tag.span, message);
-                None
+            [] if keys.iter().any(|key| section.is_wrong(key)) => {}
+            [] => {
+                let message = format!("none of {} says which", keys.join(", "));
+                self.push(Code::CloudWhich, section.span, message);
             }
         }
+        None
     }
+}
+
+fn tagged(tag: Option<&Spanned<Tag>>) -> Option<(Span, Which)> {
+    let tag = tag?;
+    Some((
+        tag.span,
+        Which::Tag(tag.value.0.clone(), tag.value.1.clone()),
+    ))
 }
 
 fn add<T>(

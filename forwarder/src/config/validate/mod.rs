@@ -5,6 +5,7 @@
 mod action;
 mod backend_check;
 mod cloud;
+mod cloud_limit;
 mod egress;
 mod etcd;
 mod group;

@@ -53,6 +53,33 @@ impl FromText for Region {
     }
 }
 
+/// A type of instance: family and size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct InstanceType(
+    pub(in crate::config) String,
+    pub(in crate::config) String,
+);
+
+impl FromText for InstanceType {
+    const EXPECTED: &'static str = "an instance type such as m6i.xlarge";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let allowed = |part: &str| {
+            let mut bytes = part.bytes();
+            !part.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        match text.split_once('.') {
+            Some((family, size)) if text.len() <= 64 && allowed(family) && allowed(size) => {
+                Ok(Self(family.to_owned(), size.to_owned()))
+            }
+            _ => {
+                let message = format!("\"{}\" is no instance type", short(text).escape_debug());
+                Err(Fault::new(Code::BadCloudId, message))
+            }
+        }
+    }
+}
+
 /// A tag: a key and a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Tag(pub(in crate::config) String, pub(in crate::config) String);

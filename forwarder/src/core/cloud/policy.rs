@@ -67,6 +67,8 @@ fn selected<'a>(
     for which in whiches.collect::<BTreeSet<_>>() {
         match which {
             Which::Id(id) => ids.push(arn(id)),
+            // Its allocation, which a policy takes, is not known here.
+            Which::Public(_) => ids.push(arn("*")),
             Which::Tag(key, value) => {
                 let number = statements.len() + 1;
                 let name = format!("{name}ByTag{number}");
@@ -77,6 +79,7 @@ fn selected<'a>(
             }
         }
     }
+    ids.dedup();
     if !ids.is_empty() {
         statements.insert(0, statement(name, &[action], ids));
     }

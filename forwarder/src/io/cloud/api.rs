@@ -154,14 +154,18 @@ impl Aws {
 
     async fn elastic_ips(&self, found: &mut Found) -> Result<(), String> {
         let whiches = self.cloud.elastic_ips.iter().map(|each| &each.which);
-        for (which, filters) in selections(whiches, "allocation-id") {
+        for (which, filters) in selections(whiches, "allocation-id", "public-ip") {
             let Found { known, holdings } = &mut *found;
             self.describe("DescribeAddresses", "addressesSet", &[filters], |item| {
                 let Some(id) = child(item, "allocationId") else {
                     return;
                 };
-                let which = which.clone().unwrap_or_else(|| Which::Id(id.to_owned()));
-                known.allocations.insert(which, id.to_owned());
+                let public = child(item, "publicIp").and_then(|text| text.parse().ok());
+                let itself = [Some(Which::Id(id.to_owned())), public.map(Which::Public)];
+                let named = itself.into_iter().chain([which.clone()]).flatten();
+                known
+                    .allocations
+                    .extend(named.map(|which| (which, id.to_owned())));
                 let at = child(item, "networkInterfaceId").filter(|at| !at.is_empty());
                 let private = child(item, "privateIpAddress").and_then(|text| text.parse().ok());
                 if let (Some(at), Some(private)) = (at, private) {
@@ -176,7 +180,7 @@ impl Aws {
 
     async fn routes(&self, found: &mut Found) -> Result<(), String> {
         let whiches = self.cloud.routes.iter().map(|each| &each.table);
-        for (which, filters) in selections(whiches, "route-table-id") {
+        for (which, filters) in selections(whiches, "route-table-id", "") {
             let Found { known, holdings } = &mut *found;
             self.describe("DescribeRouteTables", "routeTableSet", &[filters], |item| {
                 let Some(id) = child(item, "routeTableId") else {
@@ -245,15 +249,17 @@ impl Api for Aws {
     }
 }
 
-/// One question for all ids, and one for each tag: what it is for, name and values of its filter.
+/// One question for all ids, one for all addresses, and one for each tag: what it is for, and its filter.
 fn selections<'a>(
     whiches: impl Iterator<Item = &'a Which>,
     id: &'static str,
+    public: &'static str,
 ) -> Vec<(Option<Which>, Filter)> {
-    let (mut ids, mut selections) = (BTreeSet::new(), Vec::new());
+    let (mut ids, mut publics, mut selections) = (Vec::new(), Vec::new(), Vec::new());
     for which in whiches.collect::<BTreeSet<_>>() {
         match which {
-            Which::Id(id) => drop(ids.insert(id.clone())),
+            Which::Id(id) => ids.push(id.clone()),
+            Which::Public(address) => publics.push(address.to_string()),
             // The tag's key is part of the filter's name.
             Which::Tag(key, value) => {
                 let values = vec![key.clone(), value.clone()];
@@ -261,9 +267,9 @@ fn selections<'a>(
             }
         }
     }
-    if !ids.is_empty() {
-        selections.push((None, (id, ids.into_iter().collect())));
-    }
+    let whole = [(id, ids), (public, publics)].into_iter();
+    let whole = whole.filter(|(_, values)| !values.is_empty());
+    selections.extend(whole.map(|filter| (None, filter)));
     selections
 }
 

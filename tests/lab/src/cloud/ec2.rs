@@ -277,6 +277,7 @@ pub fn describe(state: &State, action: &str, parameters: &Parameters) -> Result<
             for (id, each) in &things.allocations {
                 let of = |name: &str| match name {
                     "allocation-id" => Some(vec![id.clone()]),
+                    "public-ip" => Some(vec![each.public.to_string()]),
                     name => tag(&each.tags, name),
                 };
                 if matches(&of)? {
