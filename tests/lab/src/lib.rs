@@ -25,6 +25,7 @@ pub mod nodes;
 pub mod pattern;
 pub mod pinned;
 mod process;
+pub mod program;
 mod received;
 mod relay;
 pub mod server;

@@ -3,9 +3,10 @@
 pub mod arp;
 pub mod chatter;
 pub mod download;
+pub mod handshake;
 pub mod http;
 pub mod icmp;
-pub(crate) mod packet_socket;
+pub mod packet_socket;
 pub mod probe;
 pub mod syn;
 pub mod udp;

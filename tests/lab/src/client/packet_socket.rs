@@ -8,7 +8,10 @@ use crate::xdp_pass;
 
 /// A packet socket on one device; `send`, `recv` and timeouts are the same as for UDP ones. Protocol 0: it
 /// only sends.
-pub(crate) fn open(device: &str, protocol: u16) -> io::Result<UdpSocket> {
+///
+/// # Errors
+/// When there is no such device.
+pub fn open(device: &str, protocol: u16) -> io::Result<UdpSocket> {
     let index = xdp_pass::index(device)?;
     let protocol = protocol.to_be();
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;

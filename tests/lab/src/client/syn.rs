@@ -107,7 +107,7 @@ fn finish(tcp: &mut [u8; 20], addresses: &[u8]) {
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
 }
 
-pub(super) fn parse_mac(text: &str) -> Result<[u8; 6]> {
+pub(crate) fn parse_mac(text: &str) -> Result<[u8; 6]> {
     let bytes: Result<Vec<_>, _> = text
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16))

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use forwarder_lab::client::probe::Outage;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Timing;
 use super::calm::Calm;
 use super::fault::Fault;
 use super::round::{MODES, Round, connections};
+use super::sync::Sync;
 
 /// Everything, as it is in the JSON.
 #[derive(Default, Serialize)]
@@ -18,8 +18,8 @@ pub struct Report {
     pub faults: Vec<Row>,
     /// By settings.
     pub false_failovers: BTreeMap<String, Vec<Calm>>,
-    /// What the nodes say of the flows that one told the other, by settings.
-    pub sync: BTreeMap<String, Value>,
+    /// What telling the standby of flows takes.
+    pub sync: Option<Sync>,
     pub seconds: f64,
 }
 
@@ -31,7 +31,7 @@ pub struct Row {
     /// That could be measured.
     rounds: usize,
     /// The longest time without an answer, of each round.
-    gap_ms: Spread,
+    pub gap_ms: Spread,
     /// The same while what was broken came back.
     second_gap_ms: Spread,
     /// Datagrams, of all rounds.
@@ -48,13 +48,13 @@ pub struct Row {
     stalled_ms: f64,
     double_owner_rounds: usize,
     bar: String,
-    holds: bool,
+    pub holds: bool,
 }
 
 /// How something is spread over the rounds.
 #[derive(Clone, Copy, Default, PartialEq, Debug, Serialize)]
 pub struct Spread {
-    median: f64,
+    pub median: f64,
     p95: f64,
     max: f64,
 }
@@ -225,14 +225,17 @@ pub fn header() {
 impl Report {
     pub fn ok(&self) -> bool {
         let mut calm = self.false_failovers.values().flatten();
-        self.faults.iter().all(|row| row.holds) && calm.all(Calm::holds)
+        self.faults.iter().all(|row| row.holds)
+            && calm.all(Calm::holds)
+            && self.sync.as_ref().is_none_or(Sync::holds)
     }
 
     pub fn summary(&self) {
         let calm: Vec<_> = self.false_failovers.values().flatten().collect();
         let good = self.faults.iter().filter(|row| row.holds).count()
-            + calm.iter().filter(|calm| calm.holds()).count();
-        let all = self.faults.len() + calm.len();
+            + calm.iter().filter(|calm| calm.holds()).count()
+            + usize::from(self.sync.as_ref().is_some_and(Sync::holds));
+        let all = self.faults.len() + calm.len() + usize::from(self.sync.is_some());
         println!("{good} of {all} bars hold, in {:.0} s", self.seconds);
     }
 }

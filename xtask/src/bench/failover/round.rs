@@ -12,11 +12,11 @@ use forwarder_lab::client::probe::{Outage, Probes};
 use forwarder_lab::pinned::{DIRECT, NAT};
 use forwarder_lab::site::{ECHO, HTTP};
 use forwarder_lab::{Family, Nodes, is_interrupted, wait_until};
-use serde_json::{Value, json};
 
 use super::Timing;
 use super::calm::{self, Calm, Trouble, Window};
 use super::fault::Fault;
+use super::sync;
 
 /// The modes, the last number of their VIPs, and connections through each.
 pub const MODES: [(&str, u8, usize); 2] = [("full-nat", NAT, 300), ("l2-dsr", DIRECT, 100)];
@@ -75,10 +75,25 @@ impl World {
     pub fn start(&mut self, timing: Timing) -> Result<()> {
         self.load = None;
         self.timing = timing;
-        self.config = self.nodes.config(timing.interval, timing.multiplier);
+        self.config = sync::config(&self.nodes.config(timing.interval, timing.multiplier));
         self.start_again()?;
+        self.load_again()
+    }
+
+    /// Ends the load.
+    pub fn rest(&mut self) {
+        self.load = None;
+    }
+
+    /// Starts it again.
+    pub fn load_again(&mut self) -> Result<()> {
         self.load = Some(Load::start(&self.nodes)?);
         Ok(())
+    }
+
+    /// The pair.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
     }
 
     fn start_again(&mut self) -> Result<()> {
@@ -190,7 +205,7 @@ impl World {
     }
 
     /// Waits until the pair is well: one node active, the other ready. Which is active.
-    fn active(&self) -> Result<usize> {
+    pub fn active(&self) -> Result<usize> {
         let active = self.nodes.active()?;
         self.nodes.wait_until_ready(active)?;
         Ok(active)
@@ -214,12 +229,6 @@ impl World {
 
     fn load(&self) -> Result<&Load> {
         self.load.as_ref().context("no load runs")
-    }
-
-    /// What the nodes say of the flows that one told the other.
-    pub fn sync(&self) -> Value {
-        let [one, other] = [0, 1].map(|node| self.nodes.pair(node)["sync"].take());
-        json!({ "lb1": one, "lb2": other })
     }
 }
 
