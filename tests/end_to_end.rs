@@ -20,6 +20,7 @@ mod end_to_end {
     mod path_mtu;
     mod situations;
     mod snat;
+    mod strangers;
     mod tunnel_checks;
     mod virtual_servers;
     mod world;

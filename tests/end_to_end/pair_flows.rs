@@ -1,9 +1,11 @@
 //! Connections through a takeover: the standby knows every NAT flow, its SNAT port, and who keeps a backend.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use forwarder_lab::client::Answer;
+use forwarder_lab::client::handshake::Handshakes;
 use forwarder_lab::client::http::Connection;
 use forwarder_lab::site::HTTP;
 use forwarder_lab::{Family, wait_until};
@@ -14,19 +16,21 @@ use super::world::{VIP, both_services};
 
 /// Connections of each family.
 const CONNECTIONS: usize = 40;
+/// So many take time to be told.
+const MANY: u32 = 30_000;
 
 /// HTTP and echo through full-nat, with source addresses that move with the VIPs.
 fn services() -> String {
     let pool = Family::ALL.map(|family| format!("\"{}\"", family.backend(30)));
     both_services("full-nat", |family| family).replace("snat = \"automap\"", "snat = \"moving\"")
         + &format!(
-            "[[snat_pool]]\nname = \"moving\"\naddresses = [{}]\nports = \"20000-29999\"\ninterface = \"inside\"\n",
+            "[[snat_pool]]\nname = \"moving\"\naddresses = [{}]\nports = \"10000-59999\"\ninterface = \"inside\"\n",
             pool.join(", ")
         )
 }
 
 impl Two {
-    fn connections(&self) -> Vec<(Connection, Answer)> {
+    pub fn connections(&self) -> Vec<(Connection, Answer)> {
         let servers = Family::ALL.map(|family| SocketAddr::new(family.vip(VIP), HTTP));
         self.site.client.run(|| {
             let all = servers.iter().cycle().take(2 * CONNECTIONS);
@@ -40,7 +44,7 @@ impl Two {
     }
 
     /// Every connection goes on, with the backend that it had.
-    fn go_on(&self, connections: &mut [(Connection, Answer)]) {
+    pub fn go_on(&self, connections: &mut [(Connection, Answer)]) {
         self.site.client.run(|| {
             for (connection, before) in connections {
                 let answer = connection
@@ -51,8 +55,17 @@ impl Two {
         });
     }
 
+    /// Connections of IPv4 that nobody is at the ends of, through a node.
+    fn handshakes(&self, node: usize) -> Handshakes {
+        let IpAddr::V4(vip) = Family::V4.vip(VIP) else {
+            unreachable!("an IPv4 address");
+        };
+        let server = SocketAddrV4::new(vip, HTTP);
+        Handshakes::through(self.host(node), server, 0).expect("programs are attached")
+    }
+
     /// Waits until the standby has all of these flows.
-    fn wait_for_flows(&self, standby: usize, connections: &[(Connection, Answer)]) {
+    pub fn wait_for_flows(&self, standby: usize, connections: &[(Connection, Answer)]) {
         let has_all = || {
             let words = ["--state", "established", "--limit", "10000"];
             let asked = self
@@ -100,6 +113,33 @@ fn connections_live_on_when_their_node_dies_and_when_the_next_one_does() {
     two.go_on(&mut connections);
     let unknown = two.pair(0)["sync"]["unknown"].clone();
     assert_eq!(unknown, 0, "{}", two.diagnosis());
+}
+
+#[test]
+fn a_hand_over_to_a_node_that_has_just_come_loses_no_flow() {
+    let services = services();
+    let mut two = Two::with(&services);
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    two.nodes[1] = None;
+    two.wait_for([Some("active"), None]);
+    let mut many = two.handshakes(0);
+    let made = two.host(0).run(|| many.make(MANY));
+    made.unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    let mut connections = two.connections();
+    let config = two.config(&services);
+    two.nodes[1] = Some(two.daemon(1, &config));
+    // As soon as it can.
+    wait_until("it hands over", LIMIT, || {
+        let asked = two.node(0).run(&["failover", "--to", "lb2"]);
+        asked.is_ok_and(|output| output.status.success())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    two.wait_for([Some("standby"), Some("active")]);
+    let there = two.handshakes(1);
+    let unknown = two.host(1).run(|| there.speak(0, MANY)).expect("it runs");
+    assert_eq!(unknown, 0, "of {MANY} flows\n{}", two.diagnosis());
+    two.go_on(&mut connections);
 }
 
 #[test]
@@ -155,6 +195,36 @@ fn flows_that_keep_or_left_a_backend_do_so_at_the_other_node_too() {
     two.nodes[0] = None;
     two.wait_for([None, Some("active")]);
     two.go_on(&mut connections);
+}
+
+#[test]
+fn older_flows_go_on_through_a_node_that_came_after_their_backend_was_drained() {
+    let services = both_services("l2-dsr", |family| family);
+    let mut two = Two::with(&services);
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    let mut connections = two.connections();
+    let at_first = |(_, answer): &(Connection, Answer)| answer.backend == "b1";
+    assert!(connections.iter().any(at_first));
+    two.nodes[1] = None;
+    two.wait_for([Some("active"), None]);
+    // They say nothing meanwhile: only what the slots remember leads to their backend.
+    let drained = services.replace("{ name = \"b1\",", "{ name = \"b1\", state = \"drained\",");
+    assert_ne!(drained, services);
+    let config = two.config(&drained);
+    fs::write(two.node(0).config(), &config).expect("written");
+    two.run(0, &["reload"]);
+    two.nodes[1] = Some(two.daemon(1, &config));
+    two.wait_for([Some("active"), Some("standby")]);
+    wait_until("the standby has all", LIMIT, || {
+        let all = |node: usize| two.pair(node)["sync"]["complete"] == true;
+        all(0) && all(1)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
+    two.nodes[0] = None;
+    two.wait_for([None, Some("active")]);
+    two.go_on(&mut connections);
+    assert!(two.connections().iter().all(|each| !at_first(each)));
 }
 
 /// Whether the standby has the backend drained that the active node's operator drained.

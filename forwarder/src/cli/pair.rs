@@ -10,9 +10,10 @@ use clap::{Args, ValueEnum};
 use super::{SocketArgument, print};
 use crate::admin::api::{Group, PairRequest, PairStatus, Status};
 use crate::admin::client;
+use crate::core::pair::group;
 
 /// For the other node to take over.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = group::PATIENCE.saturating_add(Duration::from_secs(10));
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 

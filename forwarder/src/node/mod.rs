@@ -129,6 +129,7 @@ impl Node {
         let now = clock::monotonic();
         self.state.end_grace(now, GRACE);
         self.follow_peer();
+        self.recall(now);
         self.consult_told(now);
         self.settle(now);
         let facts = self.host.facts(&self.model);
@@ -150,6 +151,11 @@ impl Node {
         {
             error!("{failure}");
             self.remember(Kind::Problem, "data plane", failure);
+        }
+        if failure.is_none()
+            && let Some(pair) = &mut self.pair
+        {
+            pair.flows.hold(self.followed.clone());
         }
         self.failure = failure;
         self.receive_solicitations();

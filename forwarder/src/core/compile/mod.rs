@@ -3,6 +3,7 @@
 mod backends;
 mod interfaces;
 mod note;
+mod past;
 mod pools;
 mod snapshot;
 mod snat;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use note::Note;
+pub use past::{Memory, Past};
 pub use snapshot::Snapshot;
 pub use snat::SnatKey;
 pub use state::{BackendKey, Given, PoolTable, State, egress_name, virtual_server_ids};

@@ -1,6 +1,7 @@
 //! One file of every kind of thing, compiled.
 
 mod notes;
+mod past;
 mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -89,6 +89,8 @@ pub enum Cause {
     PeerLost,
     /// A hand-over begins.
     HandOver,
+    /// A hand-over begins, though the peer was not told of all flows in time.
+    HandOverUntold,
     /// The peer has taken the group.
     Taken,
     /// The peer did not take what it was offered.
@@ -113,6 +115,7 @@ impl Cause {
         Self::Offered,
         Self::PeerLost,
         Self::HandOver,
+        Self::HandOverUntold,
         Self::Taken,
         Self::NotTaken,
         Self::PeerHasIt,
@@ -129,6 +132,7 @@ impl Cause {
             Cause::Offered => "offered",
             Cause::PeerLost => "peer-lost",
             Cause::HandOver => "hand-over",
+            Cause::HandOverUntold => "hand-over-untold",
             Cause::Taken => "taken",
             Cause::NotTaken => "not-taken",
             Cause::PeerHasIt => "peer-has-it",
@@ -147,6 +151,9 @@ impl Display for Cause {
             Cause::Offered => "the peer offered it",
             Cause::PeerLost => "the peer answers on no path",
             Cause::HandOver => "handing over to the peer",
+            Cause::HandOverUntold => {
+                "handing over to the peer, which was not told of all flows in time: connections may break"
+            }
             Cause::Taken => "the peer has taken it",
             Cause::NotTaken => "the peer did not take it",
             Cause::PeerHasIt => "the peer is active with a higher epoch",

@@ -14,6 +14,9 @@ use std::time::Duration;
 
 use super::claim::{Cause, Change, Claim, Health, Role};
 
+/// So long a hand-over waits for the peer to have been told of all flows, at most.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What holds for a group on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -74,6 +77,8 @@ pub struct Situation {
     pub health: Health,
     /// Whether the operator keeps this node from being active.
     pub maintenance: bool,
+    /// Up to when the peer has been told what has happened to flows.
+    pub told: Duration,
 }
 
 /// Whether the peer is active too.
@@ -109,6 +114,8 @@ pub struct Group {
     conflict: Conflict,
     /// Whether the operator gives the group away.
     give: bool,
+    /// Since when the group is to be handed over, and waits for the peer to know its flows.
+    hands_over_since: Option<Duration>,
 }
 
 impl Group {
@@ -127,6 +134,7 @@ impl Group {
             better_since: None,
             conflict: Conflict::None,
             give: false,
+            hands_over_since: None,
         }
     }
 
@@ -143,6 +151,11 @@ impl Group {
     /// The highest epoch seen.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether it is to be handed over as soon as the peer knows its flows.
+    pub fn waits_for_flows(&self) -> bool {
+        self.hands_over_since.is_some()
     }
 
     /// What the peer is told.
@@ -254,11 +267,17 @@ impl Group {
         let failback = self
             .better_since
             .map(|at| at + self.settings.failback_delay);
-        [Some(self.not_before), Some(self.promise_until), failback]
-            .into_iter()
-            .flatten()
-            .filter(|at| *at > now)
-            .min()
+        let patience = self.hands_over_since.map(|since| since + PATIENCE);
+        [
+            Some(self.not_before),
+            Some(self.promise_until),
+            failback,
+            patience,
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .min()
     }
 
     fn standby(&mut self, situation: &Situation, now: Duration) -> Option<Change> {
@@ -285,14 +304,28 @@ impl Group {
             };
             return Some(self.step_down(cause, now));
         }
+        let since = self.hands_over_since.take();
         let claim = situation.claim.filter(|_| !situation.lost)?;
         let peer_can = claim.able && claim.role == Role::Standby && now >= self.promise_until;
-        if peer_can && self.hands_over(&claim, situation, now) {
-            self.give = false;
-            self.offer(now);
-            return Some(self.enter(Role::Releasing, Cause::HandOver));
+        if !peer_can || !self.hands_over(&claim, situation, now) {
+            return None;
         }
-        None
+        // Whoever has asked need not ask for as long as it takes.
+        self.give |= claim.asks;
+        let since = since.unwrap_or(now);
+        // With a broken interface every moment costs more than what was not told yet.
+        let known = situation.told >= since || situation.health != Health::Sound;
+        let cause = match known {
+            true => Cause::HandOver,
+            false if now >= since + PATIENCE => Cause::HandOverUntold,
+            false => {
+                self.hands_over_since = Some(since);
+                return None;
+            }
+        };
+        self.give = false;
+        self.offer(now);
+        Some(self.enter(Role::Releasing, cause))
     }
 
     fn releasing(&mut self, situation: &Situation, now: Duration) -> Option<Change> {
@@ -375,6 +408,7 @@ impl Group {
 
     fn enter(&mut self, role: Role, cause: Cause) -> Change {
         self.role = role;
+        self.hands_over_since = None;
         self.conflict = Conflict::None;
         self.better_since = None;
         self.change(role, cause)

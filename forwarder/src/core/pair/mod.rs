@@ -13,6 +13,7 @@ pub mod liveness;
 pub mod local;
 pub mod partition;
 pub mod record;
+pub mod replay;
 pub mod secret;
 pub mod session;
 pub mod sync;
@@ -119,6 +120,8 @@ pub struct Pair {
     grace_until: Vec<Duration>,
     /// Groups whose things in the cloud another node has taken while it was not heard.
     overtaken: BTreeSet<u16>,
+    /// Which process of the peer was told of flows, and up to when.
+    told: (u64, Duration),
     renew_at: Duration,
     hello_at: Duration,
     refusals: BTreeMap<Refusal, u64>,
@@ -162,6 +165,7 @@ impl Pair {
             ),
             lease_until: Duration::ZERO,
             answered: None,
+            told: (0, Duration::ZERO),
             renew_at: now,
             hello_at: now,
             refusals: BTreeMap::new(),
@@ -211,10 +215,13 @@ impl Pair {
     pub fn datagram(&mut self, path: usize, datagram: &[u8], now: Duration) -> Result<(), Refusal> {
         self.expire(now);
         let result = self.take(path, datagram, now);
-        if let Err(refusal) = result {
-            *self.refusals.entry(refusal).or_default() += 1;
-        }
-        result
+        result.or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Counts a datagram that changes nothing.
+    pub fn refuse(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        *self.refusals.entry(refusal).or_default() += 1;
+        Err(refusal)
     }
 
     /// Does what is due. `alive`: whether the rest of the daemon is; if not, the lease runs out.
@@ -305,6 +312,21 @@ impl Pair {
         self.decide(now);
         self.hello(now);
         Ok(())
+    }
+
+    /// A process of the peer has been told of all that happened to flows until then.
+    pub fn told(&mut self, process: u64, until: Duration, now: Duration) {
+        if std::mem::replace(&mut self.told, (process, until)) != self.told
+            && self.waits_for_flows()
+        {
+            self.expire(now);
+            self.decide(now);
+        }
+    }
+
+    /// Whether a hand-over waits for [`Self::told`].
+    pub fn waits_for_flows(&self) -> bool {
+        self.groups.iter().any(Group::waits_for_flows)
     }
 
     /// The process of the peer that is listened to; 0: none.
@@ -511,6 +533,10 @@ impl Pair {
             claim: claim.filter(|_| leased && self.is_fresh(now)),
             health: self.health,
             maintenance: self.maintenance,
+            told: match self.told {
+                (process, until) if process == self.session.peer() => until,
+                _ => Duration::ZERO,
+            },
         }
     }
 

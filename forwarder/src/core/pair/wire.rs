@@ -45,6 +45,9 @@ pub enum Refusal {
     /// Too short or too long for what it says it is.
     #[error("wrong length")]
     Length,
+    /// Not from the other end of the path.
+    #[error("from another address")]
+    Address,
     /// Not one of ours at all.
     #[error("not a pair's datagram")]
     Foreign,
@@ -79,8 +82,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Length,
+        Self::Address,
         Self::Foreign,
         Self::Version,
         Self::Kind,
@@ -97,6 +101,7 @@ impl Refusal {
     pub fn word(self) -> &'static str {
         match self {
             Self::Length => "length",
+            Self::Address => "address",
             Self::Foreign => "foreign",
             Self::Version => "version",
             Self::Kind => "kind",

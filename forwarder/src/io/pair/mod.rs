@@ -41,6 +41,8 @@ use witness::{Witness, WitnessError, WitnessView};
 
 /// So long the main loop may be busy with one thing.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks whether the peer knows of flows, while a hand-over waits for it.
+const FLOWS: Duration = Duration::from_millis(1);
 /// Datagrams that are taken in before time is looked at again.
 const AT_ONCE: usize = 64;
 
@@ -319,6 +321,8 @@ impl Side {
                 self.request(request);
             }
             let now = clock::monotonic();
+            let (process, until) = self.flows.told();
+            self.pair.told(process, until, now);
             if now >= self.pair.next(now) {
                 let heartbeat = self.alive.load(Ordering::Relaxed);
                 let alive = milliseconds(now).saturating_sub(heartbeat) < milliseconds(PATIENCE);
@@ -332,6 +336,7 @@ impl Side {
             self.wish
                 .send_if_modified(|known| std::mem::replace(known, wish) != wish);
             self.announce_again();
+            self.ask_for_flows();
             let view = self.pair.view(clock::monotonic());
             self.tell_of(&view);
             *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
@@ -362,6 +367,13 @@ impl Side {
         }
     }
 
+    /// A hand-over waits until the peer knows of flows.
+    fn ask_for_flows(&mut self) {
+        if self.pair.waits_for_flows() {
+            self.flows.wake();
+        }
+    }
+
     fn wait(&self) {
         let now = clock::monotonic();
         let next = self
@@ -369,7 +381,10 @@ impl Side {
             .iter()
             .map(|(at, _)| *at)
             .chain([self.pair.next(now)]);
-        let time = next.min().unwrap_or(now).saturating_sub(now);
+        let mut time = next.min().unwrap_or(now).saturating_sub(now);
+        if self.pair.waits_for_flows() {
+            time = time.min(FLOWS);
+        }
         let sockets = self.paths.iter().map(|path| path.socket.as_raw_fd());
         socket::wait(sockets.chain([self.woken.as_raw_fd()]), time);
     }
@@ -385,7 +400,10 @@ impl Side {
                     break;
                 };
                 // Refusals are counted.
-                let _ = self.pair.datagram(index, datagram, clock::monotonic());
+                let _ = match datagram {
+                    Ok(datagram) => self.pair.datagram(index, datagram, clock::monotonic()),
+                    Err(refusal) => self.pair.refuse(refusal),
+                };
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::warn;
 
 use crate::config::model::PairPath;
+use crate::core::pair::wire::Refusal;
 
 /// Bytes: what the kernel counts for as many datagrams as may be on their way.
 const ROOM: libc::c_int = 4 << 20;
@@ -53,14 +54,14 @@ impl Path {
         }
     }
 
-    /// A datagram that has come from the peer's address.
-    pub fn receive(&mut self) -> Option<&[u8]> {
+    /// A datagram that has come; an error if it is not from the peer's address.
+    pub fn receive(&mut self) -> Option<Result<&[u8], Refusal>> {
         loop {
             match self.socket.recv_from(&mut self.buffer[..]) {
                 Ok((length, from)) if from.ip() == self.peer.ip() => {
-                    return self.buffer.get(..length);
+                    return self.buffer.get(..length).map(Ok);
                 }
-                Ok(_) => {}
+                Ok(_) => return Some(Err(Refusal::Address)),
                 // What an earlier datagram met on its way (port unreachable) is told here.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(_) => return None,

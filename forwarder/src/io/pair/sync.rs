@@ -2,33 +2,35 @@
 //! own, so that no amount of flows delays what the nodes have to say about themselves.
 
 mod apply;
+mod handle;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::{info, warn};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use super::socket::{self, Path};
 use crate::config::model;
+use crate::core::compile::Memory;
+use crate::core::pair::replay::Replay;
 use crate::core::pair::secret::{Secret, SyncKey};
-use crate::core::pair::sync::backends::Backends;
+use crate::core::pair::sync::backends::{Backends, in_parts};
 use crate::core::pair::sync::names::Names;
-use crate::core::pair::sync::sender::Sent;
-use crate::core::pair::sync::{Groups, Message, Receiver, Sender, Stream};
+use crate::core::pair::sync::{Entry, Groups, Message, Receiver, Sender, Stream};
 use crate::core::pair::watch::Refused;
 use crate::core::pair::wire::{Header, Kind, Refusal};
-use crate::dataplane::bpf::flow_events::{EventCounts, FlowEvents};
+use crate::dataplane::bpf::flow_events::FlowEvents;
 use crate::dataplane::bpf::peer_flows::{Everything, PeerFlows};
 use crate::io::clock;
 use apply::{Applier, Take};
+pub use handle::{Handle, Situation, SyncView};
+use handle::{Shared, lock, set};
 
 /// Events that come while others are sent share a datagram with them.
 const BATCH: Duration = Duration::from_millis(1);
@@ -40,134 +42,6 @@ const DATAGRAMS: usize = 512;
 const GRACE: Duration = Duration::from_secs(1);
 /// At most so long without a look around.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// What the pair's thread knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Situation {
-    /// For which groups this node is active, or still hands over.
-    pub active: Groups,
-    /// For which it is standby.
-    pub standby: Groups,
-    /// The highest epoch of each group.
-    pub epochs: Vec<u64>,
-    /// The process of the peer; 0: none.
-    pub peer: u64,
-    /// Whether each path works.
-    pub up: Vec<bool>,
-}
-
-/// What is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SyncView {
-    /// What was sent.
-    pub sent: Sent,
-    /// Entries that wait for the peer to have applied them.
-    pub waiting: u64,
-    /// For how long the first of them has waited.
-    pub lag_microseconds: u64,
-    /// Whether one node has all that the other had when it began to tell: the active as it knows from the
-    /// peer, the standby for itself; both, if each node is active for some groups.
-    pub complete: bool,
-    /// Entries that the peer told and that are in the maps.
-    pub received: u64,
-    /// Of these, how often a flow of a DSR mode keeps another backend than others of its slot.
-    pub kept: u64,
-    /// Those of them that the lookup tables take into account.
-    pub consulted: u64,
-    /// Entries of virtual servers, backends or interfaces that this node does not know.
-    pub unknown: u64,
-    /// Entries for which the maps had no room.
-    pub no_room: u64,
-    /// Entries that were removed because the peer did not have them.
-    pub swept: u64,
-    /// Events for which the ring had no room; everything was told again.
-    pub events_lost: u64,
-    /// Datagrams that changed nothing.
-    pub refused: u64,
-    /// Microseconds of CPU that the thread has used.
-    pub cpu_microseconds: u64,
-}
-
-/// What others and the thread share.
-#[derive(Debug, Default)]
-struct Shared {
-    situation: Mutex<Situation>,
-    names: Mutex<Arc<Names>>,
-    /// What this node makes of backends.
-    backends: Mutex<Arc<Backends>>,
-    /// What the peer makes of them, while it is active and this node is not.
-    followed: Mutex<Option<Arc<Backends>>>,
-    /// It is another.
-    news: Notify,
-    view: Mutex<(SyncView, u64)>,
-    stop: Mutex<bool>,
-}
-
-/// Tells the thread of changes, and shows what it does.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    shared: Arc<Shared>,
-    counts: Arc<EventCounts>,
-    waker: Arc<UnixDatagram>,
-}
-
-impl Handle {
-    /// The pair has changed.
-    pub fn situation(&self, situation: Situation) {
-        set(&self.shared.situation, situation);
-        self.wake();
-    }
-
-    /// Things are called otherwise.
-    pub fn names(&self, names: Names) {
-        set(&self.shared.names, Arc::new(names));
-        self.wake();
-    }
-
-    /// This node makes something else of its backends.
-    pub fn backends(&self, backends: Backends) {
-        set(&self.shared.backends, Arc::new(backends));
-        self.wake();
-    }
-
-    /// What the peer makes of backends, while this node is to do the same.
-    pub fn followed(&self) -> Option<Arc<Backends>> {
-        lock(&self.shared.followed).clone()
-    }
-
-    /// Waits until that is another.
-    pub async fn news(&self) {
-        self.shared.news.notified().await;
-    }
-
-    /// What is to be seen.
-    pub fn view(&self) -> SyncView {
-        let (mut view, taken) = *lock(&self.shared.view);
-        // What is in the ring waits too.
-        let made = self.counts.read().map_or(taken, |[made, _]| made);
-        view.waiting += made.saturating_sub(taken);
-        view
-    }
-
-    fn wake(&self) {
-        // A thread that is awake already needs no waking.
-        let _ = self.waker.send(&[0]);
-    }
-
-    /// Ends the thread.
-    pub fn stop(&self) {
-        set(&self.shared.stop, true);
-        self.wake();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn set<T>(mutex: &Mutex<T>, value: T) {
-    *lock(mutex) = value;
-}
 
 /// Who this node is to the peer.
 #[derive(Debug)]
@@ -214,6 +88,7 @@ pub fn start(
         situation: Situation::default(),
         names: Arc::default(),
         backends: Arc::default(),
+        memory: Arc::default(),
         tells: 0,
         tells_until: Duration::ZERO,
         hears_until: Duration::ZERO,
@@ -221,7 +96,9 @@ pub fn start(
         drained: Duration::ZERO,
         counter: 0,
         taken: 0,
+        emptied: true,
         lost: 0,
+        replay: Replay::default(),
         refused: BTreeMap::new(),
         refused_told: Refused::default(),
         shared,
@@ -245,6 +122,7 @@ struct Side {
     situation: Situation,
     names: Arc<Names>,
     backends: Arc<Backends>,
+    memory: Arc<Memory>,
     /// Groups that this node tells of.
     tells: Groups,
     /// For some of them it was active, and may still be asked.
@@ -257,7 +135,11 @@ struct Side {
     counter: u64,
     /// Events that came out of the ring.
     taken: u64,
+    /// Whether nothing was left in the ring.
+    emptied: bool,
     lost: u64,
+    /// Of the peer's process.
+    replay: Replay,
     refused: BTreeMap<Refusal, u64>,
     refused_told: Refused,
     shared: Arc<Shared>,
@@ -276,7 +158,7 @@ impl Side {
             self.look(now);
             self.take_events(now);
             self.walk(now);
-            self.sender.flush(now);
+            self.sender.flush(self.emptied, now);
             self.receive(now);
             self.follow_backends();
             // Before the peer is told that it is so.
@@ -314,7 +196,11 @@ impl Side {
                 self.receiver.abandon();
             }
         }
-        let backends = Arc::clone(&lock(&self.shared.backends));
+        let (backends, memory) = lock(&self.shared.backends).clone();
+        self.memory = memory;
+        if self.shared.again.swap(false, Ordering::Relaxed) {
+            self.receiver.abandon();
+        }
         if !Arc::ptr_eq(&backends, &self.backends) {
             self.backends = backends;
             self.tell_backends(now);
@@ -327,7 +213,9 @@ impl Side {
         let other_peer = old.peer != self.situation.peer;
         if other_peer {
             self.receiver = Receiver::default();
+            self.replay = Replay::default();
             self.applier.backends = None;
+            self.applier.past = None;
         }
         let (before, active) = (old.active, self.situation.active);
         let told = self.applier.flows.told();
@@ -374,6 +262,7 @@ impl Side {
                 sender.push(&entry, now);
             }
         });
+        self.emptied = taken < EVENTS;
         if taken > 0 {
             self.drained = now;
             self.taken += taken as u64;
@@ -402,6 +291,8 @@ impl Side {
         if walked != stream {
             everything = Everything::default();
             self.tell_backends(now);
+            let past = in_parts(&self.memory.past(), Entry::Past);
+            past.iter().for_each(|part| self.sender.push(part, now));
         }
         let (sender, names, tells) = (&mut self.sender, &self.names, self.tells);
         let more = self.applier.flows.walk(&mut everything, |event| {
@@ -432,32 +323,46 @@ impl Side {
     fn follow_backends(&self) {
         let follows = self.situation.active == 0 && self.situation.peer != 0;
         let followed = self.applier.backends.clone().filter(|_| follows);
+        let past = self.applier.past.clone().filter(|_| follows);
+        let mut shared = lock(&self.shared.past);
+        let same = match (&*shared, &past) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        *shared = past;
+        drop(shared);
         let mut shared = lock(&self.shared.followed);
-        if *shared != followed {
+        if *shared != followed || !same {
             *shared = followed;
             self.shared.news.notify_one();
         }
     }
 
     fn receive(&mut self, now: Duration) {
+        let mut refused = false;
         for index in 0..self.paths.len() {
             for _ in 0..DATAGRAMS {
                 let Some(datagram) = self.paths[index].receive() else {
                     break;
                 };
-                match open(
-                    datagram,
-                    &self.identity,
-                    self.situation.peer,
-                    &self.peer_key,
-                ) {
+                let (identity, peer) = (&self.identity, self.situation.peer);
+                let replay = &mut self.replay;
+                let opened =
+                    datagram.and_then(|it| open(it, identity, peer, &self.peer_key, replay));
+                match opened {
                     Ok(message @ (Message::Applied(..) | Message::Again(_))) => {
                         self.sender.receive(&message, now);
                     }
                     Ok(message) => self.receiver.receive(message),
-                    Err(refusal) => *self.refused.entry(refusal).or_default() += 1,
+                    Err(refusal) => {
+                        *self.refused.entry(refusal).or_default() += 1;
+                        refused = true;
+                    }
                 }
             }
+        }
+        if refused {
+            set(&self.shared.refused, self.refused.clone());
         }
         let take = Take {
             standby: self.situation.standby,
@@ -533,6 +438,8 @@ impl Side {
             cpu_microseconds: u64::try_from(clock::thread_cpu().as_micros()).unwrap_or(u64::MAX),
         };
         set(&self.shared.view, (view, self.taken));
+        let told = self.sender.told().unwrap_or_default();
+        set(&self.shared.told, (self.situation.peer, told));
     }
 }
 
@@ -541,6 +448,7 @@ fn open(
     identity: &Identity,
     peer: u64,
     key: &SyncKey,
+    replay: &mut Replay,
 ) -> Result<Message, Refusal> {
     let header = Header::decode(datagram)?;
     if header.kind != Kind::Sync || header.sender != 1 - identity.own {
@@ -549,5 +457,9 @@ fn open(
     if header.process != peer {
         return Err(Refusal::Unacquainted);
     }
-    Message::open(datagram, &header, identity.process, key)
+    let message = Message::open(datagram, &header, identity.process, key)?;
+    match replay.is_new(header.sequence) {
+        true => Ok(message),
+        false => Err(Refusal::Replayed),
+    }
 }

@@ -8,6 +8,7 @@ use super::Member;
 use crate::admin::api::{PairAnswer, PairRequest};
 use crate::config::model::Group;
 use crate::core::pair::claim::Role;
+use crate::core::pair::group::PATIENCE;
 use crate::core::pair::{GroupView, View, hand_over};
 use crate::io::pair::Request;
 use crate::node::Node;
@@ -154,6 +155,7 @@ impl Member {
             let epoch = known.max(group.epoch) + 1;
             let vips = vips.len();
             steps.extend([
+                format!("group {name}: {old} waits until {new} knows of all flows, {PATIENCE:?} at most"),
                 format!("group {name}: {old} stops answering for {vips} VIPs, and offers them to {new}"),
                 format!("group {name}: {new} takes them with epoch {epoch}, answers for them and announces them"),
             ]);

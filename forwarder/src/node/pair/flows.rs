@@ -1,16 +1,19 @@
 //! What the node and the thread that tells of flows have to tell each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use log::{info, warn};
 
 use super::PairError;
 use crate::config::model;
+use crate::core::compile::{Memory, State};
 use crate::core::difference::difference;
 use crate::core::history::Kind;
 use crate::core::pair::Settings;
-use crate::core::pair::sync::backends::Backends;
+use crate::core::pair::sync::backends::{Backends, Remembered};
 use crate::core::pair::sync::entry::name_hash;
 use crate::core::pair::sync::names::{Names, Server};
 use crate::dataplane::bpf::{Bpf, StartError};
@@ -22,9 +25,16 @@ pub struct Flows {
     pub handle: Handle,
     thread: Option<JoinHandle<()>>,
     names: Names,
-    backends: Backends,
+    backends: Arc<Backends>,
+    memory: Arc<Memory>,
     /// Exceptions that the peer told of and that slots consult.
     consulted: u64,
+    /// What the peer makes of backends and the maps hold.
+    held: Option<Arc<Backends>>,
+    /// What the peer's slots remembered and this node's do.
+    recalled: Option<Arc<Remembered>>,
+    /// Whether another pass was asked for, to do so.
+    awaited: bool,
 }
 
 impl Flows {
@@ -46,8 +56,12 @@ impl Flows {
             handle,
             thread: Some(thread),
             names: Names::default(),
-            backends: Backends::default(),
+            backends: Arc::default(),
+            memory: Arc::default(),
             consulted: 0,
+            held: None,
+            recalled: None,
+            awaited: false,
         })
     }
 
@@ -59,12 +73,52 @@ impl Flows {
         }
     }
 
-    /// What this node makes of backends.
-    fn backends(&mut self, backends: Backends) {
-        if self.backends != backends {
-            self.backends = backends.clone();
-            self.handle.backends(backends);
+    /// What this node makes of backends, and its tables.
+    fn backends(&mut self, backends: Backends, state: &State) {
+        let same = *self.backends == backends;
+        if same && self.memory.is_of(state) {
+            return;
         }
+        if !same {
+            self.backends = Arc::new(backends);
+        }
+        self.memory = Arc::new(Memory::of(state));
+        let (backends, memory) = (Arc::clone(&self.backends), Arc::clone(&self.memory));
+        self.handle.backends(backends, memory);
+    }
+
+    /// What the peer's slots remembered, if this node's are to remember it too, and can: its tables are made of
+    /// the same backends.
+    fn next_recall(&mut self, followed: Option<&Arc<Backends>>) -> Option<Arc<Remembered>> {
+        let past = self.handle.past().filter(|past| !self.has_recalled(past))?;
+        let made = Some(&past.backends);
+        if self.held.as_ref() == made {
+            self.recalled = Some(Arc::clone(&past));
+            self.awaited = false;
+            return Some(past);
+        }
+        if followed == made {
+            // After the pass that makes them of these.
+            if !std::mem::replace(&mut self.awaited, true) {
+                self.handle.look_again();
+            }
+        } else {
+            // Too late: something has changed since.
+            self.recalled = Some(past);
+            self.awaited = false;
+            self.handle.again();
+        }
+        None
+    }
+
+    fn has_recalled(&self, past: &Arc<Remembered>) -> bool {
+        let recalled = self.recalled.as_ref();
+        recalled.is_some_and(|recalled| Arc::ptr_eq(recalled, past))
+    }
+
+    /// The maps hold what the peer makes of backends.
+    pub fn hold(&mut self, followed: Option<Arc<Backends>>) {
+        self.held = followed;
     }
 
     /// How many exceptions the peer has told of, if there are more than are consulted.
@@ -80,9 +134,12 @@ impl Flows {
 
     /// What is shown.
     pub fn view(&self) -> SyncView {
+        let view = self.handle.view();
+        let past = self.handle.past();
         SyncView {
             consulted: self.consulted,
-            ..self.handle.view()
+            complete: view.complete && past.is_none_or(|past| self.has_recalled(&past)),
+            ..view
         }
     }
 
@@ -120,6 +177,18 @@ impl Node {
         }
     }
 
+    /// Lets slots remember what the active peer's remembered when this node came.
+    pub(in crate::node) fn recall(&mut self, now: Duration) {
+        let Some(pair) = &mut self.pair else { return };
+        let Some(past) = pair.flows.next_recall(self.followed.as_ref()) else {
+            return;
+        };
+        self.state.recall(&past.past, now);
+        if let Some(slots) = self.excepted() {
+            self.state.consult(now, |index| slots.contains(&index));
+        }
+    }
+
     /// Lets the peer do as this node does.
     pub(in crate::node) fn tell_backends(&mut self) {
         let Some(pair) = self.pair.as_mut().filter(|_| self.followed.is_none()) else {
@@ -129,8 +198,10 @@ impl Node {
             self.checks.down(&self.model),
             self.checks.ramps(&self.model),
         );
-        pair.flows
-            .backends(Backends::new(self.overrides.clone(), down, ramps));
+        pair.flows.backends(
+            Backends::new(self.overrides.clone(), down, ramps),
+            &self.state,
+        );
     }
 
     /// What flows are told by.

@@ -21,6 +21,7 @@ use crate::admin::api::{PairStatus, RoleChange, WitnessStatus};
 use crate::config::{Model, model};
 use crate::core::key::mac_bytes;
 use crate::core::pair::claim::{Health, Role};
+use crate::core::pair::group::PATIENCE;
 use crate::core::pair::liveness::Timing;
 use crate::core::pair::local::{self, Fault, Local};
 use crate::core::pair::partition::Policy;
@@ -43,7 +44,9 @@ const REFLECTED_LEASE: Duration = Duration::from_millis(500);
 /// there by then.
 const LINGER: Duration = Duration::from_secs(30);
 /// So long a daemon that ends waits for the peer to take over.
-const LEAVE: Duration = Duration::from_secs(3);
+const LEAVE: Duration = PATIENCE.saturating_add(Duration::from_secs(3));
+/// And so long at most it forwards what still comes afterwards.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// This node cannot be one of a pair.
 #[derive(Debug, Error)]
@@ -214,7 +217,7 @@ impl Member {
 
     /// Hands over to the peer if it can take over. `lingers`: otherwise the data plane goes on for a while.
     pub async fn leave(&mut self, lingers: bool) {
-        let drain = self.model.drain.min(LEAVE);
+        let drain = self.model.drain.min(DRAIN);
         let linger = lingers.then_some(LINGER);
         self.handle.leave(LEAVE, drain, linger).await;
         self.flows.stop();
@@ -340,7 +343,10 @@ impl Node {
     /// What is shown of the pair.
     pub(super) fn pair_status(&self) -> Option<PairStatus> {
         let pair = self.pair.as_ref()?;
-        let view = pair.handle.view();
+        let mut view = pair.handle.view();
+        for (refusal, count) in pair.flows.handle.refused() {
+            *view.refusals.entry(refusal).or_default() += count;
+        }
         let servers = &self.model.virtual_servers;
         let (names, latest) = (&pair.names, &pair.latest);
         let flows = pair.flows.view();

@@ -2,12 +2,14 @@
 //! that they send every flow to the same backend at every moment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::super::wire::Refusal;
 use super::Entry;
-use crate::core::compile::BackendKey;
+use crate::core::compile::{BackendKey, Past};
 use crate::core::overrides::Overrides;
 
 /// Bytes of a part.
@@ -45,13 +47,29 @@ impl Backends {
 
     /// All of it, in parts that fit in chunks.
     pub fn entries(&self) -> Vec<Entry> {
-        // Of words and numbers alone: that is always written.
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        let parts = text.chunks(PART);
-        let last = parts.len().saturating_sub(1);
-        let entry = |(at, part): (usize, &[u8])| Entry::Backends(at == last, part.to_vec());
-        parts.enumerate().map(entry).collect()
+        in_parts(self, Entry::Backends)
     }
+}
+
+/// Something in parts that fit in chunks, each said whether it is the last.
+pub fn in_parts(whole: &impl Serialize, entry: impl Fn(bool, Vec<u8>) -> Entry) -> Vec<Entry> {
+    // Of words and numbers alone: that is always written.
+    let text = serde_json::to_vec(whole).unwrap_or_default();
+    let parts = text.chunks(PART);
+    let last = parts.len().saturating_sub(1);
+    let parts = parts.enumerate();
+    parts
+        .map(|(at, part)| entry(at == last, part.to_vec()))
+        .collect()
+}
+
+/// What the slots of the peer's tables remembered, and the backends that the tables are made of.
+#[derive(Debug)]
+pub struct Remembered {
+    /// Of these.
+    pub backends: Arc<Backends>,
+    /// What they remembered.
+    pub past: Past,
 }
 
 /// Puts the parts together.
@@ -68,7 +86,11 @@ impl Parts {
     ///
     /// # Errors
     /// It is nothing that can be read.
-    pub fn take(&mut self, last: bool, part: &[u8]) -> Result<Option<Backends>, Refusal> {
+    pub fn take<T: DeserializeOwned>(
+        &mut self,
+        last: bool,
+        part: &[u8],
+    ) -> Result<Option<T>, Refusal> {
         self.0.extend(part);
         if !last {
             return Ok(None);
@@ -114,6 +136,6 @@ mod tests {
         }
         assert_eq!(whole.as_ref(), Some(&backends));
         assert_eq!(backends.ramps(), ramps);
-        assert!(parts.take(true, b"nonsense").is_err());
+        assert!(parts.take::<Backends>(true, b"nonsense").is_err());
     }
 }

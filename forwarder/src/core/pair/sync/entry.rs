@@ -56,6 +56,8 @@ pub enum Entry {
     End,
     /// A part, and whether it is the last, of [`super::backends::Backends`].
     Backends(bool, Vec<u8>),
+    /// A part, and whether it is the last, of what slots remember of the time before.
+    Past(bool, Vec<u8>),
     /// Of IPv4.
     V4(Change<V4>),
     /// Of IPv6.
@@ -88,6 +90,8 @@ const KEPT: u8 = 4;
 const RELEASED: u8 = 5;
 const BACKENDS: u8 = 6;
 const BACKENDS_END: u8 = 7;
+const PAST: u8 = 8;
+const PAST_END: u8 = 9;
 const IPV6: u8 = 0x80;
 
 impl Entry {
@@ -97,10 +101,9 @@ impl Entry {
             Self::Begin => out.push(BEGIN),
             Self::End => out.push(END),
             Self::Backends(last, part) => {
-                out.push(if *last { BACKENDS_END } else { BACKENDS });
-                out.extend((part.len() as u16).to_le_bytes());
-                out.extend(part);
+                put_part(if *last { BACKENDS_END } else { BACKENDS }, part, out);
             }
+            Self::Past(last, part) => put_part(if *last { PAST_END } else { PAST }, part, out),
             Self::V4(change) => put_change(change, 0, out),
             Self::V6(change) => put_change(change, IPV6, out),
         }
@@ -115,11 +118,9 @@ impl Entry {
                 (BEGIN, _) => Self::Begin,
                 (END, _) => Self::End,
                 (BACKENDS | BACKENDS_END, _) => {
-                    let length = usize::from(half(&mut input)?);
-                    let (part, rest) = input.0.split_at_checked(length).ok_or(Refusal::Length)?;
-                    input.0 = rest;
-                    Self::Backends(kind == BACKENDS_END, part.to_vec())
+                    Self::Backends(kind == BACKENDS_END, get_part(&mut input)?)
                 }
+                (PAST | PAST_END, _) => Self::Past(kind == PAST_END, get_part(&mut input)?),
                 (_, 0) => Self::V4(get_change(kind, &mut input)?),
                 _ => Self::V6(get_change(kind & !IPV6, &mut input)?),
             });
@@ -227,6 +228,19 @@ fn get_change<A: Words>(kind: u8, input: &mut Input<'_>) -> Result<Change<A>, Re
         RELEASED => Change::Released(key),
         _ => return Err(Refusal::Nonsense),
     })
+}
+
+fn put_part(kind: u8, part: &[u8], out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend((part.len() as u16).to_le_bytes());
+    out.extend(part);
+}
+
+fn get_part(input: &mut Input<'_>) -> Result<Vec<u8>, Refusal> {
+    let length = usize::from(half(input)?);
+    let (part, rest) = input.0.split_at_checked(length).ok_or(Refusal::Length)?;
+    input.0 = rest;
+    Ok(part.to_vec())
 }
 
 fn put_key<A: Words>(key: &FlowKey<A>, out: &mut Vec<u8>) {

@@ -69,7 +69,7 @@ impl Names {
     /// The bit of the group that an entry belongs to; 0: this node knows none.
     pub fn group_of(&self, entry: &Entry) -> Groups {
         match entry {
-            Entry::Begin | Entry::End | Entry::Backends(..) => 0,
+            Entry::Begin | Entry::End | Entry::Backends(..) | Entry::Past(..) => 0,
             Entry::V4(change) => self.group_of_change(change),
             Entry::V6(change) => self.group_of_change(change),
         }

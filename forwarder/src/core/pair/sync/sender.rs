@@ -34,6 +34,8 @@ struct Chunk {
     entries: Vec<u8>,
     count: u32,
     made: Duration,
+    /// What happened until then is in chunks before it.
+    after: Duration,
     sent: Option<Duration>,
     again: bool,
 }
@@ -75,6 +77,8 @@ struct Open {
     bulk: Bulk,
     filling: Vec<u8>,
     count: u32,
+    /// What happened until then is in chunks.
+    flushed: Duration,
     /// Not yet applied; the first has sequence number `first`.
     chunks: VecDeque<Chunk>,
     first: u64,
@@ -101,6 +105,7 @@ impl Sender {
             bulk: Bulk::Offered,
             filling: Vec::with_capacity(CHUNK),
             count: 0,
+            flushed: Duration::ZERO,
             chunks: VecDeque::new(),
             first: 1,
             flying: 0,
@@ -159,10 +164,13 @@ impl Sender {
         open.bulk = Bulk::Over(open.first + open.chunks.len() as u64 - 1);
     }
 
-    /// Lets go of what waits for company.
-    pub fn flush(&mut self, now: Duration) {
+    /// Lets go of what waits for company. `all`: whether all has been pushed that happened until now.
+    pub fn flush(&mut self, all: bool, now: Duration) {
         if let Some(open) = &mut self.stream {
             open.close(now);
+            if all {
+                open.flushed = now;
+            }
         }
     }
 
@@ -247,6 +255,13 @@ impl Sender {
         )
     }
 
+    /// Up to when the peer has all that has happened; `None`: it does not have what there was before.
+    pub fn told(&self) -> Option<Duration> {
+        let open = self.stream.as_ref().filter(|_| self.is_followed())?;
+        let first = open.chunks.front();
+        Some(first.map_or(open.flushed, |chunk| chunk.after))
+    }
+
     /// Whether the peer has everything there was when the stream began.
     pub fn is_followed(&self) -> bool {
         self.stream
@@ -276,6 +291,7 @@ impl Open {
                 entries,
                 count: std::mem::take(&mut self.count),
                 made: now,
+                after: self.flushed,
                 sent: None,
                 again: false,
             });

@@ -49,6 +49,8 @@ fn what_is_encoded_is_decoded() {
         Entry::V6(Change::Released(wide)),
         Entry::Backends(false, vec![1, 2, 3]),
         Entry::Backends(true, Vec::new()),
+        Entry::Past(false, vec![4]),
+        Entry::Past(true, vec![5, 6]),
         Entry::End,
     ];
     let mut chunk = Vec::new();
@@ -62,7 +64,7 @@ fn what_is_encoded_is_decoded() {
     }
     for byte in 6..=u8::MAX {
         let kind = byte & 0x7f;
-        if kind > 7 {
+        if kind > 9 {
             assert!(Entry::decode_all(&[&[byte], &[0; 99][..]].concat(), |_| {}).is_err());
         }
     }
@@ -158,6 +160,39 @@ fn a_tail_is_repaired_within_a_second() {
         world.settle(1_000);
         assert_eq!(world.standby(), world.active, "seed {seed}");
     }
+}
+
+#[test]
+fn what_is_said_to_be_told_is_there() {
+    let mut said = 0;
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let trouble = Trouble {
+            loss: random.below(20),
+            duplication: random.below(20),
+            delay: random.below(20),
+        };
+        let mut world = World::new(seed, trouble);
+        world.fill(random.below(3_000));
+        for _ in 0..300 {
+            world.happen(random.below(30));
+            world.step();
+            if let Some(until) = world.sender.told() {
+                assert!(until <= world.now());
+                assert_eq!(world.missing(until), None, "seed {seed}");
+                said += 1;
+            }
+            match random.below(100) {
+                0 => world.restart_sender(),
+                1 => world.restart_receiver(),
+                2 => world.receiver.abandon(),
+                _ => {}
+            }
+        }
+        world.settle(3_000);
+        assert_eq!(world.sender.told(), Some(world.now()), "seed {seed}");
+    }
+    assert!(said > 1_000, "{said}");
 }
 
 #[test]

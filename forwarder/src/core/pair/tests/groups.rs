@@ -46,6 +46,7 @@ impl Two {
                 let Some(pair) = &mut self.nodes[from] else {
                     continue;
                 };
+                pair.told(pair.peer_process(), now, now);
                 if now >= pair.next(now) {
                     pair.timeout(true, now);
                 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::claim::{Cause, Health, Role};
+use super::super::Pair;
+use super::super::claim::{Cause, Change, Health, Role};
 use super::super::hand_over::{Side, Unable};
 use super::super::partition::Policy;
 use super::simulation::{GRACE, Simulation, Witness};
@@ -98,6 +99,67 @@ fn a_stopped_standby_changes_nothing() {
     assert_eq!(roles(&pair), [Some(Role::Active), Some(Role::Standby)]);
     assert!(pair.both.is_empty());
     assert_eq!(pair.nodes[0].changes.len(), 1);
+}
+
+#[test]
+fn a_hand_over_waits_until_the_peer_knows_of_all_flows() {
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut pair = settled(false);
+        pair.untold(0, 4_000);
+        // Whichever of them is asked.
+        pair.at(from, |own, now| {
+            assert_eq!(own.fail_over(None, from == 1, now), Ok(()))
+        });
+        pair.run(3_900);
+        assert!(pair.answers(0), "asked at {from}, {to} does not know all");
+        pair.run(200);
+        assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+        let causes: Vec<_> = pair.nodes[0].changes.iter().map(|(_, c)| c.cause).collect();
+        assert!(causes.ends_with(&[Cause::HandOver, Cause::Taken]));
+        assert!(pair.both.is_empty());
+    }
+}
+
+#[test]
+fn a_hand_over_does_not_wait_for_ever() {
+    let mut pair = settled(false);
+    pair.untold(0, u64::MAX);
+    pair.at(0, |own, now| own.set_maintenance(true, now));
+    pair.run(9_900);
+    assert!(pair.answers(0));
+    pair.run(300);
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+    let told = |(_, change): &(u64, Change)| change.cause == Cause::HandOverUntold;
+    assert!(pair.nodes[0].changes.iter().any(told), "it is said");
+}
+
+#[test]
+fn with_a_broken_interface_no_flow_is_waited_for() {
+    let mut pair = settled(false);
+    pair.untold(0, u64::MAX);
+    pair.set_health(0, Health::Degraded);
+    pair.run(100);
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
+}
+
+#[test]
+fn what_another_process_of_the_peer_was_told_does_not_count() {
+    let mut pair = settled(false);
+    let before = pair.nodes[0].pair.as_ref().map(Pair::peer_process);
+    pair.kill(1);
+    pair.start(1);
+    pair.untold(0, u64::MAX);
+    pair.run(1_000);
+    pair.at(0, |own, now| {
+        assert_eq!(own.fail_over(None, false, now), Ok(()));
+        let later = now + Duration::from_secs(60);
+        own.told(before.expect("it runs"), later, now);
+    });
+    pair.run(1_000);
+    assert!(pair.answers(0), "the new process knows nothing");
+    pair.untold(0, 0);
+    pair.run(100);
+    assert_eq!(roles(&pair), [Some(Role::Standby), Some(Role::Active)]);
 }
 
 #[test]

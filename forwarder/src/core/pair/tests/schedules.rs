@@ -21,6 +21,8 @@ enum Event {
     Cut(bool),
     /// Whether a node reaches the witness.
     Witness(usize, bool),
+    /// For so many milliseconds the other node does not know of all flows.
+    Untold(usize, u64),
 }
 
 fn event(cuts: bool) -> impl Strategy<Value = Event> {
@@ -36,6 +38,7 @@ fn event(cuts: bool) -> impl Strategy<Value = Event> {
         (node(), any::<bool>()).prop_map(|(node, here)| Event::FailOver(node, here)),
         any::<bool>().prop_map(move |on| Event::Cut(on && cuts)),
         (node(), any::<bool>()).prop_map(|(node, reaches)| Event::Witness(node, reaches)),
+        (node(), 1..13_000u64).prop_map(|(node, time)| Event::Untold(node, time)),
     ]
 }
 
@@ -73,6 +76,7 @@ fn happen(pair: &mut Simulation, event: &Event, back: &mut [Option<u64>; 2]) {
         }
         Event::Cut(cut) => pair.cut(cut),
         Event::Witness(node, reaches) => pair.reaches[node] = reaches,
+        Event::Untold(node, time) => pair.untold(node, time),
     }
 }
 
@@ -110,6 +114,7 @@ fn calm(pair: &mut Simulation) {
     pair.cut(false);
     pair.reaches = [true, true];
     for node in 0..2 {
+        pair.untold(node, 0);
         pair.set_health(node, Health::Sound);
         pair.at(node, |own, now| own.set_maintenance(false, now));
     }

@@ -82,6 +82,8 @@ pub struct Node {
     /// Questions on their way to a witness that keeps leases: when they come there.
     questions: Vec<(u64, Question)>,
     epoch: u64,
+    /// Before this the other node does not know of all flows.
+    untold_until: u64,
     pub health: Health,
     /// When VIPs were announced last.
     pub announced: Option<u64>,
@@ -163,6 +165,7 @@ impl Simulation {
             allowed: Vec::new(),
             questions: Vec::new(),
             epoch: 0,
+            untold_until: 0,
             health: Health::Sound,
             announced: None,
             answered: None,
@@ -223,6 +226,12 @@ impl Simulation {
 
     pub fn jump(&mut self, index: usize, milliseconds: u64) {
         self.nodes[index].ahead += milliseconds;
+    }
+
+    /// From the next millisecond on, for so many, the other node does not know of all flows.
+    pub fn untold(&mut self, index: usize, milliseconds: u64) {
+        self.nodes[index].untold_until = self.now.saturating_add(milliseconds);
+        self.run(1);
     }
 
     pub fn set_health(&mut self, index: usize, health: Health) {
@@ -332,10 +341,14 @@ impl Simulation {
         }
         let now = self.clock(index);
         self.take_in(index, now);
-        if let Some(pair) = &mut self.nodes[index].pair
-            && now >= pair.next(now)
-        {
-            pair.timeout(true, now);
+        let told = self.now >= self.nodes[index].untold_until;
+        if let Some(pair) = &mut self.nodes[index].pair {
+            if told {
+                pair.told(pair.peer_process(), now, now);
+            }
+            if now >= pair.next(now) {
+                pair.timeout(true, now);
+            }
         }
         self.work(index);
         let wish = self.nodes[index].pair.as_ref().and_then(Pair::wish);
@@ -445,6 +458,14 @@ impl Simulation {
             }
             Effect::Changed(change) => {
                 let node = &mut self.nodes[index];
+                if change.cause == Cause::HandOver && node.health == Health::Sound {
+                    assert!(
+                        self.now >= node.untold_until,
+                        "handed over at {}, but told at {} only",
+                        self.now,
+                        node.untold_until
+                    );
+                }
                 if change.role == Role::Active {
                     assert!(
                         node.lease.answer > Duration::from_millis(self.now),

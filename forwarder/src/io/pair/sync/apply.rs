@@ -7,7 +7,7 @@ use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
 use crate::core::key::Address;
-use crate::core::pair::sync::backends::{Backends, Parts};
+use crate::core::pair::sync::backends::{Backends, Parts, Remembered};
 use crate::core::pair::sync::entry::Change;
 use crate::core::pair::sync::names::Names;
 use crate::core::pair::sync::{Entry, Groups};
@@ -53,7 +53,10 @@ pub struct Applier {
     pub done: Done,
     /// What the peer makes of backends.
     pub backends: Option<Arc<Backends>>,
+    /// What slots of its tables remember, which are made of these backends.
+    pub past: Option<Arc<Remembered>>,
     parts: Parts,
+    past_parts: Parts,
     v4: Waiting<V4>,
     v6: Waiting<V6>,
     /// What came since the bulk began is stamped at least so.
@@ -74,7 +77,9 @@ impl Applier {
             flows,
             done: Done::default(),
             backends: None,
+            past: None,
             parts: Parts::default(),
+            past_parts: Parts::default(),
             v4: Waiting::default(),
             v6: Waiting::default(),
             stamp: 0,
@@ -121,7 +126,7 @@ impl Applier {
         match entry {
             Entry::V4(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
             Entry::V6(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
-            Entry::Begin | Entry::End | Entry::Backends(..) => {}
+            Entry::Begin | Entry::End | Entry::Backends(..) | Entry::Past(..) => {}
         }
     }
 
@@ -135,6 +140,14 @@ impl Applier {
         match entry {
             Entry::Backends(last, part) => match self.parts.take(*last, part) {
                 Ok(Some(backends)) => self.backends = Some(Arc::new(backends)),
+                Ok(None) => {}
+                Err(_) => self.good = false,
+            },
+            Entry::Past(last, part) => match self.past_parts.take(*last, part) {
+                Ok(Some(past)) => {
+                    let made = self.backends.clone();
+                    self.past = made.map(|backends| Arc::new(Remembered { backends, past }));
+                }
                 Ok(None) => {}
                 Err(_) => self.good = false,
             },
@@ -192,6 +205,7 @@ impl Applier {
 
     fn begin(&mut self) {
         self.parts.clear();
+        self.past_parts.clear();
         self.write();
         // Later than anything that is in the maps.
         self.stamp = (seconds() + 1).max(self.stamp + 1);

@@ -46,6 +46,8 @@ pub struct World {
     /// Flow, version, and in which bulk it was seen.
     applied: BTreeMap<u32, (u32, u32)>,
     bulk: u32,
+    /// When something happened to a flow last, and its version then; `None`: it went.
+    last: BTreeMap<u32, (u64, Option<u32>)>,
     /// Events that the sender has not taken yet.
     events: VecDeque<Entry>,
     walk: Option<(Stream, Option<u32>)>,
@@ -85,6 +87,7 @@ impl World {
             sent: 0,
             applied: BTreeMap::new(),
             bulk: 0,
+            last: BTreeMap::new(),
             events: VecDeque::new(),
             walk: None,
             flying: BTreeMap::new(),
@@ -110,6 +113,19 @@ impl World {
             .collect()
     }
 
+    /// A flow to which something happened last before `until`, or was filled in, and that the standby does not
+    /// have as it is.
+    pub fn missing(&self, until: Duration) -> Option<u32> {
+        let happened = |(flow, (at, version)): (&u32, &(u64, Option<u32>))| {
+            let known = self.applied.get(flow).map(|(version, _)| *version);
+            (Duration::from_millis(*at) < until && known != *version).then_some(*flow)
+        };
+        let filled = self.active.keys().filter(|flow| **flow >= 1_000_000);
+        let mut filled = filled.filter(|flow| !self.applied.contains_key(flow));
+        let mut last = self.last.iter();
+        last.find_map(happened).or_else(|| filled.next().copied())
+    }
+
     /// Flows of which there was no event.
     pub fn fill(&mut self, count: u64) {
         for flow in 0..count as u32 {
@@ -125,10 +141,12 @@ impl World {
             let flow = self.random.below(5_000) as u32;
             if self.random.below(3) == 0 {
                 self.active.remove(&flow);
+                self.last.insert(flow, (self.now, None));
                 let gone = Change::Gone(key(flow), key(flow));
                 self.events.push_back(Entry::V4(gone));
             } else {
                 self.active.insert(flow, self.version);
+                self.last.insert(flow, (self.now, Some(self.version)));
                 self.events.push_back(entry(flow, self.version));
             }
         }
@@ -175,7 +193,7 @@ impl World {
             self.sender.push(&entry, now);
         }
         self.walk_on();
-        self.sender.flush(now);
+        self.sender.flush(true, now);
         self.arrive();
         self.sender.timeout(now);
         while let Some(message) = self.sender.poll(now) {
