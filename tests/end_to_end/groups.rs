@@ -10,12 +10,31 @@ use super::world::both_services;
 const PAIR: &str = "preempt = true, failback_delay = \"1s\", \
     group = [{ name = \"six\", priority = { lb1 = 100, lb2 = 200 } }], ";
 
-fn services() -> String {
-    let mut services = both_services("l2-dsr", |family| family);
+fn services(mode: &str) -> String {
+    let mut services = both_services(mode, |family| family);
     for name in ["web", "echo"] {
         let server = format!("[[virtual_server]]\nname = \"{name}-{}\"\n", Family::V6);
         assert!(services.contains(&server), "{services}");
         services = services.replace(&server, &format!("{server}group = \"six\"\n"));
+    }
+    services
+}
+
+/// The same through full-nat, with source addresses of each family's own.
+fn nat_services() -> String {
+    let mut services = services("full-nat");
+    for (family, number) in Family::ALL.into_iter().zip([30, 32]) {
+        let pool = format!("pool = \"web-{family}\"\nsnat = \"automap\"");
+        assert!(services.contains(&pool), "{services}");
+        for name in ["web", "echo"] {
+            let pool = format!("pool = \"{name}-{family}\"\nsnat = \"");
+            services =
+                services.replace(&format!("{pool}automap"), &format!("{pool}moving-{family}"));
+        }
+        services += &format!(
+            "[[snat_pool]]\nname = \"moving-{family}\"\naddresses = [\"{}\"]\nports = \"20000-29999\"\ninterface = \"inside\"\n",
+            family.backend(number)
+        );
     }
     services
 }
@@ -78,7 +97,7 @@ fn text(output: &[u8]) -> String {
 
 #[test]
 fn both_nodes_carry_traffic_and_one_carries_all_of_it() {
-    let services = services();
+    let services = services("l2-dsr");
     let mut two = Two::of(&services, PAIR);
     two.wait_until_shared();
     two.carry_both();
@@ -119,4 +138,30 @@ fn both_nodes_carry_traffic_and_one_carries_all_of_it() {
     wait_until("the group moves", LIMIT, taken)
         .unwrap_or_else(|error| panic!("{error:#}\n{}", two.diagnosis()));
     two.wait_until_shared();
+}
+
+#[test]
+fn each_node_tells_the_other_of_its_own_groups_flows() {
+    let services = nat_services();
+    let mut two = Two::of(&services, PAIR);
+    two.wait_until_shared();
+    two.carry_both();
+    // Those of either node, each told by the one that carries them.
+    let mut connections = two.connections();
+    two.wait_for_flows(0, &connections);
+    two.wait_for_flows(1, &connections);
+    two.nodes[1] = None;
+    two.wait_for_groups(0, ["active", "active"], None);
+    two.go_on(&mut connections);
+    connections.extend(two.connections());
+    // The group goes back to the node that has just come, with all of its flows.
+    let config = two.config(&services);
+    two.nodes[1] = Some(two.daemon(1, &config));
+    two.wait_until_shared();
+    two.carry_both();
+    two.go_on(&mut connections);
+    two.wait_for_flows(1, &connections);
+    two.nodes[0] = None;
+    two.wait_for_groups(1, ["active", "active"], None);
+    two.go_on(&mut connections);
 }
