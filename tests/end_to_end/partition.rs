@@ -240,7 +240,11 @@ fn of_two_that_are_cut_apart_one_has_the_lease_of_etcd() {
         two.wait_for_answers(false);
         etcd.start(&two);
         two.wait_for_answers(true);
-        assert_eq!(two.wait_for_holder(), holder);
+        let still = two.wait_for_holder();
+        // A daemon that got no CPU gives up by itself.
+        let starved = |node: usize| two.node(node).log().contains("not renewed in time");
+        assert!(still == holder || starved(holder), "{}", two.diagnosis());
+        let holder = still;
         two.served();
         two.cut_apart("del");
         let mut roles = [Some("standby"); 2];

@@ -111,7 +111,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Offered,
         Self::PeerLost,
         Self::HandOver,

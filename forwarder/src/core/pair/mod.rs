@@ -20,6 +20,7 @@ pub mod sync;
 pub mod watch;
 pub mod wire;
 
+mod quiet;
 mod view;
 
 #[cfg(test)]
@@ -31,8 +32,8 @@ use std::time::Duration;
 use claim::{Change, Claim, Health, Role};
 use group::{Group, Situation};
 pub use hand_over::Unable;
-use liveness::{Answerer, Path, PathState, Timing};
-use partition::{Partition, Permission, Policy, Signs};
+use liveness::{Answerer, Path, Timing};
+use partition::{Partition, Permission, Policy};
 use secret::{Keys, Secret};
 use session::Session;
 pub use view::{GroupView, PathView, PeerView, View};
@@ -454,17 +455,6 @@ impl Pair {
         self.each_group(now, |group, situation| group.decide(situation, now));
     }
 
-    fn note(&mut self, now: Duration) {
-        let written = |effect: &Effect| !matches!(effect, Effect::Lease(..));
-        let signs = Signs {
-            lost: self.is_lost(now),
-            proof: self.proof(),
-            quiet: self.quiet && self.is_to_be_quiet(now) && self.effects.iter().all(written),
-            carries: !self.is_idle(),
-        };
-        self.partition.note(signs, now);
-    }
-
     /// The lease ran out while nobody looked: the data plane has stopped by itself.
     fn expire(&mut self, now: Duration) {
         if self.lease_until > Duration::ZERO && now >= self.lease_until {
@@ -548,41 +538,6 @@ impl Pair {
             Some(at) if lately(at) => self.settings.lease,
             _ => long,
         }
-    }
-
-    /// Until when echoes are answered.
-    fn answers_until(&self, now: Duration) -> Duration {
-        match self.is_to_be_quiet(now) {
-            true => Duration::ZERO,
-            false => self.lease_until,
-        }
-    }
-
-    /// Whoever hears nothing and may not be active alone answers nothing: the peer may, and would wait for
-    /// this node; or it may not either, and is not to believe that it is heard.
-    fn is_to_be_quiet(&self, now: Duration) -> bool {
-        let able = !self.maintenance && self.health != Health::Isolated;
-        let standby = |group: &Group| group.role() == Role::Standby;
-        let since = self.partition.lost_since();
-        let heard = self.heard > since && self.is_fresh(now);
-        self.partition.is_to_be_quiet() && able && !heard && self.groups.iter().any(standby)
-    }
-
-    /// Whether the data plane has yet to be told, or it is not known yet that it was.
-    fn is_becoming_quiet(&self, now: Duration) -> bool {
-        self.is_to_be_quiet(now) && !self.partition.is_quiet()
-    }
-
-    /// When this node sent what the peer has shown last to have got, before it was quiet. It answers echoes
-    /// and makes offers only then.
-    fn proof(&self) -> Option<Duration> {
-        let echoes = self.paths.iter().filter_map(Path::proof);
-        echoes.chain(self.offered).max()
-    }
-
-    fn is_lost(&self, now: Duration) -> bool {
-        let down = |path: &Path| path.state() == PathState::Down;
-        self.paths.iter().all(down) || self.partition.is_overdue(self.proof(), now)
     }
 
     fn is_fresh(&self, now: Duration) -> bool {

@@ -211,7 +211,6 @@ impl Member {
                 "{own} may not be active alone for long: no answer of {kind}: {problem}"
             ));
         }
-        problems.extend(self.faults.all().map(ToString::to_string));
         problems
     }
 
@@ -337,7 +336,11 @@ impl Node {
     /// What is not as it should be.
     pub(super) fn pair_problems(&self) -> Vec<String> {
         let pair = self.pair.as_ref();
-        pair.map_or_else(Vec::new, |pair| pair.problems(&pair.handle.view()))
+        pair.map_or_else(Vec::new, |pair| {
+            let mut problems = pair.problems(&pair.handle.view());
+            problems.extend(pair.faults.all().map(ToString::to_string));
+            problems
+        })
     }
 
     /// What is shown of the pair.
