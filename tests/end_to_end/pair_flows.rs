@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
-use forwarder_lab::client::Answer;
 use forwarder_lab::client::handshake::Handshakes;
 use forwarder_lab::client::http::Connection;
-use forwarder_lab::site::HTTP;
+use forwarder_lab::client::{Answer, udp};
+use forwarder_lab::site::{ECHO, HTTP};
 use forwarder_lab::{Family, wait_until};
 use serde_json::Value;
 
@@ -64,20 +64,25 @@ impl Two {
         Handshakes::through(self.host(node), server, 0).expect("programs are attached")
     }
 
+    /// The clients of the established flows that a node has.
+    fn clients(&self, node: usize) -> BTreeSet<String> {
+        let words = ["--state", "established", "--limit", "10000"];
+        let asked = self
+            .node(node)
+            .run(&[&["flow", "-o", "json"], &words[..]].concat());
+        let flows: Value = serde_json::from_slice(&asked.expect("flow runs").stdout)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.diagnosis()));
+        let flows = flows["flows"].as_array().expect("a list");
+        let clients = flows.iter().filter_map(|flow| flow["client"].as_str());
+        clients.map(str::to_owned).collect()
+    }
+
     /// Waits until the standby has all of these flows.
     pub fn wait_for_flows(&self, standby: usize, connections: &[(Connection, Answer)]) {
         let has_all = || {
-            let words = ["--state", "established", "--limit", "10000"];
-            let asked = self
-                .node(standby)
-                .run(&[&["flow", "-o", "json"], &words[..]].concat());
-            let flows: Value = serde_json::from_slice(&asked.expect("flow runs").stdout)
-                .unwrap_or_else(|error| panic!("{error}\n{}", self.diagnosis()));
-            let flows = flows["flows"].as_array().expect("a list");
-            let clients = flows.iter().filter_map(|flow| flow["client"].as_str());
-            let clients: BTreeSet<&str> = clients.collect();
+            let clients = self.clients(standby);
             let mut wanted = connections.iter();
-            wanted.all(|(_, answer)| clients.contains(answer.local.to_string().as_str()))
+            wanted.all(|(_, answer)| clients.contains(&answer.local.to_string()))
                 && self.pair(standby)["sync"]["complete"] == true
         };
         wait_until("the standby has the flows", LIMIT, has_all).unwrap_or_else(|error| {
@@ -225,6 +230,43 @@ fn older_flows_go_on_through_a_node_that_came_after_their_backend_was_drained() 
     two.wait_for([None, Some("active")]);
     two.go_on(&mut connections);
     assert!(two.connections().iter().all(|each| !at_first(each)));
+}
+
+#[test]
+fn of_one_question_and_one_answer_the_standby_is_not_told() {
+    let two = Two::with(&services());
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    let servers = Family::ALL.map(|family| SocketAddr::new(family.vip(VIP), ECHO));
+    let open = |server: &SocketAddr| udp::Socket::open(*server, LIMIT).expect("a socket");
+    let (short, long) = two.site.client.run(|| {
+        let short = servers.iter().cycle().take(20).filter_map(|server| {
+            let mut socket = open(server);
+            // Once: what is asked again is a longer talk.
+            socket.send(64).expect("sent");
+            socket.receive(64).ok().map(|answer| answer.local)
+        });
+        let short: Vec<_> = short.collect();
+        let long = servers.each_ref().map(|server| {
+            let mut socket = open(server);
+            socket.request(64).expect("an answer");
+            socket.request(64).expect("another").local
+        });
+        (short, long)
+    });
+    assert!(!short.is_empty());
+    // They came later, and are told in their order.
+    let mut clients = BTreeSet::new();
+    wait_until("the longer talks are told", LIMIT, || {
+        clients = two.clients(1);
+        long.iter()
+            .all(|local| clients.contains(&local.to_string()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {long:?}\n{}", two.diagnosis()));
+    let told = short
+        .iter()
+        .filter(|local| clients.contains(&local.to_string()));
+    assert_eq!(told.collect::<Vec<_>>(), Vec::<&SocketAddr>::new());
 }
 
 /// Whether the standby has the backend drained that the active node's operator drained.
