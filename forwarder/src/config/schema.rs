@@ -463,7 +463,7 @@ section! {
     /// An Elastic or carrier IP address that moves to a private address of the active node.
     "cloud.elastic_ip" ElasticIp {
         /// Its allocation.
-        allocation: AllocationId = Optional("none; `public` or `tag` is given"), "\"eipalloc-0123456789abcdef0\"";
+        allocation: AllocationId = Optional("none; `public` or `tag` is given"), "\"eipalloc-01234567\"";
         /// The address itself.
         public: IpAddr = Optional("none; `allocation` or `tag` is given"), "\"203.0.113.7\"";
         /// A tag that it alone has: key=value.
@@ -479,7 +479,7 @@ section! {
     /// Routes that lead to the network interface of the active node. They must be there already.
     "cloud.route" CloudRoute {
         /// Route tables.
-        table: OneOrMany<RouteTableId> = Optional("those with the `tag`"), "[\"rtb-0123456789abcdef0\"]";
+        table: OneOrMany<RouteTableId> = Optional("those with the `tag`"), "[\"rtb-01234567\"]";
         /// A tag that the tables have: key=value.
         tag: Tag = Optional("none; `table` is given"), "\"forwarder=web\"";
         /// Their destinations.

@@ -52,8 +52,10 @@ pub fn read(document: &Value) -> Result<(FloatingVips, Vec<LeftOut>), ImportErro
     };
     let mut object = Object::new(root.0, root.1).ok_or(wrong)?;
     let mut out = Vec::new();
-    let mut floating = FloatingVips::default();
-    floating.known = object.take("environment").and_then(Value::as_str) == Some("aws");
+    let mut floating = FloatingVips {
+        known: object.take("environment").and_then(Value::as_str) == Some("aws"),
+        ..FloatingVips::default()
+    };
     addresses(&mut object, &mut floating, &mut out);
     routes(&mut object, &mut floating, &mut out);
     object.finish(&mut out);
