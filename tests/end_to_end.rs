@@ -4,6 +4,7 @@
 
 mod end_to_end {
     mod admission;
+    mod announcement;
     mod death;
     mod faults;
     mod flood;

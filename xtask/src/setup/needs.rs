@@ -164,6 +164,14 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's systemd, 252 or newer",
     },
     Need {
+        name: "BIRD 2",
+        why: "the test of routes that a routing daemon announces",
+        purposes: &[Test],
+        find: || find::program("/usr/sbin/bird", "--version"),
+        get: Get::Packages(&["bird2"]),
+        elsewhere: "install your system's BIRD 2, as /usr/sbin/bird",
+    },
+    Need {
         name: "QEMU 10",
         why: "other kernels; 7.2 corrupts 6.12 guests' memory",
         purposes: &[Machines],
