@@ -1,7 +1,7 @@
 //! Faults of a pair's node itself: which of them make it hand over, and which are only mended.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -80,6 +80,39 @@ fn a_node_without_a_next_hop_hands_over() {
     two.site.cut(&[end], false).expect("mend");
     wait(&two, "it is well again", || is_sound(&two, 0));
     two.wait_for([Some("standby"), Some("active")]);
+}
+
+#[test]
+fn a_flood_of_forged_messages_changes_nothing() {
+    const FORGED: u64 = 200_000;
+    let two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    let refused = || {
+        let refused = two.pair(0)["refused"].as_object().cloned();
+        let counts = refused.unwrap_or_default();
+        counts.values().filter_map(Value::as_u64).sum::<u64>()
+    };
+    let epoch = || [0, 1].map(|node| two.pair(node)["groups"][0]["epoch"].clone());
+    let (before, epochs) = (refused(), epoch());
+    // An echo and an answer, as far as anybody can make them without the key.
+    let mut forged = [1, 5].map(|kind| {
+        let mut datagram = [7; 32];
+        datagram[..8].copy_from_slice(&[b'F', b'W', 1, kind, 1, 0, 0, 0]);
+        datagram
+    });
+    two.host(1).run(|| {
+        let socket = UdpSocket::bind((Family::V4.vip(3), 0)).expect("a socket");
+        for number in 0..FORGED {
+            let datagram = &mut forged[number as usize % 2];
+            datagram[16..24].copy_from_slice(&number.to_le_bytes());
+            // What there is no room for is lost, as it would be elsewhere.
+            let _ = socket.send_to(datagram, (Family::V4.outside(), 4747));
+        }
+    });
+    wait(&two, "they are counted", || refused() > before);
+    two.served();
+    two.wait_for([Some("active"), Some("standby")]);
+    assert_eq!(epoch(), epochs, "{}", two.diagnosis());
 }
 
 #[expect(clippy::disallowed_methods, reason = "leases run out by real time")]
