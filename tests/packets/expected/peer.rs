@@ -62,6 +62,17 @@ fn the_peers_echo_is_answered_while_the_lease_is_valid() {
             let elsewhere = Packet::udp((other, PAIR_PORT), (own, PAIR_PORT + 1), &right);
             pass(bench, "another port", &elsewhere)?;
 
+            let fragment = Packet {
+                fragment: (0, true),
+                ..question.clone()
+            };
+            if family == 4 {
+                pass(bench, "the beginning of a longer one", &fragment)?;
+            }
+
+            process(bench, 0)?;
+            pass(bench, "no process yet", &question)?;
+            process(bench, PEER.process)?;
             without_lease(bench, true)?;
             pass(bench, "no lease", &question)?;
             without_lease(bench, false)?;
@@ -75,6 +86,45 @@ fn without_lease(bench: &mut Bench, without: bool) -> Result<()> {
         let pair = tables.pair.as_mut().expect("a pair");
         pair.without_lease = without;
     })
+}
+
+fn process(bench: &mut Bench, process: u64) -> Result<()> {
+    bench.harness.change(|tables| {
+        let pair = tables.pair.as_mut().expect("a pair");
+        pair.peer.process = process;
+    })
+}
+
+#[test]
+fn an_answer_goes_where_the_echo_came_from() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let (own, other) = scene::path(family);
+            let port = PAIR_PORT + 100;
+            let exchange = |sequence| {
+                let asked = echo(1, 1, 3, (77, sequence), &PEER.echo);
+                let said = echo(5, 1, 3, (77, sequence), &PEER.reflection);
+                let question = Packet::udp((other, port), (own, PAIR_PORT), &asked);
+                let answer = Packet {
+                    destination_mac: question.source_mac,
+                    source_mac: scene::mac(CLIENT),
+                    ..Packet::udp((own, PAIR_PORT), (other, port), &said)
+                };
+                (question, answer)
+            };
+            // One whose checksum comes out as zero, and is sent as what is the same.
+            let checksum = 14 + if family == 6 { 40 } else { 20 } + 6;
+            let is_zero =
+                |sequence: &u64| exchange(*sequence).1.frame()[checksum..checksum + 2] == [0xff; 2];
+            let zero = (1..10_000_000).find(is_zero).expect("one of 65,536");
+            for sequence in [1, zero] {
+                let (question, answer) = exchange(sequence);
+                let out = (CLIENT, answer);
+                bench.sent("echo", CLIENT, &question, Reason::AnswerPeer, out)?;
+            }
+        }
+        Ok(())
+    });
 }
 
 #[test]

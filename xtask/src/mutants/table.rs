@@ -1,5 +1,6 @@
 //! The bugs: small mistakes of a careless programmer, over the whole packet path.
 
+mod echoes;
 mod tunnels;
 
 use super::patch::Patch;
@@ -30,7 +31,10 @@ impl Mutant {
 
 /// Every one.
 pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().chain(tunnels::MUTANTS)
+    MUTANTS
+        .iter()
+        .chain(tunnels::MUTANTS)
+        .chain(echoes::MUTANTS)
 }
 
 const MUTANTS: &[Mutant] = &[

@@ -1,0 +1,141 @@
+//! Bugs of the echoes between the nodes of a pair.
+
+use super::Mutant;
+
+const FILE: &str = "forwarder-ebpf/src/reflect.rs";
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "peer-echo-of-a-stranger",
+        file: FILE,
+        breaks: "echoes from anywhere are answered",
+        search: "if !plain || !tables.is_path(&path) {",
+        replace: "if !plain {",
+    },
+    Mutant {
+        name: "peer-echo-in-a-fragment",
+        file: FILE,
+        breaks: "the first fragment of an echo is answered",
+        search: "headers.fragment == Fragment::Whole\n        && black_box",
+        replace: "black_box",
+    },
+    Mutant {
+        name: "peer-echo-without-process",
+        file: FILE,
+        breaks: "echoes are answered before there is a process",
+        search: "tables.peer().filter(|peer| peer.process != 0)?",
+        replace: "tables.peer()?",
+    },
+    Mutant {
+        name: "peer-echo-unsigned",
+        file: FILE,
+        breaks: "echoes that anybody has made are answered",
+        search: "let genuine = tag == siphash::tag(&peer.echo, &said);",
+        replace: "let genuine = tag != 0;",
+    },
+    Mutant {
+        name: "peer-echo-with-another-key",
+        file: FILE,
+        breaks: "echoes are checked with the key of answers",
+        search: "siphash::tag(&peer.echo, &said)",
+        replace: "siphash::tag(&peer.answer, &said)",
+    },
+    Mutant {
+        name: "peer-echo-without-lease",
+        file: FILE,
+        breaks: "a node without a lease answers echoes",
+        search: "if !genuine || !tables.leased(lease::NODE) {",
+        replace: "if !genuine {",
+    },
+    Mutant {
+        name: "peer-echo-of-its-own",
+        file: FILE,
+        breaks: "a node answers its own echo, and not the peer's",
+        search: "first_word(kind::ECHO, 1 - own, 0)",
+        replace: "first_word(kind::ECHO, own, 0)",
+    },
+    Mutant {
+        name: "peer-echo-path-forgotten",
+        file: FILE,
+        breaks: "answers are for path 0, whatever was asked",
+        search: "first_word(kind::REFLECTION, asks, peer::path(said[0]))",
+        replace: "first_word(kind::REFLECTION, asks, 0)",
+    },
+    Mutant {
+        name: "peer-echo-answered-as-the-daemon",
+        file: FILE,
+        breaks: "the data plane's answer looks like the daemon's",
+        search: "said[0] = first_word(kind::REFLECTION",
+        replace: "said[0] = first_word(kind::ANSWER",
+    },
+    Mutant {
+        name: "peer-echo-answer-signed-as-an-echo",
+        file: FILE,
+        breaks: "answers are signed with the peer's key",
+        search: "let tag = siphash::tag(&peer.reflection, &said);",
+        replace: "let tag = siphash::tag(&peer.echo, &said);",
+    },
+    Mutant {
+        name: "peer-echo-ttl-kept",
+        file: FILE,
+        breaks: "an answer starts with what was left of the echo's TTL",
+        search: "    F::set_ttl(packet, TTL)?;\n",
+        replace: "",
+    },
+    Mutant {
+        name: "peer-echo-ports-kept",
+        file: FILE,
+        breaks: "the answer goes to the port that was asked",
+        search: "let ports = swap(headers.ports);",
+        replace: "let ports = headers.ports;",
+    },
+    Mutant {
+        name: "peer-echo-length-counted-once",
+        file: FILE,
+        breaks: "the pseudo-header of the checksum has no length",
+        search: "ports as u64 + 2 * length as u64",
+        replace: "ports as u64 + length as u64",
+    },
+    Mutant {
+        name: "peer-echo-checksum-zero",
+        file: FILE,
+        breaks: "a checksum that is zero is sent as none",
+        search: "0 => 0xffff,",
+        replace: "0 => 0,",
+    },
+    Mutant {
+        name: "peer-echo-answer-of-another-process",
+        file: FILE,
+        breaks: "answers to the process before this one count",
+        search: "if said[1] != peer.process || tag",
+        replace: "if tag",
+    },
+    Mutant {
+        name: "peer-echo-answer-forged",
+        file: FILE,
+        breaks: "answers that anybody has made count",
+        search: " || tag != siphash::tag(&peer.answer, &said) {",
+        replace: " {",
+    },
+    Mutant {
+        name: "peer-echo-answer-noted-again",
+        file: FILE,
+        breaks: "the same answer counts again",
+        search: "if said[2] <= latest.sequence {",
+        replace: "if said[2] < latest.sequence {",
+    },
+    Mutant {
+        name: "peer-echo-answer-forgotten",
+        file: FILE,
+        breaks: "an answer is not noted",
+        search: "        latest.sequence = said[2];\n",
+        replace: "",
+    },
+    Mutant {
+        name: "peer-echo-answer-on-path-0",
+        file: FILE,
+        breaks: "every answer is noted for path 0",
+        search: "tables.arrival(peer::path(said[0]) as u32)?",
+        replace: "tables.arrival(0)?",
+    },
+];
