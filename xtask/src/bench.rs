@@ -5,17 +5,17 @@ mod change;
 mod churn;
 mod failover;
 mod look;
+mod output;
 mod prog;
 mod scale;
+mod statistic;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use forwarder_lab::is_interrupted;
-use serde::Serialize;
 
 use crate::kernel;
 use crate::setup::{self, Purpose};
@@ -53,17 +53,4 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         thread::park();
     }
     result
-}
-
-/// Writes the report where programs read it, if it is wanted.
-fn write(file: Option<&PathBuf>, report: &impl Serialize) -> Result<()> {
-    let Some(file) = file else {
-        return Ok(());
-    };
-    let text = serde_json::to_string_pretty(report)? + "\n";
-    if file == Path::new("-") {
-        print!("{text}");
-        return Ok(());
-    }
-    std::fs::write(file, text).with_context(|| format!("{} can't be written", file.display()))
 }

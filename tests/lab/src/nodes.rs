@@ -116,6 +116,13 @@ impl Nodes {
         config(&top, 3).replace(inside, &format!("{inside}, {floating}"))
     }
 
+    /// The same config where the paths are interfaces too, so that the data plane answers echoes.
+    pub fn reflecting(config: &str) -> String {
+        let paths = PATHS.map(|path| format!("{{ name = \"{path}\", device = \"{path}\" }}, "));
+        let interfaces = "interface = [";
+        config.replace(interfaces, &format!("{interfaces}{}", paths.concat()))
+    }
+
     /// Starts a node's daemon and waits until it forwards, or would.
     ///
     /// # Errors

@@ -11,7 +11,6 @@ mod objects;
 mod report;
 mod rounds;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -25,14 +24,14 @@ use self::daemon::Daemon;
 use self::objects::Objects;
 use self::report::{Report, Row};
 use self::rounds::Change;
+use super::output::Output;
 use crate::command::{cargo, executable_and_object};
 
 /// Change, restart, crash, upgrade and roll back under load, and count what is lost
 #[derive(Args)]
 pub struct Options {
-    /// Write the result there as JSON; `-`: to standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// How often each is done
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: u32,
@@ -70,12 +69,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         changes: rows,
     };
     report.summary();
-    super::write(options.json.as_ref(), &report)?;
-    Ok(if report.ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    options.output.end(&report, report.ok())
 }
 
 /// Does something again and again under load.

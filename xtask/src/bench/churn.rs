@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use forwarder_lab::site::{ECHO, HTTP};
 use forwarder_lab::{Family, Pinned, Traffic, Usage};
 use serde::Serialize;
 
+use super::output::Output;
 use crate::command::{cargo, executable};
 
 /// Ten changes a second under load: what is lost, and whether descriptors, maps, programs and memory stay flat
 #[derive(Args)]
 pub struct Options {
-    /// Write the result there as JSON; `-`: to standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// For how long
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     seconds: u64,
@@ -75,13 +75,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         report.broken_connections,
         if report.flat { "flat" } else { "NOT FLAT" }
     );
-    super::write(options.json.as_ref(), &report)?;
     let ok = report.flat && report.lost == 0 && report.broken_connections == 0;
-    Ok(if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    options.output.end(&report, ok)
 }
 
 fn churn(binary: &Path, duration: Duration) -> Result<Report> {

@@ -11,7 +11,7 @@ mod report;
 mod round;
 mod sync;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,14 @@ use self::calm::Trouble;
 use self::fault::Fault;
 use self::report::{Report, Row};
 use self::round::World;
+use super::output::Output;
 use crate::command::{cargo, executable};
 
 /// Break the active node of a pair in every way, and see what clients notice
 #[derive(Args)]
 pub struct Options {
-    /// Write the result there as JSON; `-`: to standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// How often each is done
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: u32,
@@ -52,6 +52,10 @@ pub struct Options {
     /// Do it at this interval of the two only
     #[arg(long, value_name = "MILLISECONDS")]
     interval: Option<u64>,
+    /// The paths between the nodes are interfaces of the forwarder: its XDP programs answer echoes, not the
+    /// daemons
+    #[arg(long)]
+    reflect: bool,
     /// Measure this executable, and build none
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -62,6 +66,8 @@ pub struct Options {
 pub struct Timing {
     interval: Duration,
     multiplier: u32,
+    /// Whether the data planes answer echoes.
+    reflects: bool,
 }
 
 impl Timing {
@@ -71,6 +77,7 @@ impl Timing {
         Self {
             interval: Duration::from_millis(milliseconds),
             multiplier: 3,
+            reflects: false,
         }
     }
 
@@ -79,8 +86,17 @@ impl Timing {
         self.interval * self.multiplier
     }
 
+    /// How long a node goes on whose daemon does not.
+    fn lease(self) -> Duration {
+        match self.reflects {
+            true => Duration::from_millis(500),
+            false => self.detection() - self.interval,
+        }
+    }
+
     fn name(self) -> String {
-        format!("{}ms x {}", self.interval.as_millis(), self.multiplier)
+        let by = if self.reflects { " reflected" } else { "" };
+        format!("{}ms x {}{by}", self.interval.as_millis(), self.multiplier)
     }
 }
 
@@ -104,7 +120,11 @@ impl Options {
     fn timings(&self) -> Vec<Timing> {
         let only = self.interval.map(Duration::from_millis);
         let wanted = |timing: &Timing| only.is_none_or(|only| only == timing.interval);
-        Timing::ALL.into_iter().filter(wanted).collect()
+        let reflects = self.reflect;
+        let timings = Timing::ALL.into_iter().filter(wanted);
+        timings
+            .map(|timing| Timing { reflects, ..timing })
+            .collect()
     }
 
     /// What a quick run leaves out at the second of two settings: what does not depend on them.
@@ -142,13 +162,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
     let mut report = Report::default();
     let mut world = World::new(&binary)?;
-    // What is written after each row is not lost with the rest.
-    let write = |report: &mut Report| {
+    let keep = |report: &mut Report| {
         report.seconds = begin.elapsed().as_secs_f64();
-        match options.json.as_deref() {
-            Some(file) if file == Path::new("-") => Ok(()),
-            _ => super::write(options.json.as_ref(), report),
-        }
+        options.output.keep(report)
     };
     for timing in timings {
         world.start(timing)?;
@@ -160,7 +176,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             let row = Row::new(fault, timing, rounds, &world.rounds(fault, rounds)?);
             row.print();
             report.faults.push(row);
-            write(&mut report)?;
+            keep(&mut report)?;
         }
         let (windows, time) = options.windows();
         for (number, trouble) in options.troubles(timing).enumerate() {
@@ -171,7 +187,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             calm.print();
             let all = report.false_failovers.entry(timing.name());
             all.or_default().push(calm);
-            write(&mut report)?;
+            keep(&mut report)?;
         }
         if report.sync.is_none() && options.fault.is_empty() {
             let rounds = if options.quick { 1 } else { 5 };
@@ -181,10 +197,5 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     report.seconds = begin.elapsed().as_secs_f64();
     report.summary();
-    super::write(options.json.as_ref(), &report)?;
-    Ok(if report.ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    options.output.end(&report, report.ok())
 }

@@ -25,14 +25,15 @@ use serde::Serialize;
 use self::asker::{Asked, Asker};
 use self::looker::{LOOKS, Look};
 use self::statistics::Statistics;
+use super::output::Output;
+use super::statistic::{milliseconds, percentile};
 use crate::command::{cargo, executable};
 
 /// What counting, listing and scraping a million flows does to the packets meanwhile
 #[derive(Args)]
 pub struct Options {
-    /// Write the result there as JSON; `-`: to standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// Established flows that are there
     #[arg(long, value_name = "N", default_value_t = 950_000)]
     flows: u32,
@@ -118,13 +119,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             .collect(),
     };
     print(&report);
-    super::write(options.json.as_ref(), &report)?;
     let lost = report.looks.iter().any(|row| row.lost > 0);
-    Ok(if lost {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    options.output.end(&report, !lost)
 }
 
 fn fill_flows(site: &Pinned, fill: &PathBuf, flows: u32) -> Result<()> {
@@ -157,8 +153,9 @@ fn fill_flows(site: &Pinned, fill: &PathBuf, flows: u32) -> Result<()> {
 }
 
 fn row(look: &Look, rounds: &[Round], times: Vec<Duration>) -> Row {
+    let median = |mut values: Vec<f64>| percentile(&mut values, 50);
     let of = |value: fn(&Round) -> f64| median(rounds.iter().map(value).collect());
-    let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+    let times = milliseconds(&times);
     Row {
         look: look.name,
         look_ms: (!times.is_empty()).then(|| median(times)),
@@ -169,12 +166,6 @@ fn row(look: &Look, rounds: &[Round], times: Vec<Duration>) -> Row {
         program_ns: of(|round| round.program_ns),
         lost: rounds.iter().map(|round| round.asked.lost).sum(),
     }
-}
-
-/// Of at least one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn print(report: &Report) {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use super::output::code;
 use crate::command::{cargo, executable, program, shown};
 
 /// CPU time per packet of the XDP programs: builds the forwarder, then `forwarder bench prog`
@@ -24,9 +25,5 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut bench = program(&binary, words.iter().chain(&options.options));
     println!("$ {}", shown(&bench));
     let status = bench.status()?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(code(status.success()))
 }

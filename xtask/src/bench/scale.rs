@@ -6,7 +6,6 @@
 mod report;
 mod site;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,14 @@ use forwarder_lab::{Forwarder, Traffic, Usage};
 
 use self::report::{Report, Step};
 use self::site::{Farm, Shape};
+use super::output::Output;
 use crate::command::{cargo, executable};
 
 /// Start, reload and look at 4,096 virtual servers with 4,096 backends, under load
 #[derive(Args)]
 pub struct Options {
-    /// Write the result there as JSON; `-`: to standard output
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
     /// How often each is done; the table has the median
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: usize,
@@ -120,10 +119,5 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         metrics,
     );
     report.print();
-    super::write(options.json.as_ref(), &report)?;
-    Ok(if report.ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    options.output.end(&report, report.ok())
 }

@@ -193,7 +193,7 @@ impl Calm {
 
     pub fn print(&self) {
         println!(
-            "{:24} {:8} {:>7} {:>7.0} {:>15} {:>6} {:>6} {:>8} {:>6}  {:20} {}",
+            "{:24} {:18} {:>7} {:>7.0} {:>15} {:>6} {:>6} {:>8} {:>6}  {:20} {}",
             self.trouble,
             self.settings,
             self.windows,
@@ -212,7 +212,7 @@ impl Calm {
 /// What stands above the rows.
 pub fn header() {
     println!(
-        "{:24} {:8} {:>7} {:>7} {:>15} {:>6} {:>6} {:>8} {:>6}  {:20}",
+        "{:24} {:18} {:>7} {:>7} {:>15} {:>6} {:>6} {:>8} {:>6}  {:20}",
         "no reason to fail over",
         "settings",
         "windows",

@@ -9,7 +9,7 @@ use forwarder_lab::Nodes;
 use forwarder_lab::nodes::{DEVICES, PATHS};
 
 /// After so long no lease holds that is not renewed.
-const LEASE: Duration = Duration::from_millis(300);
+const LEASE: Duration = Duration::from_millis(600);
 
 /// A kind of fault, or of planned change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -11,6 +11,7 @@ use super::calm::Calm;
 use super::fault::Fault;
 use super::round::{MODES, Round, connections};
 use super::sync::Sync;
+use crate::bench::statistic::{milliseconds, percentile};
 
 /// Everything, as it is in the JSON.
 #[derive(Default, Serialize)]
@@ -60,15 +61,9 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn new(mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let last = times.len().saturating_sub(1);
-        // The smallest that so many of a hundred do not exceed.
-        let at = |percent: usize| {
-            let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
-            let time = times.get(rank.min(last));
-            time.map_or(0.0, |time| (time.as_secs_f64() * 1e4).round() / 10.0)
-        };
+    fn new(times: &[Duration]) -> Self {
+        let mut times = milliseconds(times);
+        let mut at = |percent| (percentile(&mut times, percent) * 10.0).round() / 10.0;
         Self {
             median: at(50),
             p95: at(95),
@@ -95,10 +90,7 @@ impl Bar {
         match fault {
             Fault::SilentDeath if timing.interval < Duration::from_millis(50) => Self::Median(40.0),
             Fault::SilentDeath => Self::Median(220.0),
-            // The lease is an interval shorter than the detection time.
-            Fault::Kill | Fault::Stop => {
-                Self::Longest(ms(timing.detection() * 2 - timing.interval))
-            }
+            Fault::Kill | Fault::Stop => Self::Longest(ms(timing.lease() + timing.detection())),
             Fault::LinkDown | Fault::CarrierLoss => Self::Longest(40.0),
             Fault::Partition => Self::Second(10.0),
             Fault::None | Fault::HandOver | Fault::Maintenance | Fault::Upgrade => {
@@ -140,7 +132,7 @@ impl Row {
         };
         let gaps = |of: fn(&Round) -> &[Outage]| {
             let gaps = rounds.iter().map(|round| Outage::of_all(of(round)).gap);
-            Spread::new(gaps.collect())
+            Spread::new(&gaps.collect::<Vec<_>>())
         };
         let bar = Bar::of(fault, timing);
         let mut row = Self {
@@ -177,7 +169,7 @@ impl Row {
 
     pub fn print(&self) {
         println!(
-            "{:12} {:8} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>6} {:>5} {:>6} {:>6} {:>7.0} {:>6}  {:18} {}",
+            "{:12} {:18} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>6} {:>5} {:>6} {:>6} {:>7.0} {:>6}  {:18} {}",
             self.fault,
             self.settings,
             self.rounds,
@@ -204,7 +196,7 @@ pub fn header() {
         connections()
     );
     println!(
-        "{:12} {:8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>7} {:>6}  {:18}",
+        "{:12} {:18} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>7} {:>6}  {:18}",
         "fault",
         "settings",
         "rounds",
@@ -237,20 +229,5 @@ impl Report {
             + usize::from(self.sync.as_ref().is_some_and(Sync::holds));
         let all = self.faults.len() + calm.len() + usize::from(self.sync.is_some());
         println!("{good} of {all} bars hold, in {:.0} s", self.seconds);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_spread_of_a_few_rounds() {
-        let times = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect();
-        let spread = Spread::new(times(&[30, 10, 20]));
-        assert_eq!((spread.median, spread.p95, spread.max), (20.0, 30.0, 30.0));
-        let spread = Spread::new(times(&(1..=20).collect::<Vec<_>>()));
-        assert_eq!((spread.median, spread.p95, spread.max), (10.0, 19.0, 20.0));
-        assert_eq!(Spread::new(Vec::new()), Spread::default());
     }
 }

@@ -75,7 +75,11 @@ impl World {
     pub fn start(&mut self, timing: Timing) -> Result<()> {
         self.load = None;
         self.timing = timing;
-        self.config = sync::config(&self.nodes.config(timing.interval, timing.multiplier));
+        let config = sync::config(&self.nodes.config(timing.interval, timing.multiplier));
+        self.config = match timing.reflects {
+            true => Nodes::reflecting(&config),
+            false => config,
+        };
         self.start_again()?;
         self.load_again()
     }

@@ -9,6 +9,8 @@ use anyhow::{Result, anyhow};
 use forwarder_lab::Namespace;
 use forwarder_lab::server::STAMP;
 
+use crate::bench::statistic::{milliseconds, percentile};
+
 /// Datagrams of an old flow between two new flows.
 const OLD: usize = 14;
 /// An answer that takes longer is lost.
@@ -62,9 +64,9 @@ fn ask(server: SocketAddr, time: Duration) -> io::Result<Asked> {
     let answered = times.len() + new_times.len();
     Ok(Asked {
         per_second: answered as f64 / begin.elapsed().as_secs_f64(),
-        median_us: percentile(&mut times, 50),
-        high_us: percentile(&mut times, 99),
-        new_us: percentile(&mut new_times, 50),
+        median_us: microseconds(&times, 50),
+        high_us: microseconds(&times, 99),
+        new_us: microseconds(&new_times, 50),
         lost,
     })
 }
@@ -84,8 +86,6 @@ fn request(socket: &UdpSocket) -> Option<Duration> {
     Some(begin.elapsed())
 }
 
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
-    times.sort_unstable();
-    let at = times.len() * percent / 100;
-    times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+fn microseconds(times: &[Duration], percent: usize) -> f64 {
+    percentile(&mut milliseconds(times), percent) * 1e3
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use forwarder_lab::{Tally, Usage};
 use serde::Serialize;
 
+use crate::bench::statistic::{milliseconds, percentile};
+
 /// Everything, as it is in the JSON.
 #[derive(Serialize)]
 pub struct Report {
@@ -38,14 +40,13 @@ impl Step {
     }
 
     /// Of at least one time.
-    pub fn new(name: &'static str, mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let ms = |at: usize| times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3);
+    pub fn new(name: &'static str, times: Vec<Duration>) -> Self {
+        let mut times = milliseconds(&times);
         Self {
             name,
             rounds: times.len(),
-            median_ms: ms(times.len() / 2),
-            longest_ms: ms(times.len() - 1),
+            median_ms: percentile(&mut times, 50),
+            longest_ms: percentile(&mut times, 100),
         }
     }
 
