@@ -67,7 +67,8 @@ const WAITING: usize = 64;
 /// Of the last 64 echoes so many are lost on a path that loses, until so few are.
 const LOSES: [u32; 2] = [8, 2];
 
-/// How long answers take (RFC 6298, section 2).
+/// How long answers take: as of RFC 6298, section 2, but learned four times as slowly. One answer that is late
+/// because a process had to wait for a CPU says nothing of the path, and must not make detection slower.
 #[derive(Clone, Copy, Debug)]
 struct RoundTrip {
     latest: Duration,
@@ -80,15 +81,15 @@ impl RoundTrip {
         Self {
             latest: time,
             smoothed: time,
-            variation: time / 2,
+            variation: time / 4,
         }
     }
 
     fn next(self, time: Duration) -> Self {
         Self {
             latest: time,
-            smoothed: (self.smoothed * 7 + time) / 8,
-            variation: (self.variation * 3 + self.smoothed.abs_diff(time)) / 4,
+            smoothed: (self.smoothed * 15 + time) / 16,
+            variation: (self.variation * 15 + self.smoothed.abs_diff(time)) / 16,
         }
     }
 
@@ -359,6 +360,18 @@ mod tests {
         let mut silent = constant.to_vec();
         silent.extend([None; 7]);
         assert_eq!(play(fast, &silent).1, 1);
+    }
+
+    #[test]
+    fn one_late_answer_makes_detection_no_slower() {
+        let mut answers = vec![Some(1); 100];
+        answers.extend([Some(140)]);
+        answers.extend([None; 4]);
+        // Asked at 5.05 s, 5.1 s and 5.15 s, answered no more: down at 5.2 s.
+        let (path, downs) = play(TIMING, &answers);
+        assert_eq!((path.state(), downs), (PathState::Down, 1));
+        let (path, downs) = play(TIMING, &[Some(140); 100]);
+        assert_eq!((path.state(), downs), (PathState::Up, 0));
     }
 
     #[test]
