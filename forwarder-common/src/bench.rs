@@ -2,6 +2,13 @@
 
 use crate::abi::abi;
 
+/// MAC address of everybody who sends or receives while whole chains are measured.
+pub const SINK_MAC: [u8; 6] = [2, 0, 0, 0, 0x51, 0x4b];
+/// Words of the first packet that the sink keeps, in lines.
+pub const SINK_LINES: usize = 3;
+/// As [`SINK_LINES`]: words of a line.
+pub const SINK_WORDS: usize = 12;
+
 /// Words of a frame behind its Ethernet header that are put back before each run: more than IPv6, TCP and
 /// an MSS option take. IPv4 frames have the first [`WORDS4`] of them.
 pub const WORDS6: usize = 16;
@@ -39,5 +46,19 @@ abi! {
         pub destination_number: u32,
         /// Bits of the ports word that follow the number's low bits: one port, or none.
         pub ports: u32,
+        /// What the generator answers: `XDP_TX` sends the packet, `XDP_DROP` shows what making it costs.
+        pub action: u32,
+    }
+
+    /// What the sink is told and tells.
+    pub struct Sink {
+        /// Packets that came for [`SINK_MAC`], by IPv4 or IPv6.
+        pub packets: u64,
+        /// Index of the device where each packet is sent back, addresses and ports exchanged; 0: nowhere.
+        pub reflect: u32,
+        /// Length of the first packet, bytes; 0: none came yet.
+        pub length: u32,
+        /// The first packet's beginning.
+        pub frame: [[u32; SINK_WORDS]; SINK_LINES],
     }
 }

@@ -39,3 +39,67 @@ fn what_is_measured_is_right() {
     assert!(page.ends_with("</html>\n") && page.contains("<svg"));
     assert!(!page.contains("NaN") && !page.contains("http"), "{page}");
 }
+
+/// Whole chains: the daemon, and what it is compared with. Packets arrive as they should, none is lost; connections get through.
+#[test]
+fn what_is_sent_through_is_right() {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_forwarder"));
+    let report = bench::wire(Effort::Correctness, "", binary, &mut |done, all, what| {
+        assert!(done < all && !what.is_empty());
+    });
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    let chains: BTreeSet<&str> = report
+        .chains
+        .iter()
+        .map(|chain| chain.name.as_str())
+        .collect();
+    let modes = [
+        "l2-dsr",
+        "l2-dsr+tx",
+        "ipip-dsr",
+        "gue-dsr",
+        "dnat",
+        "full-nat",
+    ];
+    let others = [
+        "generator",
+        "drop",
+        "mac-swap",
+        "redirect",
+        "kernel-routing",
+    ];
+    for what in modes.into_iter().chain(others) {
+        for family in ["ipv4", "ipv6"] {
+            let name = format!("{what}/{family}/64");
+            assert!(chains.contains(name.as_str()), "{name}");
+        }
+    }
+    // What is not installed is not left out in silence.
+    let missing = report.missing.join("; ");
+    for rival in ["nft-dnat", "nft-dnat-snat", "ipvs-nat"] {
+        let there = chains.iter().any(|chain| chain.starts_with(rival));
+        assert!(there || missing.contains(rival), "{rival}: {missing}");
+    }
+    let ways: BTreeSet<&str> = report
+        .connections
+        .iter()
+        .map(|way| way.name.as_str())
+        .collect();
+    for way in ["direct", "l2-dsr", "dnat", "full-nat"] {
+        assert!(ways.contains(way), "{way}");
+    }
+    assert!(
+        ways.contains("haproxy") || missing.contains("HAProxy"),
+        "{missing}"
+    );
+    assert!(report.chains.iter().all(|chain| chain.whole.median > 0.0));
+
+    let json = serde_json::to_string(&report).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<bench::Report>(&json).expect("a report"),
+        report
+    );
+    let page = report.html();
+    assert!(page.ends_with("</html>\n") && page.contains("kernel-routing"));
+    assert!(!page.contains("NaN") && !page.contains("http"), "{page}");
+}

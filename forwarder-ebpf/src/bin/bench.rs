@@ -6,6 +6,9 @@
 #[path = "bench/baselines.rs"]
 mod baselines;
 #[cfg(target_arch = "bpf")]
+#[path = "bench/wire.rs"]
+mod wire;
+#[cfg(target_arch = "bpf")]
 #[path = "bench/wrapper.rs"]
 mod wrapper;
 

@@ -17,12 +17,46 @@ pub struct Bar {
     pub value: f64,
     /// How far the rounds are off it.
     pub mad: f64,
-    /// What it may be at most.
+    /// What it may be at most; or at least.
     pub bound: f64,
+    /// Whether the bound is a lower one.
+    #[serde(default)]
+    pub at_least: bool,
     /// Whether it is.
     pub holds: bool,
     /// Whether value and bound are farther apart than the rounds scatter.
     pub certain: bool,
+}
+
+impl Bar {
+    /// Holds a ratio against its bound.
+    pub fn new(name: &str, ratio: Spread, bound: f64, at_least: bool) -> Self {
+        let (over, under) = (ratio.median >= bound, ratio.median <= bound);
+        Self {
+            name: name.to_owned(),
+            value: rounded(ratio.median),
+            mad: rounded(ratio.mad),
+            bound,
+            at_least,
+            holds: if at_least { over } else { under },
+            certain: (ratio.median - bound).abs() > ratio.mad,
+        }
+    }
+
+    /// The bound as people write it.
+    pub fn limit(&self) -> String {
+        let sign = if self.at_least { '≥' } else { '≤' };
+        format!("{sign} {}", self.bound)
+    }
+
+    /// In words.
+    pub fn verdict(&self) -> &'static str {
+        match (self.holds, self.certain) {
+            (true, true) => "holds",
+            (false, true) => "MISSED",
+            (_, false) => "cannot be told",
+        }
+    }
 }
 
 /// What two costs are of.
@@ -129,14 +163,7 @@ impl<'a> Costs<'a> {
             };
             let values: Option<Vec<f64>> = (0..rounds).map(value).collect();
             let spread = Spread::of(values?.into_iter());
-            Some(Bar {
-                name: ratio.name.to_owned(),
-                value: rounded(spread.median),
-                mad: rounded(spread.mad),
-                bound: ratio.bound,
-                holds: spread.median <= ratio.bound,
-                certain: (spread.median - ratio.bound).abs() > spread.mad,
-            })
+            Some(Bar::new(ratio.name, spread, ratio.bound, false))
         };
         RATIOS.iter().filter_map(bar).collect()
     }

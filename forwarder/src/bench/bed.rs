@@ -22,7 +22,7 @@ use crate::dataplane::bpf::slots::Slots;
 use crate::dataplane::bpf::write;
 use crate::io::clock;
 
-static BENCH: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_BENCH_OBJECT"));
+pub static BENCH: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_BENCH_OBJECT"));
 
 /// Slots of lookup tables: room for two large pools and some small ones.
 const SLOTS: u32 = 1 << 20;
@@ -231,11 +231,12 @@ fn template(case: &Case, next: u32) -> Result<Template> {
         } else {
             u32::from_ne_bytes([0, 0, 0xff, 0xff])
         },
+        action: 0,
     })
 }
 
 /// About the golden section of `flows`, and coprime to it.
-fn step(flows: u32) -> u32 {
+pub fn step(flows: u32) -> u32 {
     let golden = (u64::from(flows) * 618 / 1000) as u32;
     (golden.max(1)..)
         .find(|step| greatest_common_divisor(*step, flows) == 1)

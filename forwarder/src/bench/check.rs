@@ -63,6 +63,21 @@ pub fn check(case: &Case, out: &[u8]) -> Result<()> {
     }
 }
 
+/// A frame that came out of a whole chain, with this many bytes of outer headers: source and destination of the
+/// packet, whose checksums have to be right.
+pub fn arrived(frame: &[u8], outer: usize) -> Result<(IpAddr, IpAddr)> {
+    ensure!(
+        frame.len() > ETHERNET + outer + 40,
+        "{} bytes arrive",
+        frame.len()
+    );
+    Ip::read(&frame[ETHERNET..]).context("the outer header")?;
+    let packet = &frame[ETHERNET + outer..];
+    let header = Ip::read(packet)?;
+    header.transport(packet)?;
+    Ok((header.source, header.destination))
+}
+
 /// Sent by us to somebody else.
 fn macs(out: &[u8]) -> Result<()> {
     ensure!(out[6..12] == MAC, "source MAC {:02x?}", &out[6..12]);

@@ -1,6 +1,7 @@
 //! The report as one page: tables and plots (SVG), nothing from elsewhere.
 
 mod plot;
+mod wire;
 
 use std::fmt::Write as _;
 
@@ -19,11 +20,10 @@ svg text{font:12px system-ui,sans-serif;fill:#1c2430}details summary{cursor:poin
 /// The page.
 pub fn page(report: &Report) -> String {
     let mut text = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>forwarder bench prog</title>\
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>forwarder bench</title>\
          <style>{STYLE}</style>\n<h1>Cost of a packet</h1>\n<p>forwarder {} · Linux {} · {} ({} CPUs) · load {:.2} · \
-         {} rounds · configuration {}</p>\n<p>Nanoseconds of CPU time per packet in the XDP programs alone \
-         (<code>BPF_PROG_TEST_RUN</code>), net of the wrapper that puts the packet back: median of the rounds, and how \
-         far the rounds are off it. No driver, no network: what a network card adds is not in here.</p>\n",
+         {} rounds · configuration {}</p>\n<p>CPU time: median of the rounds, and how far the rounds are off it. Times \
+         are this machine's; ratios within a run mean more.</p>\n",
         escape(&report.version),
         escape(&report.kernel),
         escape(&report.cpu),
@@ -33,10 +33,18 @@ pub fn page(report: &Report) -> String {
         escape(&report.config.chars().take(12).collect::<String>()),
     );
     verdicts(&mut text, report);
-    modes(&mut text, report);
-    flows(&mut text, report);
-    others(&mut text, report);
-    every(&mut text, report);
+    wire::sections(&mut text, report);
+    if !report.cases.is_empty() {
+        text.push_str(
+            "<h2>Programs alone</h2>\n<p>Nanoseconds per packet in the XDP programs (<code>BPF_PROG_TEST_RUN</code>), \
+             net of the wrapper that puts the packet back. No driver, no network: what a network card adds is not in \
+             here.</p>\n",
+        );
+        modes(&mut text, report);
+        flows(&mut text, report);
+        others(&mut text, report);
+        every(&mut text, report);
+    }
     text + "</html>\n"
 }
 
@@ -45,7 +53,7 @@ fn escape(text: &str) -> String {
 }
 
 fn verdicts(text: &mut String, report: &Report) {
-    text.push_str("<h2>Bars</h2>\n<table><tr><th>ratio<th class=n>measured<th class=n>at most<th>");
+    text.push_str("<h2>Bars</h2>\n<table><tr><th>ratio<th class=n>measured<th class=n>bound<th>");
     for bar in &report.bars {
         let class = match (bar.certain, bar.holds) {
             (true, true) => "holds",
@@ -58,7 +66,7 @@ fn verdicts(text: &mut String, report: &Report) {
             escape(&bar.name),
             bar.value,
             bar.mad,
-            bar.bound,
+            bar.limit(),
             bar.verdict().to_lowercase()
         );
     }

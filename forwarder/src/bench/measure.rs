@@ -127,10 +127,11 @@ fn counted(case: &Case, before: &[u64], after: &[u64], packets: u64) -> Result<(
 }
 
 /// The thread stays on the CPU that it is on, until this is dropped.
-struct Pinned(libc::cpu_set_t);
+pub struct Pinned(libc::cpu_set_t);
 
 impl Pinned {
-    fn here() -> Result<Self> {
+    /// From now on.
+    pub fn here() -> Result<Self> {
         // SAFETY: plain sets of bits of the size given; the calls concern this thread alone.
         unsafe {
             let mut before: libc::cpu_set_t = std::mem::zeroed();

@@ -15,6 +15,7 @@ mod measure;
 mod report;
 mod scene;
 mod statistic;
+mod wire;
 
 use std::thread;
 
@@ -22,6 +23,7 @@ use anyhow::Result;
 
 pub use bars::Bar;
 pub use report::{Measured, Report};
+pub use wire::wire;
 
 /// How thorough to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! What was measured, for programs and for people.
 
+mod wire;
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -9,9 +11,10 @@ use super::bars::{Bar, Costs, rounded};
 use super::case::Case;
 use super::measure::{Samples, rounds};
 use super::statistic::Spread;
-use super::{Effort, html};
+use super::{Effort, html, scene};
+pub use wire::{Connected, Forwarded, Sample, wire};
 
-/// A run of `forwarder bench prog`.
+/// A run of `forwarder bench`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this program.
@@ -30,8 +33,18 @@ pub struct Report {
     pub rounds: usize,
     /// How fast is fast enough.
     pub bars: Vec<Bar>,
-    /// Every case.
+    /// Every case of `bench prog`.
+    #[serde(default)]
     pub cases: Vec<Measured>,
+    /// Every chain of `bench wire`.
+    #[serde(default)]
+    pub chains: Vec<Forwarded>,
+    /// Connections of `bench wire`.
+    #[serde(default)]
+    pub connections: Vec<Connected>,
+    /// What could not be measured, and why.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// What a case costs.
@@ -67,30 +80,14 @@ pub fn make(cases: &[Case], samples: &Samples, effort: Effort, config: String) -
         net: shown(costs.net(&case.name)),
         raw: shown(Spread::of(samples.iter().copied())),
     };
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let load = read("/proc/loadavg");
     Report {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-        cpu: cpu
-            .map_or("unknown", |name| name.trim_start_matches(['\t', ' ', ':']))
-            .to_owned(),
-        cpus: std::thread::available_parallelism().map_or(1, usize::from),
-        load: load
-            .split(' ')
-            .next()
-            .and_then(|word| word.parse().ok())
-            .unwrap_or(0.0),
-        config,
-        rounds: rounds(effort),
         bars: costs.bars(),
         cases: cases.iter().zip(samples).map(measured).collect(),
+        ..Report::here(rounds(effort), config)
     }
 }
 
-fn shown(spread: Spread) -> Spread {
+pub fn shown(spread: Spread) -> Spread {
     Spread {
         median: rounded(spread.median),
         mad: rounded(spread.mad),
@@ -98,12 +95,53 @@ fn shown(spread: Spread) -> Spread {
 }
 
 impl Report {
+    /// Nothing yet, about this machine.
+    pub fn here(rounds: usize, config: String) -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let cpu = read("/proc/cpuinfo");
+        let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name"));
+        let load = read("/proc/loadavg");
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            cpu: cpu
+                .map_or("unknown", |name| name.trim_start_matches(['\t', ' ', ':']))
+                .to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            load: load
+                .split(' ')
+                .next()
+                .and_then(|word| word.parse().ok())
+                .unwrap_or(0.0),
+            config,
+            rounds,
+            bars: Vec::new(),
+            cases: Vec::new(),
+            chains: Vec::new(),
+            connections: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// Both in one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.config = scene::hash([self.config.as_str(), &other.config].into_iter());
+        self.load = self.load.max(other.load);
+        self.bars.extend(other.bars);
+        self.cases.extend(other.cases);
+        self.chains.extend(other.chains);
+        self.connections.extend(other.connections);
+        self.missing.extend(other.missing);
+        self
+    }
+
     /// Tables in Markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!(
             "# Cost of a packet\n\nforwarder {}, Linux {}, {} ({} CPUs), load {:.2}, {} rounds, configuration {}.\n\
              Nanoseconds of CPU time per packet: median of the rounds, ± median absolute deviation.\n\n\
-             | bar | ratio | at most | |\n|---|---:|---:|---|\n",
+             | bar | ratio | bound | |\n|---|---:|---:|---|\n",
             self.version,
             self.kernel,
             self.cpu,
@@ -119,9 +157,13 @@ impl Report {
                 bar.name,
                 bar.value,
                 bar.mad,
-                bar.bound,
+                bar.limit(),
                 bar.verdict()
             );
+        }
+        wire::markdown(&mut text, self);
+        if self.cases.is_empty() {
+            return text;
         }
         text += "\n| case | ns, net of the wrapper | with it | reason |\n|---|---:|---:|---|\n";
         for case in &self.cases {
@@ -144,19 +186,29 @@ impl Report {
         html::page(self)
     }
 
+    /// Everything with a cost.
+    fn costs(&self) -> Vec<(String, Spread)> {
+        let cases = self.cases.iter().map(|case| (case.name.clone(), case.raw));
+        let chains = self.chains.iter();
+        let chains = chains.map(|chain| (format!("wire/{}", chain.name), chain.whole));
+        let connections = self.connections.iter();
+        let connections = connections.map(|way| (format!("tcp/{}", way.name), way.whole));
+        cases.chain(chains).chain(connections).collect()
+    }
+
     /// Cases that cost more or less than in an older run by more than `threshold` percent and more than
     /// both runs scatter, the costlier first.
     pub fn changes(&self, old: &Self, threshold: f64) -> Vec<Change> {
+        let before = old.costs();
         let mut changes: Vec<Change> = self
-            .cases
-            .iter()
-            .filter_map(|case| {
-                let before = old.cases.iter().find(|before| before.name == case.name)?;
-                let (old, new) = (before.raw, case.raw);
+            .costs()
+            .into_iter()
+            .filter_map(|(name, new)| {
+                let (_, old) = before.iter().find(|(before, _)| *before == name)?;
                 let percent = (new.median / old.median - 1.0) * 100.0;
-                let counts = percent.abs() > threshold && new.differs(old);
-                counts.then(|| Change {
-                    name: case.name.clone(),
+                let counts = percent.abs() > threshold && new.differs(*old);
+                counts.then_some(Change {
+                    name,
                     costs: [old.median, new.median],
                     percent,
                 })
@@ -164,16 +216,5 @@ impl Report {
             .collect();
         changes.sort_by(|a, b| b.percent.total_cmp(&a.percent));
         changes
-    }
-}
-
-impl Bar {
-    /// In words.
-    pub fn verdict(&self) -> &'static str {
-        match (self.holds, self.certain) {
-            (true, true) => "holds",
-            (false, true) => "MISSED",
-            (_, false) => "cannot be told",
-        }
     }
 }

@@ -20,12 +20,17 @@ pub struct BenchArguments {
 #[derive(Debug, clap::Subcommand)]
 enum Bench {
     /// CPU time per packet of the XDP programs, by mode, packet and number of flows (as root; sends nothing)
-    Prog(Prog),
+    Prog(Options),
+    /// CPU time per packet and per TCP connection through network namespaces of its own: the forwarder, the kernel's
+    /// routing and NAT, HAProxy (as root)
+    Wire(Options),
+    /// Both, as one report
+    All(Options),
 }
 
-/// Arguments of `bench prog`.
+/// Arguments of each.
 #[derive(Debug, clap::Args)]
-struct Prog {
+struct Options {
     /// Fewer cases and rounds
     #[arg(long)]
     quick: bool,
@@ -60,18 +65,28 @@ struct Prog {
 }
 
 pub fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
-    let Bench::Prog(arguments) = &arguments.bench;
-    prog(arguments)
+    let (Bench::Prog(options) | Bench::Wire(options) | Bench::All(options)) = &arguments.bench;
+    run(&arguments.bench, options)
 }
 
-fn prog(arguments: &Prog) -> Result<ExitCode> {
+fn run(bench: &Bench, arguments: &Options) -> Result<ExitCode> {
     let old = arguments.baseline.as_deref().map(read).transpose()?;
     let effort = if arguments.quick {
         Effort::Quick
     } else {
         Effort::Full
     };
-    let report = bench::prog(effort, &arguments.only, &mut progress())?;
+    let only = &arguments.only;
+    let prog = || bench::prog(effort, only, &mut progress());
+    let wire = || {
+        let binary = std::env::current_exe().context("this program's file")?;
+        bench::wire(effort, only, &binary, &mut progress())
+    };
+    let report = match bench {
+        Bench::Prog(_) => prog()?,
+        Bench::Wire(_) => wire()?,
+        Bench::All(_) => prog()?.and(wire()?),
+    };
     let json = serde_json::to_string_pretty(&report)? + "\n";
     match arguments.json.as_deref() {
         Some(file) if file == Path::new("-") => print(json.trim_end())?,

@@ -1,0 +1,247 @@
+//! Packets through whole chains: made, forwarded and counted by one thread, so that its CPU time is what they cost.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::Array;
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use forwarder_common::bench::{PORT_BITS, SINK_MAC, Sink, Template, WORDS6};
+
+use super::meter::Meter;
+use crate::bench::bed::{self, BENCH};
+use crate::bench::check;
+use crate::dataplane::bpf::load;
+use crate::io::clock;
+
+/// Packets that are sent at once: well below a veth device's ring of 256, so that none can be lost in it.
+pub const BATCH: u32 = 64;
+/// Packets that were sent have arrived by then, or never will.
+const ARRIVED: Duration = Duration::from_secs(5);
+/// How often a run is repeated in which packets were lost: to a busy machine, which happens.
+const TRIES: usize = 10;
+
+/// What comes out of a chain.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Bytes of outer headers.
+    pub outer: usize,
+    /// Source of the first flow's packet.
+    pub source: IpAddr,
+    /// Where it may go to.
+    pub destinations: Vec<IpAddr>,
+}
+
+/// A chain and what goes through it.
+pub struct Chain {
+    /// The name in reports.
+    pub name: String,
+    /// Family.
+    pub ipv6: bool,
+    /// Device that packets are sent by.
+    pub from: u32,
+    /// Device where they are sent back by, once, so that their flows are established.
+    pub reflect: u32,
+    /// Packet of flow 0.
+    pub frame: Vec<u8>,
+    /// How many flows.
+    pub flows: u32,
+    /// `XDP_TX`, or `XDP_DROP` where only making the packets is measured.
+    pub action: u32,
+    /// What comes out; `None`: nothing.
+    pub expected: Option<Expected>,
+}
+
+/// The generator and the sinks.
+pub struct Ends {
+    ebpf: Ebpf,
+}
+
+impl Ends {
+    /// Loads the programs.
+    pub fn new() -> Result<Self> {
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("PLAIN_LRU", 1)
+            .load(BENCH)?;
+        for name in ["generate4", "generate6", "sink", "redirect", "mac_swap"] {
+            load::load_program(&mut ebpf, name)?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    /// Attaches one of the programs to a device of the thread's network, for as long as this lives.
+    pub fn attach(&mut self, program: &str, ifindex: u32) -> Result<()> {
+        load::program(&mut self.ebpf, program)?
+            .attach_to_if_index(ifindex, aya::programs::xdp::XdpMode::Driver)
+            .with_context(|| format!("{program} at device {ifindex}"))?;
+        Ok(())
+    }
+
+    /// Where `redirect` sends what comes in by a device; called in the network of both.
+    pub fn redirect(&mut self, from: u32, to: u32) -> Result<()> {
+        let map = self.ebpf.map_mut("OUT").context("OUT")?;
+        let mut out: aya::maps::DevMap<_> = map.try_into()?;
+        Ok(out.set(from, to, None, 0)?)
+    }
+
+    fn sink(&mut self) -> Result<Array<&mut aya::maps::MapData, Sink>> {
+        let map = self.ebpf.map_mut("SINK").context("SINK")?;
+        Ok(map.try_into()?)
+    }
+
+    /// Sends so many packets from flow 0 on; says what it took and what the sink has.
+    fn send(&mut self, chain: &Chain, packets: u32, reflect: u32, meter: &Meter) -> Result<Sent> {
+        let sink = Sink {
+            reflect,
+            ..Sink::default()
+        };
+        self.sink()?.set(0, sink, 0)?;
+        let map = self.ebpf.map_mut("TEMPLATE").context("TEMPLATE")?;
+        let mut template: Array<_, Template> = map.try_into()?;
+        template.set(0, self::template(chain), 0)?;
+        let name = if chain.ipv6 { "generate6" } else { "generate4" };
+        let program: &Xdp = self.ebpf.program(name).context("the program")?.try_into()?;
+        let context = context(chain);
+        let before = meter.now();
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&chain.frame),
+            ctx_in: Some(&context),
+            repeat: packets,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::new()
+        });
+        let time = meter.now() - before;
+        result.with_context(|| format!("{} does not run", chain.name))?;
+        let times = if reflect == 0 { 1 } else { 2 };
+        let wanted = match chain.expected {
+            Some(_) => u64::from(packets) * times,
+            None => 0,
+        };
+        let begin = clock::monotonic();
+        loop {
+            let sink = self.sink()?.get(&0, 0)?;
+            if sink.packets >= wanted || clock::monotonic() - begin > ARRIVED {
+                let lost = wanted.saturating_sub(sink.packets);
+                return Ok(Sent { time, lost, sink });
+            }
+            super::pause();
+        }
+    }
+
+    /// Sends packets, again if some were lost; CPU time per packet, nanoseconds.
+    pub fn cost(&mut self, chain: &Chain, packets: u32, meter: &Meter) -> Result<f64> {
+        let mut lost = 0;
+        for _ in 0..TRIES {
+            let sent = self.send(chain, packets, 0, meter)?;
+            if sent.lost == 0 {
+                return Ok(sent.time.as_nanos() as f64 / f64::from(packets));
+            }
+            lost = sent.lost;
+        }
+        bail!(
+            "{}: {lost} of {packets} packets are lost, every time",
+            chain.name
+        )
+    }
+
+    /// Checks that packets come out as they should; then sends one of each flow, and back.
+    pub fn establish(&mut self, chain: &Chain, meter: &Meter) -> Result<()> {
+        let mut problem = None;
+        for _ in 0..TRIES {
+            let sent = self.send(chain, 1, 0, meter)?;
+            problem = arrived(chain, &sent).err();
+            if problem.is_none() {
+                break;
+            }
+        }
+        if let Some(problem) = problem {
+            return Err(problem.context(chain.name.clone()));
+        }
+        if chain.reflect == 0 {
+            return self.cost(chain, chain.flows.max(BATCH), meter).map(drop);
+        }
+        let mut lost = 0;
+        for _ in 0..TRIES {
+            let packets = chain.flows.max(BATCH);
+            lost = self.send(chain, packets, chain.reflect, meter)?.lost;
+            if lost == 0 {
+                return Ok(());
+            }
+        }
+        bail!("{}: {lost} packets don't come back", chain.name)
+    }
+}
+
+struct Sent {
+    time: Duration,
+    lost: u64,
+    sink: Sink,
+}
+
+fn arrived(chain: &Chain, sent: &Sent) -> Result<()> {
+    let Some(expected) = &chain.expected else {
+        return Ok(());
+    };
+    ensure!(sent.lost == 0, "the first packet does not arrive");
+    let bytes: Vec<u8> = sent
+        .sink
+        .frame
+        .as_flattened()
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
+    let length = (sent.sink.length as usize).min(bytes.len());
+    let (source, destination) = check::arrived(&bytes[..length], expected.outer)?;
+    ensure!(source == expected.source, "it comes from {source}");
+    ensure!(
+        expected.destinations.contains(&destination),
+        "it goes to {destination}"
+    );
+    Ok(())
+}
+
+fn template(chain: &Chain) -> Template {
+    let mut head = chain.frame.clone();
+    head.resize(head.len().max(14 + WORDS6 * 4), 0);
+    let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    Template {
+        macs: [word(0), word(4), word(8)],
+        ethertype: word(12) & u32::from_ne_bytes([0xff, 0xff, 0, 0]),
+        words: std::array::from_fn(|at| word(14 + at * 4)),
+        length: chain.frame.len() as u32,
+        flows: chain.flows,
+        step: bed::step(chain.flows),
+        next: 0,
+        source: if chain.flows > 1 << PORT_BITS {
+            u32::MAX
+        } else {
+            0
+        },
+        destination: 0,
+        destination_number: 0,
+        ports: if chain.flows == 1 {
+            0
+        } else {
+            u32::from_ne_bytes([0xff, 0xff, 0, 0])
+        },
+        action: chain.action,
+    }
+}
+
+/// `struct xdp_md`: the packet and the device that it is at.
+fn context(chain: &Chain) -> Vec<u8> {
+    let length = chain.frame.len() as u32;
+    let words = [0, length, 0, chain.from, 0, 0];
+    words
+        .iter()
+        .flat_map(|word: &u32| word.to_ne_bytes())
+        .collect()
+}
+
+/// The frame's addresses: from the generator, to `mac`.
+pub fn addressed(mut frame: Vec<u8>, mac: [u8; 6]) -> Vec<u8> {
+    frame[..6].copy_from_slice(&mac);
+    frame[6..12].copy_from_slice(&SINK_MAC);
+    frame
+}
