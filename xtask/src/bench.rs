@@ -6,9 +6,10 @@ mod churn;
 mod failover;
 mod look;
 mod output;
-mod prog;
+mod own;
 mod scale;
 mod statistic;
+mod whole;
 
 use std::process::ExitCode;
 use std::thread;
@@ -22,9 +23,12 @@ use crate::setup::{self, Purpose};
 
 /// Measure what the forwarder withstands and what it costs (as root)
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
-    bench: Bench,
+    bench: Option<Bench>,
+    #[command(flatten)]
+    whole: whole::Whole,
 }
 
 #[derive(Subcommand)]
@@ -34,19 +38,29 @@ enum Bench {
     Failover(failover::Options),
     Look(look::Options),
     Scale(scale::Options),
-    Prog(prog::Options),
+    /// CPU time per packet of the XDP programs: builds the forwarder, then `forwarder bench prog`
+    Prog(own::Options),
+    /// CPU time per packet and connection, beside what users would run instead: builds, then `forwarder bench wire`
+    Wire(own::Options),
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     kernel::require()?;
     setup::ensure(&[Purpose::Build, Purpose::Demo])?;
-    let result = match &options.bench {
+    if matches!(options.bench, None | Some(Bench::Wire(_))) {
+        setup::ensure(&[Purpose::Rivals])?;
+    }
+    let Some(bench) = &options.bench else {
+        return whole::run(&options.whole);
+    };
+    let result = match bench {
         Bench::Change(options) => change::run(options),
         Bench::Churn(options) => churn::run(options),
         Bench::Failover(options) => failover::run(options),
         Bench::Look(options) => look::run(options),
         Bench::Scale(options) => scale::run(options),
-        Bench::Prog(options) => prog::run(options),
+        Bench::Prog(options) => own::run("prog", options),
+        Bench::Wire(options) => own::run("wire", options),
     };
     while is_interrupted() {
         // What fails now failed because everything is being removed; the process ends by itself.

@@ -13,9 +13,11 @@ pub enum Purpose {
     Demo,
     /// The machines of `cargo xtask vmtest` and `cargo xtask verifier`.
     Machines,
+    /// What `cargo xtask bench` compares the forwarder with.
+    Rivals,
 }
 
-use Purpose::{Build, Demo, Machines, Test};
+use Purpose::{Build, Demo, Machines, Rivals, Test};
 
 /// How a need is met.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +182,22 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's QEMU for x86-64, 10 or newer",
     },
     Need {
+        name: "nftables",
+        why: "`bench wire` measures its NAT beside the forwarder's",
+        purposes: &[Rivals],
+        find: || find::program("nft", "-v"),
+        get: Get::Packages(&["nftables"]),
+        elsewhere: "install your system's nftables",
+    },
+    Need {
+        name: "HAProxy",
+        why: "`bench wire` measures it beside the forwarder",
+        purposes: &[Rivals],
+        find: || find::program("haproxy", "-v"),
+        get: Get::Packages(&["haproxy"]),
+        elsewhere: "install your system's haproxy; its service is not needed",
+    },
+    Need {
         name: "BPF file system",
         why: "pinned maps and links, in /sys/fs/bpf",
         purposes: &[Test, Demo],
@@ -206,7 +224,7 @@ mod tests {
             names(&[Build]),
             ["compiler for BPF", "LLVM 22", "bpf-linker"]
         );
-        assert_eq!(names(&[Build, Test, Machines]).len(), NEEDS.len());
+        assert_eq!(names(&[Build, Test, Machines, Rivals]).len(), NEEDS.len());
         assert!(!names(&[Demo]).contains(&"scapy"));
         assert!(names(&[]).is_empty());
     }
