@@ -23,6 +23,7 @@ const ANSWERS: usize = 50;
 /// A pair in a cloud, the first node active. Dropped in this order.
 struct World {
     probes: Probes,
+    servers: Vec<SocketAddr>,
     cloud: Cloud,
     nodes: Nodes,
     config: String,
@@ -69,6 +70,7 @@ impl World {
         let probes = Probes::start(&nodes.site.client, &servers).expect("probes");
         let world = Self {
             probes,
+            servers,
             cloud,
             nodes,
             config,
@@ -120,9 +122,11 @@ impl World {
         owner.expect("it was waited for")
     }
 
+    /// Waits until new flows are answered: what becomes of older ones is not what is tried here.
     fn wait_for_answers(&self) {
         let since = Instant::now();
-        self.wait("answers", || self.probes.flow_since(since, ANSWERS));
+        let probes = Probes::start(&self.nodes.site.client, &self.servers).expect("probes");
+        self.wait("answers", || probes.flow_since(since, ANSWERS));
     }
 
     fn journal(&self, node: &str) -> Vec<Value> {

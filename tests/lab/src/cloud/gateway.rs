@@ -2,6 +2,7 @@
 //! associated with, for UDP echoes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -81,15 +82,16 @@ fn turn(
     while let Ok((length, client)) = front.recv_from(&mut buffer) {
         let Some(private) = private else { continue };
         let flow = (client, private);
-        if !flows.contains_key(&flow) {
-            let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
-            let Ok(socket) = open(any) else { continue };
-            flows.insert(flow, socket);
-        }
-        if let Some(socket) = flows.get(&flow) {
-            // What is lost on the way is lost.
-            let _ = socket.send_to(&buffer[..length], SocketAddr::new(private, ECHO));
-        }
+        let socket = match flows.entry(flow) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => {
+                let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
+                let Ok(socket) = open(any) else { continue };
+                place.insert(socket)
+            }
+        };
+        // What is lost on the way is lost.
+        let _ = socket.send_to(&buffer[..length], SocketAddr::new(private, ECHO));
     }
     for ((client, _), socket) in flows.iter() {
         while let Ok((length, _)) = socket.recv_from(&mut buffer) {
