@@ -72,10 +72,7 @@ impl Node {
         let new = Running::new(config, node).map_err(|errors| errors.to_string())?;
         let needs = needs_restart(&self.running.model, &new.model, self.hash_key);
         if !needs.is_empty() {
-            let needs = needs.join(", ");
-            return Err(format!(
-                "{needs}: cannot change while the daemon runs; restart it for that"
-            ));
+            return Err(refusal(&needs));
         }
         checks::ready(&new.model).map_err(|error| error.to_string())?;
         let added = devices_only_in(&new.model, &self.running.model);
@@ -233,6 +230,17 @@ impl Node {
             self.remember(Kind::Interface, device.clone(), "detached");
         }
     }
+}
+
+/// Why these cannot be put to work, and what to do.
+fn refusal(needs: &[&str]) -> String {
+    let how = if needs.contains(&"pair") {
+        ": groups, priorities and paths are of both nodes, so put the same file on both, then the standby's daemon first"
+    } else {
+        ""
+    };
+    let needs = needs.join(", ");
+    format!("{needs}: cannot change while the daemon runs; restart it for that{how}")
 }
 
 fn devices(interfaces: &[(Facts, Choice)]) -> BTreeSet<String> {
