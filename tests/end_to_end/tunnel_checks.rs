@@ -148,7 +148,10 @@ impl World {
     fn wait(&self, what: &str, wanted: impl Fn(&str, &Value) -> bool) {
         let mut last = Vec::new();
         wait_until(what, LIMIT, || {
-            let status = self.forwarder.status().expect("status");
+            // A daemon that is busy is asked again.
+            let Ok(status) = self.forwarder.status() else {
+                return false;
+            };
             let pools = status["pools"].as_array().expect("pools");
             last = pools
                 .iter()

@@ -192,7 +192,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         if report.sync.is_none() && options.fault.is_empty() {
             let rounds = if options.quick { 1 } else { 5 };
             report.sync = Some(sync::measure(&mut world, timing, rounds)?);
-            write(&mut report)?;
+            keep(&mut report)?;
         }
     }
     report.seconds = begin.elapsed().as_secs_f64();
