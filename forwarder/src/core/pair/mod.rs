@@ -131,7 +131,8 @@ impl Pair {
                 settings.timing.detection(),
                 settings.longest_lease(),
             ),
-            lease_until: Duration::ZERO,
+            // As if it had run out: silence counts from the first turn on, whenever that is.
+            lease_until: now,
             answered: None,
             told: (0, Duration::ZERO),
             renew_at: now,

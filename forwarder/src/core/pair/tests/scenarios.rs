@@ -360,3 +360,19 @@ fn nobody_lingers_who_has_nothing_or_would_have_to_stop_by_itself() {
     pair.run(1_000);
     assert!(!pair.answers(0) && !pair.forwards(0));
 }
+
+#[test]
+fn who_has_not_had_its_first_turn_has_not_listened() {
+    let mut pair = Simulation::new(0, false);
+    pair.run(1_000);
+    pair.kill(0);
+    // So long that the other answered no echo lately, and has a long lease.
+    pair.run(2_100);
+    pair.start(0);
+    pair.sleep(0, 600);
+    pair.run(600);
+    pair.kill(1);
+    pair.run(2_000);
+    assert!(pair.answers(0), "{:?}", pair.nodes[0].changes);
+    assert!(pair.both.is_empty(), "both answered at {:?}", pair.both);
+}
