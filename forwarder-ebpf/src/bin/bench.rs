@@ -9,6 +9,9 @@ mod baselines;
 #[path = "bench/wire.rs"]
 mod wire;
 #[cfg(target_arch = "bpf")]
+#[path = "bench/word.rs"]
+mod word;
+#[cfg(target_arch = "bpf")]
 #[path = "bench/wrapper.rs"]
 mod wrapper;
 

@@ -16,7 +16,7 @@ use crate::workspace;
 /// Options where no kind is named.
 #[derive(Args)]
 pub struct Whole {
-    /// Fewer cases and rounds: three minutes instead of twenty
+    /// Fewer kinds, cases and rounds
     #[arg(long)]
     quick: bool,
     /// Reports go into this directory

@@ -7,6 +7,8 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use forwarder_common::{Flow, FlowKey, V4, limits};
 
+use crate::word::{load, store};
+
 /// As large as the flow map, and with its keys and values.
 #[btf_map]
 static PLAIN_LRU: LruHashMap<FlowKey<V4>, Flow<V4>, { limits::FLOWS * 2 }> = LruHashMap::new();
@@ -27,18 +29,6 @@ fn data(context: *mut xdp_md, bytes: usize) -> Option<usize> {
     // SAFETY: the kernel hands every XDP program a valid context.
     let (data, end) = unsafe { ((*context).data as usize, (*context).data_end as usize) };
     (data + bytes <= end).then_some(data)
-}
-
-#[inline(always)]
-fn load(address: usize) -> u32 {
-    // SAFETY: the callers have checked the bounds; packets have no alignment.
-    unsafe { (address as *const u32).read_unaligned() }
-}
-
-#[inline(always)]
-fn store(address: usize, word: u32) {
-    // SAFETY: as above.
-    unsafe { (address as *mut u32).write_unaligned(word) };
 }
 
 /// Nothing at all.

@@ -7,6 +7,7 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use forwarder_common::bench::{SINK_LINES, SINK_MAC, SINK_WORDS, Sink, WORDS4, WORDS6};
 
+use crate::word::{load, store};
 use crate::wrapper::{TEMPLATE, V4, V6, Varying, fill};
 
 /// What came.
@@ -18,18 +19,6 @@ static OUT: DevMap<1024> = DevMap::new();
 
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
-
-#[inline(always)]
-fn load(address: usize) -> u32 {
-    // SAFETY: the callers have checked the bounds; packets have no alignment.
-    unsafe { (address as *const u32).read_unaligned() }
-}
-
-#[inline(always)]
-fn store(address: usize, word: u32) {
-    // SAFETY: as above.
-    unsafe { (address as *mut u32).write_unaligned(word) };
-}
 
 #[inline(always)]
 fn exchange(a: usize, b: usize) {
