@@ -11,8 +11,20 @@ use serde_json::Value;
 use crate::workspace;
 
 /// The cargo that runs this task, at the workspace's root.
+///
+/// It finds what this task's own cargo was told of xtask (`CARGO_MANIFEST_DIR`, `CARGO_PKG_*`) taken away:
+/// build scripts of dependencies that watch these would run again each time, and what depends on them would
+/// be built again.
 pub fn cargo<I: IntoIterator<Item: AsRef<OsStr>>>(args: I) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let of_a_package = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
+        });
+        if of_a_package {
+            cargo.env_remove(name);
+        }
+    }
     cargo
         .args(args)
         .current_dir(workspace::root())
