@@ -1,6 +1,7 @@
 //! The pure part of the control plane: values in, values out. No clock, socket or map.
 
 pub mod allocate;
+pub mod allowance;
 pub mod change;
 pub mod cloud;
 pub mod compile;

@@ -70,8 +70,10 @@ pub fn findings(interface: &Interface) -> Vec<Finding> {
 mod tests {
     use super::super::interface::Interface;
     use super::*;
+    use crate::core::allowance::{Allowances, tests::statistics};
     use crate::core::facts::LinkState;
-    use crate::dataplane::attach::{Channels, Facts, Features, Offloads};
+    use crate::dataplane::attach::{Facts, Features};
+    use crate::io::ethtool::{Channels, Offloads};
     use crate::io::netlink::Link;
 
     fn interface(driver: &str, version: &str, receive: u32, most: u32) -> Interface {
@@ -97,7 +99,7 @@ mod tests {
             rp_filter: 0,
             used: 2,
             cpus: 16,
-            exceeded: Vec::new(),
+            allowances: Allowances::default(),
         }
     }
 
@@ -161,10 +163,12 @@ mod tests {
         gve.facts.link.mtu = 2048;
         assert_eq!(codes(&gve), [("mtu", Severity::Warning)]);
         let mut lost = good.clone();
-        lost.exceeded = vec![("pps_allowance_exceeded".into(), 0)];
+        lost.allowances.exceeded = vec![("pps".into(), 0)];
         assert_eq!(codes(&lost), []);
-        lost.exceeded[0].1 = 5;
+        lost.allowances = Allowances::of(&statistics());
         assert_eq!(codes(&lost), [("allowance", Severity::Warning)]);
+        let said = worse_than_notes(&lost).concat();
+        assert!(said.ends_with("bw_in 12, pps 3481, linklocal 2"), "{said}");
         let mut jumbo = good;
         jumbo.facts.link.mtu = 9001;
         jumbo.facts.features = Some(Features(3));

@@ -2,8 +2,10 @@
 
 use super::ena;
 use super::{Finding, Severity};
+use crate::core::allowance::Allowances;
 use crate::core::facts::LinkState;
-use crate::dataplane::attach::{self, AttachError, Channels, Offloads, choose};
+use crate::dataplane::attach::{self, AttachError, choose};
+use crate::io::ethtool::{Channels, Offloads};
 use crate::io::netlink::XdpAttachment;
 
 /// Drivers that refuse XDP while the card puts packets together.
@@ -28,8 +30,8 @@ pub struct Interface {
     pub used: usize,
     /// CPUs.
     pub cpus: usize,
-    /// Counters of what the cloud's allowances let through no more.
-    pub exceeded: Vec<(String, u64)>,
+    /// What the cloud allows, as the driver counts it.
+    pub allowances: Allowances,
 }
 
 impl Interface {
@@ -227,13 +229,13 @@ impl Interface {
     }
 
     fn allowances(&self) -> Option<Finding> {
-        let lost: Vec<_> = self
-            .exceeded
+        let exceeded = &self.allowances.exceeded;
+        let lost: Vec<_> = exceeded
             .iter()
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
-        if self.exceeded.is_empty() {
+        if exceeded.is_empty() {
             return None;
         }
         Some(if lost.is_empty() {

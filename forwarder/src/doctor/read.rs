@@ -9,8 +9,10 @@ use super::interface::Interface;
 use super::network::Network;
 use super::{Finding, Severity, machine, network};
 use crate::config::Model;
+use crate::core::allowance::Allowances;
 use crate::core::next_hop::{attached, neighbours_wanted, next_hop};
 use crate::dataplane::attach::{self, Query};
+use crate::io::ethtool;
 use crate::io::netlink::{Link, Netlink};
 use crate::io::sysctl;
 use crate::node::host::Host;
@@ -70,25 +72,22 @@ pub fn forwarder(model: Option<&Model>) -> io::Result<Vec<Finding>> {
 
 fn one(link: &Link, allow_generic: bool, used: usize) -> Interface {
     let device = &link.name;
-    let statistics = attach::statistics(device).into_iter();
     Interface {
         facts: attach::Facts {
             link: link.clone(),
-            driver: attach::driver(device).unwrap_or_else(|| "unknown driver".into()),
+            driver: ethtool::driver(device).unwrap_or_else(|| "unknown driver".into()),
             features: Query::open().and_then(|mut query| query.of(link.ifindex)),
             program: link.xdp.and_then(|(_, id)| attach::program_name(id)),
             allow_generic,
             ours: false,
         },
-        version: attach::driver_version(device),
-        channels: attach::channels(device),
-        offloads: attach::offloads(device),
+        version: ethtool::driver_version(device),
+        channels: ethtool::channels(device),
+        offloads: ethtool::offloads(device),
         rp_filter: rp_filter(device),
         used,
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
-        exceeded: statistics
-            .filter(|(name, _)| name.ends_with("_allowance_exceeded"))
-            .collect(),
+        allowances: Allowances::of(&ethtool::statistics(device)),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod descriptors;
+pub mod ethtool;
 pub mod health;
 pub mod hook;
 pub mod multicast;

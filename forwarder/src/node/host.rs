@@ -13,9 +13,8 @@ use crate::config::{Model, Prefix};
 use crate::core::facts::{Device, Facts, LinkState, Route};
 use crate::core::key::mac_text;
 use crate::core::next_hop::{neighbours_wanted, routes_wanted};
-use crate::dataplane::attach;
 use crate::io::netlink::{Address, Change, Link, Mac, Neighbour, NeighbourState, Netlink};
-use crate::io::{clock, sysctl};
+use crate::io::{clock, ethtool, sysctl};
 
 /// How often to look whose answer is getting old.
 pub const FRESH_TICK: Duration = Duration::from_millis(150);
@@ -256,7 +255,7 @@ impl Host {
             let driver = self
                 .drivers
                 .entry(link.name.clone())
-                .or_insert_with(|| attach::driver(&link.name).unwrap_or_default());
+                .or_insert_with(|| ethtool::driver(&link.name).unwrap_or_default());
             let device = Device {
                 ifindex: link.ifindex,
                 mac,

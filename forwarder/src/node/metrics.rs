@@ -1,11 +1,12 @@
 //! What the metrics are made from.
 
 use super::{Node, flows, status};
-use crate::admin::metrics::{Checks, Egress, FlowMap, Process, Sample};
+use crate::admin::metrics::{Allowance, Checks, Egress, FlowMap, Process, Sample};
+use crate::core::allowance::Allowances;
 use crate::core::compile::{BackendKey, egress_name};
 use crate::dataplane::bpf::expiry::MAPS;
 use crate::dataplane::{Counters, DataPlane as _};
-use crate::io::process;
+use crate::io::{ethtool, process};
 
 pub fn sample(node: &mut Node) -> Result<Sample, String> {
     let counters = node.bpf.counters().map_err(|error| error.to_string())?;
@@ -18,6 +19,7 @@ pub fn sample(node: &mut Node) -> Result<Sample, String> {
         record: node.record(),
         started: node.started_at,
         reloaded: node.reloaded_at,
+        allowances: allowances(node),
         egress: egress(node, &counters),
         checks: checks(node),
         check_durations,
@@ -29,6 +31,24 @@ pub fn sample(node: &mut Node) -> Result<Sample, String> {
             descriptors: process::descriptors(),
         },
     })
+}
+
+/// The driver that counts them; asking others takes the kernel's time for nothing.
+const COUNTS_ALLOWANCES: &str = "ena";
+
+fn allowances(node: &Node) -> Vec<Allowance> {
+    let attached: Vec<_> = node.bpf.attached().collect();
+    let counts = |device: &str| {
+        let mut of = attached.iter().filter(|each| each.device == device);
+        of.any(|each| each.driver == COUNTS_ALLOWANCES)
+    };
+    let interfaces = node.model.interfaces.iter();
+    let interfaces = interfaces.filter(|interface| counts(&interface.device));
+    let read = interfaces.map(|interface| Allowance {
+        interface: interface.name.clone(),
+        allowances: Allowances::of(&ethtool::statistics(&interface.device)),
+    });
+    read.collect()
 }
 
 fn egress(node: &Node, counters: &Counters) -> Vec<Egress> {

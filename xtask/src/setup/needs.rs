@@ -127,8 +127,8 @@ pub const NEEDS: &[Need] = &[
     },
     Need {
         name: "ethtool",
-        why: "the tests of what `forwarder doctor` sets right",
-        purposes: &[Test],
+        why: "network devices of the tests and the demo",
+        purposes: &[Test, Demo],
         find: || find::program("ethtool", "--version"),
         get: Get::Packages(&["ethtool"]),
         elsewhere: "install your system's ethtool",

@@ -109,6 +109,10 @@ metrics! {
         "Packets that came in by the interface, by what became of them.";
     BYTES Counter "forwarder_bytes_total" "bytes" ["interface" "outcome" "reason"]
         "Bytes of these packets, whole frames as they came in.";
+    ALLOWANCE_EXCEEDED Counter "forwarder_interface_allowance_exceeded_total" "packets" ["interface" "allowance"]
+        "Packets that EC2 held back or dropped because the instance exceeded an allowance; only where the driver tells (ena).";
+    ALLOWANCE_AVAILABLE Gauge "forwarder_interface_allowance_available" "connections" ["interface" "allowance"]
+        "What is left of the allowance: connections that EC2 can still track; only where the driver tells (ena).";
 
     VIRTUAL_SERVER_INFO Gauge "forwarder_virtual_server_info" "always 1"
         ["virtual_server" "address" "port" "protocol" "mode" "pool"]

@@ -1,5 +1,6 @@
 //! Metrics for Prometheus.
 
+mod allowance;
 pub mod catalogue;
 mod exposition;
 mod page;
@@ -12,6 +13,7 @@ pub use scrape::{Listener, answer, ask};
 use std::time::Duration;
 
 use super::api::{Count, MIXED, SnatPool, Status};
+use crate::core::allowance::Allowances;
 use crate::core::health::Counts;
 use crate::core::histogram::Histogram;
 use crate::core::pair::record::Record;
@@ -27,6 +29,8 @@ pub struct Sample {
     pub started: Duration,
     /// When a configuration was last put to work, since 1970.
     pub reloaded: Duration,
+    /// Interfaces whose driver counts what the cloud allows.
+    pub allowances: Vec<Allowance>,
     /// Egress rules.
     pub egress: Vec<Egress>,
     /// Backends that are checked.
@@ -43,6 +47,15 @@ pub struct Sample {
 
 /// What a node may be.
 pub const ROLES: [&str; 5] = ["single", "active", "standby", "releasing", MIXED];
+
+/// What the cloud allows the instance, as an interface's driver counts it.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// The interface's name in the file.
+    pub interface: String,
+    /// The counters.
+    pub allowances: Allowances,
+}
 
 /// Counters of an egress rule.
 #[derive(Clone, Debug)]

@@ -23,6 +23,7 @@ pub fn page(sample: &Sample) -> String {
     super::pair::pair(&mut page, sample);
     super::pair::probes(&mut page, sample);
     interfaces(&mut page, sample);
+    super::allowance::allowances(&mut page, &sample.allowances);
     virtual_servers(&mut page, sample);
     backends(&mut page, sample);
     health_checks(&mut page, sample);

@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::UdpSocket;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::io::ethtool::{self, Switch};
 
 /// A network namespace.
 pub struct Network(File);
@@ -117,10 +118,9 @@ impl Network {
     }
 
     /// Switches an offload of a device.
-    pub fn offload(&self, device: &str, offload: Offload, on: bool) -> Result<()> {
+    pub fn switch(&self, device: &str, switch: Switch, on: bool) -> Result<()> {
         self.run(|| {
-            ethtool(device, offload, on)
-                .with_context(|| format!("ethtool {:#x} on {device}", offload as u32))
+            ethtool::switch(device, switch, on).with_context(|| format!("{switch:?} of {device}"))
         })
     }
 }
@@ -128,47 +128,6 @@ impl Network {
 fn enter(fd: RawFd) -> io::Result<()> {
     // SAFETY: no memory is passed; a bad descriptor is an error.
     match unsafe { libc::setns(fd, libc::CLONE_NEWNET) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// `ETHTOOL_S…` commands of linux/ethtool.h that take one word.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub enum Offload {
-    /// Checksums of packets that are sent.
-    TransmitChecksum = 0x17,
-    /// Segmentation of TCP.
-    TcpSegmentation = 0x1f,
-    /// Segmentation in the stack.
-    Segmentation = 0x24,
-    /// Receive offload in the stack; with it a veth device polls, as a network card does.
-    Receive = 0x2c,
-}
-
-#[repr(C)]
-struct EthtoolValue {
-    command: u32,
-    data: u32,
-}
-
-fn ethtool(device: &str, offload: Offload, on: bool) -> io::Result<()> {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    let mut value = EthtoolValue {
-        command: offload as u32,
-        data: on.into(),
-    };
-    // SAFETY: an all-zero ifreq is valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let room = request.ifr_name.len() - 1;
-    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes().take(room)) {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: `request` and the `value` it points to live through the call and have the kernel's layout.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use forwarder_common::bench::SINK_MAC;
 
-use super::network::{Network, Offload};
+use super::network::Network;
 use crate::bench::scene::{self, MAC};
+use crate::io::ethtool::Switch;
 
 /// The MAC address of `eth1`; that of `eth0` is [`MAC`].
 const RIGHT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -66,12 +67,12 @@ impl Router {
             ("ipv6/conf/default/accept_dad", "0"),
         ])?;
         for device in ["eth0", "eth1"] {
-            for offload in [
-                Offload::TransmitChecksum,
-                Offload::TcpSegmentation,
-                Offload::Segmentation,
+            for switch in [
+                Switch::TransmitChecksum,
+                Switch::TcpSegmentation,
+                Switch::Segmentation,
             ] {
-                router.network.offload(device, offload, false)?;
+                router.network.switch(device, switch, false)?;
             }
         }
         router.address()?;
@@ -145,7 +146,7 @@ impl Router {
         self.network
             .sysctl(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
         for device in ["eth0", "eth1"] {
-            self.network.offload(device, Offload::Receive, true)?;
+            self.network.switch(device, Switch::GenericReceive, true)?;
         }
         Ok(())
     }

@@ -12,12 +12,13 @@ use socket2::SockRef;
 
 use super::daemon::{self, Daemon};
 use super::meter::Meter;
-use super::network::{Network, Offload};
+use super::network::Network;
 use super::rival::{self, Rival};
 use super::router::{Router, Side, shown};
 use crate::bench::Effort;
 use crate::bench::scene;
 use crate::io::clock;
+use crate::io::ethtool::Switch;
 
 /// Bytes of a request and of an answer.
 const BYTES: usize = 64;
@@ -264,14 +265,14 @@ fn connect(router: &Router, client: &Network, server: &Network, vips: &[IpAddr])
 
 /// Packets as a network card has them: whole checksums, no larger than the MTU; and received by polling.
 fn plain(network: &Network, device: &str) -> Result<()> {
-    for offload in [
-        Offload::TransmitChecksum,
-        Offload::TcpSegmentation,
-        Offload::Segmentation,
+    for switch in [
+        Switch::TransmitChecksum,
+        Switch::TcpSegmentation,
+        Switch::Segmentation,
     ] {
-        network.offload(device, offload, false)?;
+        network.switch(device, switch, false)?;
     }
-    network.offload(device, Offload::Receive, true)
+    network.switch(device, Switch::GenericReceive, true)
 }
 
 /// Keeps a process with one thread on this thread's CPU.

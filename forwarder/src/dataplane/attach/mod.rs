@@ -3,20 +3,19 @@
 mod attachment;
 mod choice;
 mod error;
-mod ethtool;
 mod features;
 pub mod host;
 
 pub use attachment::{Attached, Attachment};
 pub use choice::{Choice, Facts, choose};
 pub use error::AttachError;
-pub use ethtool::{Channels, Offloads, channels, driver, driver_version, offloads, statistics};
 pub use features::{Features, Query};
 
 use aya::programs::loaded_programs;
 use forwarder_common::programs::ProgramSet;
 
 use crate::dataplane::pin;
+use crate::io::ethtool;
 use crate::io::netlink::{Link, Netlink};
 
 /// An interface that the data plane is to be attached to.
@@ -67,7 +66,7 @@ fn examine_one(
     };
     let facts = Facts {
         link: link.clone(),
-        driver: driver(&link.name).unwrap_or_else(|| "unknown driver".into()),
+        driver: ethtool::driver(&link.name).unwrap_or_else(|| "unknown driver".into()),
         features: features.and_then(|query| query.of(link.ifindex)),
         program: link.xdp.and_then(|(_, id)| program_name(id)),
         allow_generic: target.allow_generic,

@@ -1,22 +1,19 @@
-//! What a driver says of itself, by ioctl: sysfs may show another network namespace's interfaces.
+//! What a driver says of itself, and what it is told, by ioctl: sysfs may show another network namespace's interfaces.
+
+mod statistics;
 
 use std::ffi::c_char;
+use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
+pub use statistics::statistics;
+
 const ETHTOOL_GDRVINFO: u32 = 0x03;
-const ETHTOOL_GSTRINGS: u32 = 0x1b;
-const ETHTOOL_GSTATS: u32 = 0x1d;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_GGRO: u32 = 0x2b;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
-/// The string set of `ETHTOOL_GSTATS`.
-const ETH_SS_STATS: u32 = 1;
 const FLAG_RX_VLAN: u32 = 1 << 8;
 const FLAG_LRO: u32 = 1 << 15;
-/// Length of a counter's name.
-const NAME: usize = 32;
-/// More counters than any driver has.
-const MOST_COUNTERS: usize = 16_384;
 
 /// What the kernel reads and writes: the command first, then what the command defines.
 ///
@@ -57,33 +54,36 @@ unsafe impl Request for Value {}
 // SAFETY: nine words, as the kernel's structure.
 unsafe impl Request for ChannelCounts {}
 
-fn ask<R: Request>(device: &str, request: &mut R) -> Option<()> {
+fn ask<R: Request>(device: &str, request: &mut R) -> io::Result<()> {
     // SAFETY: `R` has what the kernel writes, as its implementation promises.
     unsafe { ask_at(device, (&raw mut *request).cast()) }
 }
 
 /// # Safety
 /// `at` points at what the kernel reads and writes for the command in its first word.
-unsafe fn ask_at(device: &str, at: *mut c_char) -> Option<()> {
+unsafe fn ask_at(device: &str, at: *mut c_char) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if device.len() >= request.ifr_name.len() {
-        return None;
+        return Err(io::ErrorKind::InvalidInput.into());
     }
     for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_data = at;
+    // Any socket will do, in this thread's network namespace.
     // SAFETY: creates a descriptor, which is owned below.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if socket < 0 {
-        return None;
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: `socket` was just created and is owned by nobody else.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
     // SAFETY: the request names the device and points at what the caller promises.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    (result >= 0).then_some(())
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn text(bytes: &[c_char]) -> String {
@@ -104,7 +104,7 @@ fn info(device: &str) -> Option<DriverInfo> {
         n_stats: 0,
         end: [0; 12],
     };
-    ask(device, &mut info)?;
+    ask(device, &mut info).ok()?;
     Some(info)
 }
 
@@ -135,7 +135,7 @@ pub fn channels(device: &str) -> Option<Channels> {
         command: ETHTOOL_GCHANNELS,
         counts: [0; 8],
     };
-    ask(device, &mut counts)?;
+    ask(device, &mut counts).ok()?;
     let [most_rx, _, _, most_combined, rx, _, _, combined] = counts.counts;
     Some(Channels {
         receive: rx + combined,
@@ -145,7 +145,7 @@ pub fn channels(device: &str) -> Option<Channels> {
 
 fn value(device: &str, command: u32) -> Option<u32> {
     let mut value = Value { command, data: 0 };
-    ask(device, &mut value)?;
+    ask(device, &mut value).ok()?;
     Some(value.data)
 }
 
@@ -170,44 +170,27 @@ pub fn offloads(device: &str) -> Offloads {
     }
 }
 
-/// The driver's own counters, by name; empty where it has none.
-pub fn statistics(device: &str) -> Vec<(String, u64)> {
-    read_statistics(device).unwrap_or_default()
+/// What can be switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Switch {
+    /// Checksums of packets that are sent (`ETHTOOL_STXCSUM`).
+    TransmitChecksum = 0x17,
+    /// Segmentation of TCP (`ETHTOOL_STSO`).
+    TcpSegmentation = 0x1f,
+    /// Segmentation in the stack (`ETHTOOL_SGSO`).
+    Segmentation = 0x24,
+    /// Generic receive offload (`ETHTOOL_SGRO`); with it a veth device polls, as a network card does.
+    GenericReceive = 0x2c,
 }
 
-fn read_statistics(device: &str) -> Option<Vec<(String, u64)>> {
-    let count = info(device)?.n_stats as usize;
-    if count == 0 || count > MOST_COUNTERS {
-        return None;
-    }
-    // The kernel writes as many as the driver has by then, which may be more than it just said: there is
-    // always room for the most. Words of eight bytes, since counters are.
-    let mut names = vec![0_u64; 2 + MOST_COUNTERS * NAME / 8];
-    names[0] = u64::from_ne_bytes(words(ETHTOOL_GSTRINGS, ETH_SS_STATS));
-    // SAFETY: `struct ethtool_gstrings` is 12 bytes and the names, for which there is room.
-    unsafe { ask_at(device, names.as_mut_ptr().cast()) }?;
-    let mut values = vec![0_u64; 1 + MOST_COUNTERS];
-    values[0] = u64::from_ne_bytes(words(ETHTOOL_GSTATS, u32::try_from(count).ok()?));
-    // SAFETY: `struct ethtool_stats` is 8 bytes and the counters, for which there is room.
-    unsafe { ask_at(device, values.as_mut_ptr().cast()) }?;
-    let bytes: Vec<u8> = names
-        .iter()
-        .flat_map(|word| word.to_ne_bytes())
-        .skip(12)
-        .take(count * NAME)
-        .collect();
-    let names = bytes.chunks_exact(NAME).map(|name| {
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(name).into_owned()
-    });
-    Some(names.zip(values.into_iter().skip(1)).collect())
-}
-
-fn words(first: u32, second: u32) -> [u8; 8] {
-    let mut both = [0; 8];
-    both[..4].copy_from_slice(&first.to_ne_bytes());
-    both[4..].copy_from_slice(&second.to_ne_bytes());
-    both
+/// Switches an offload of an interface.
+pub fn switch(device: &str, switch: Switch, on: bool) -> io::Result<()> {
+    let mut value = Value {
+        command: switch as u32,
+        data: on.into(),
+    };
+    ask(device, &mut value)
 }
 
 #[cfg(test)]
