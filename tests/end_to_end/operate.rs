@@ -165,9 +165,9 @@ fn another_configuration_and_strangers_are_seen() {
     two.wait_for([Some("active"), Some("standby")]);
     let file = two.node(1).config();
     let config = fs::read_to_string(file).expect("the file");
-    let preferred = config.replace("lb2 = 100", "lb2 = 250");
-    assert_ne!(preferred, config);
-    fs::write(file, preferred).expect("write it");
+    let slower = config.replace("interval = \"500ms\"", "interval = \"400ms\"");
+    assert_ne!(slower, config);
+    fs::write(file, slower).expect("write it");
     let (done, text) = run(&two, 1, &["reload"]);
     assert!(
         !done && text.contains("the standby's daemon first"),

@@ -230,7 +230,7 @@ fn knows_backends(status: &Value) -> bool {
 }
 
 /// Says at its end that it is over, so that nobody asks on after a failure.
-struct Over<'a>(&'a AtomicBool);
+pub(super) struct Over<'a>(pub &'a AtomicBool);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {

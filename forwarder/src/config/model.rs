@@ -86,11 +86,9 @@ impl Model {
 
     /// The place of a group in the data plane's leases; 0 without a pair.
     pub fn group(&self, name: &str) -> u8 {
-        let groups = self.pair.iter().flat_map(|pair| &pair.groups);
-        let mut names = (0..).zip(groups.map(|group| &group.name));
-        names
-            .find(|(_, known)| *known == name)
-            .map_or(0, |(place, _)| place)
+        let mut groups = self.pair.iter().flat_map(|pair| &pair.groups);
+        let known = groups.find(|group| group.name == name);
+        known.map_or(0, |group| group.place)
     }
 
     /// The place of the group that floating addresses move with: that of the virtual servers that use

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use forwarder_common::hash::HashKey;
 
 use crate::config::Model;
+use crate::config::model::{Pair, Partition};
 
 /// What cannot change under way, because the maps or programs were made with it; empty: all can.
 pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'static str> {
@@ -12,8 +13,11 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     if old.limits != new.limits {
         needs.push("limits");
     }
-    if old.pair != new.pair {
+    let fixed = |model: &Model| model.pair.as_ref().map(Pair::fixed);
+    if fixed(old) != fixed(new) {
         needs.push("pair");
+    } else if prefers_otherwise(old, new) {
+        needs.push("pair.priority");
     }
     if old.gue_port != new.gue_port {
         needs.push("tunnel.gue_port");
@@ -37,6 +41,25 @@ pub fn needs_restart(old: &Model, new: &Model, running_key: HashKey) -> Vec<&'st
     needs
 }
 
+/// Whether another node is to be preferred, where that alone decides who is active when the nodes are cut apart:
+/// while only one of them knows, both would be.
+fn prefers_otherwise(old: &Model, new: &Model) -> bool {
+    let (Some(old), Some(new)) = (&old.pair, &new.pair) else {
+        return false;
+    };
+    let preferred = |id| {
+        old.groups
+            .iter()
+            .find(|group| group.id == id)
+            .map(|group| group.preferred)
+    };
+    old.partition == Partition::Yield
+        && new
+            .groups
+            .iter()
+            .any(|group| preferred(group.id).is_some_and(|before| before != group.preferred))
+}
+
 /// Devices of `one` that are not of `other`.
 pub fn devices_only_in(one: &Model, other: &Model) -> BTreeSet<String> {
     let devices = |model: &Model| -> BTreeSet<String> {
@@ -48,7 +71,11 @@ pub fn devices_only_in(one: &Model, other: &Model) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::model::Group;
     use crate::core::compile::example;
 
     #[test]
@@ -76,6 +103,62 @@ mod tests {
             "hash_key",
         ];
         assert_eq!(needs, all);
+    }
+
+    #[test]
+    fn groups_come_and_go_without_a_restart_but_nobody_else_is_preferred_where_that_decides() {
+        let mut old = example();
+        let key = old.hash_key.expect("a pair's key");
+        let pair = old.pair.get_or_insert_with(pair);
+        pair.groups = vec![group("one", 0, true), group("two", 1, false)];
+        let mut new = old.clone();
+        let changed = new.pair.as_mut().expect("a pair");
+        changed.groups = vec![group("three", 0, true), group("two", 1, true)];
+        assert_eq!(
+            changed.keep_places(&old.pair.as_ref().expect("a pair").groups),
+            Some(())
+        );
+        let places: Vec<u8> = changed.groups.iter().map(|group| group.place).collect();
+        assert_eq!(places, [2, 1]);
+        changed.preempt = true;
+        assert!(needs_restart(&old, &new, key).is_empty());
+        for model in [&mut old, &mut new] {
+            model.pair.as_mut().expect("a pair").partition = Partition::Yield;
+        }
+        assert_eq!(needs_restart(&old, &new, key), ["pair.priority"]);
+        let changed = new.pair.as_mut().expect("a pair");
+        changed.groups[1].preferred = false;
+        assert!(needs_restart(&old, &new, key).is_empty());
+        let changed = new.pair.as_mut().expect("a pair");
+        changed.groups = (0..16)
+            .map(|number| group(&number.to_string(), 0, true))
+            .collect();
+        assert_eq!(changed.keep_places(&[group("one", 0, true)]), None);
+    }
+
+    fn group(name: &str, place: u8, preferred: bool) -> Group {
+        Group {
+            name: name.to_owned(),
+            id: Group::id(name),
+            place,
+            priority: 100,
+            preferred,
+        }
+    }
+
+    fn pair() -> Pair {
+        Pair {
+            paths: Vec::new(),
+            key_file: "/etc/forwarder/pair.key".into(),
+            port: NonZeroU16::MIN,
+            interval: Duration::from_millis(50),
+            multiplier: 3,
+            preempt: false,
+            failback_delay: Duration::ZERO,
+            drain: Duration::ZERO,
+            partition: Partition::Stay,
+            groups: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Who wants to know whether this node is active: until when it answers for VIPs, as the data plane was told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use forwarder_common::lease::GROUPS;
 use tokio::sync::watch;
 
 use super::clock;
+use crate::config::model::Group;
 
 /// Between two looks at a lease that has run out.
 const LOOK: Duration = Duration::from_millis(10);
@@ -18,21 +20,39 @@ pub struct Sign(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    groups: Vec<String>,
+    /// By place; without a name: no group is there.
+    names: Mutex<Vec<String>>,
     until: watch::Sender<Vec<Duration>>,
 }
 
 impl Sign {
     /// Of a node of a pair with these groups: standby in each.
-    pub fn of(groups: Vec<String>) -> Self {
-        let until = watch::Sender::new(vec![Duration::ZERO; groups.len()]);
-        Self(Arc::new(Inner { groups, until }))
+    pub fn of(groups: &[Group]) -> Self {
+        let until = watch::Sender::new(vec![Duration::ZERO; GROUPS]);
+        let names = Mutex::default();
+        let sign = Self(Arc::new(Inner { names, until }));
+        sign.name(groups);
+        sign
+    }
+
+    /// Other groups.
+    pub fn name(&self, groups: &[Group]) {
+        let mut names = vec![String::new(); GROUPS];
+        for group in groups {
+            if let Some(name) = names.get_mut(usize::from(group.place)) {
+                name.clone_from(&group.name);
+            }
+        }
+        *self.0.names() = names;
+        // Whoever waits for one of them may wait for another place now.
+        self.0.until.send_modify(|_| ());
     }
 
     /// Of a node that is always active.
     pub fn always() -> Self {
-        let (groups, until) = (Vec::new(), watch::Sender::new(vec![Duration::MAX]));
-        Self(Arc::new(Inner { groups, until }))
+        let until = watch::Sender::new(vec![Duration::MAX]);
+        let names = Mutex::default();
+        Self(Arc::new(Inner { names, until }))
     }
 
     /// Takes in what the data plane was told. Waits for nobody.
@@ -49,20 +69,26 @@ impl Sign {
 
     /// Watches a group; `None`: every one, active for one is active.
     pub fn watch(&self, group: Option<&str>) -> Watch {
-        let mut names = self.0.groups.iter();
         Watch {
-            // One that is not there is never active.
-            place: group.map(|group| names.position(|name| name == group).unwrap_or(usize::MAX)),
+            group: group.map(ToOwned::to_owned),
             until: self.0.until.subscribe(),
+            inner: Arc::clone(&self.0),
         }
+    }
+}
+
+impl Inner {
+    fn names(&self) -> MutexGuard<'_, Vec<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Waits for changes of a sign.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    place: Option<usize>,
+    group: Option<String>,
     until: watch::Receiver<Vec<Duration>>,
+    inner: Arc<Inner>,
 }
 
 impl Watch {
@@ -72,14 +98,16 @@ impl Watch {
     }
 
     fn of(&self, until: &[Duration]) -> Duration {
-        match self.place {
-            Some(place) => until.get(place).copied(),
-            None => until.iter().copied().max(),
-        }
-        .unwrap_or_default()
+        let Some(group) = &self.group else {
+            return until.iter().copied().max().unwrap_or_default();
+        };
+        // One that is not there is never active.
+        let place = self.inner.names().iter().position(|name| name == group);
+        let until = place.and_then(|place| until.get(place));
+        until.copied().unwrap_or_default()
     }
 
-    /// Whether the node is active now, for each group in its order.
+    /// Whether the node is active now, for the group at each place.
     pub fn active(&mut self) -> Vec<bool> {
         let now = clock::monotonic();
         let until = self.until.borrow_and_update();
@@ -144,7 +172,14 @@ mod tests {
 
     #[test]
     fn a_lease_that_ends_is_noticed_and_each_group_has_its_own() {
-        let sign = Sign::of(vec!["one".into(), "two".into()]);
+        let group = |(place, name): (u8, &str)| Group {
+            name: name.to_owned(),
+            id: Group::id(name),
+            place,
+            priority: 0,
+            preferred: false,
+        };
+        let sign = Sign::of(&[(0, "one"), (1, "two")].map(group));
         let mut all = sign.watch(None);
         let mut two = sign.watch(Some("two"));
         assert!(!all.is_active() && !two.is_active());
@@ -165,6 +200,10 @@ mod tests {
         wait(&mut two, false);
         sign.set([Duration::ZERO, clock::monotonic() + LIMIT * 2].into_iter());
         wait(&mut two, true);
+        // Another group has come to its place, and it is elsewhere.
+        sign.name(&[(1, "three"), (2, "two")].map(group));
+        wait(&mut two, false);
+        assert!(sign.watch(Some("three")).is_active());
         assert!(Sign::always().watch(None).is_active());
     }
 }

@@ -103,7 +103,10 @@ impl Node {
 
     /// Another configuration is at work.
     pub(super) fn cloud_reloaded(&mut self, old: &Model) {
-        if (old.cloud != self.model.cloud || old.interfaces != self.model.interfaces)
+        let groups = |model: &Model| model.pair.as_ref().map(|pair| pair.groups.clone());
+        if (old.cloud != self.model.cloud
+            || old.interfaces != self.model.interfaces
+            || groups(old) != groups(&self.model))
             && let Err(error) = self.run_cloud()
         {
             warn!("cloud: {error}");

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Node;
+use super::pair::vips_of;
 use crate::admin::api::RoleChange;
 use crate::core::history::Kind;
 use crate::io::clock;
@@ -25,17 +26,10 @@ struct Event<'a> {
 
 impl Node {
     /// Tells every program of a change.
-    pub(super) fn tell_hooks(&self, group: &str, change: &RoleChange) {
+    pub(super) fn tell_hooks(&self, group: &str, vips: Vec<IpAddr>, change: &RoleChange) {
         let Some(node) = self.model.node.as_ref().filter(|_| !self.hooks.is_empty()) else {
             return;
         };
-        let servers = self.model.virtual_servers.iter();
-        let mut vips: Vec<_> = servers
-            .filter(|server| server.group == group)
-            .map(|server| server.address)
-            .collect();
-        vips.sort_unstable();
-        vips.dedup();
         let event = Event {
             event: "role",
             node: &node.name,
@@ -64,7 +58,8 @@ impl Node {
                 why: why.to_owned(),
                 microseconds: std::collections::BTreeMap::new(),
             };
-            self.tell_hooks(&group.name, &change);
+            let vips = vips_of(&self.model, &group.name);
+            self.tell_hooks(&group.name, vips, &change);
         }
     }
 

@@ -69,11 +69,16 @@ impl Node {
     /// Whether the running daemon can do this. Touches nothing.
     fn check(&mut self, config: Config, node: Option<String>) -> Result<Prepared, String> {
         let node = node.or_else(|| self.running.node.clone());
-        let new = Running::new(config, node).map_err(|errors| errors.to_string())?;
+        let mut new = Running::new(config, node).map_err(|errors| errors.to_string())?;
+        if let (Some(old), Some(new)) = (&self.running.model.pair, &mut new.model.pair) {
+            let kept = new.keep_places(&old.groups);
+            kept.ok_or("too many groups come and go at once: restart the daemon for that")?;
+        }
         let needs = needs_restart(&self.running.model, &new.model, self.hash_key);
         if !needs.is_empty() {
             return Err(refusal(&needs));
         }
+        self.check_groups(&new)?;
         checks::ready(&new.model).map_err(|error| error.to_string())?;
         let added = devices_only_in(&new.model, &self.running.model);
         let interfaces = new.model.interfaces.iter();
@@ -102,6 +107,7 @@ impl Node {
         let mut change = self.change(&new, &[], &[]);
         let notes: BTreeSet<Note> = self.notes.all().cloned().collect();
         let old_overrides = std::mem::take(&mut self.overrides);
+        self.add_groups(&new.model);
         let old = std::mem::replace(&mut self.running, new);
         let done = self.put_to_work();
         self.host.prepared();
@@ -112,10 +118,12 @@ impl Node {
                 self.overrides = old_overrides;
                 // What fails here is reported by the pass itself, and tried again by the next.
                 let _ = self.put_to_work();
+                self.set_groups(&self.running.model.clone());
                 self.bpf.detach_from(&added);
                 return Err(error);
             }
         }
+        self.set_groups(&old.model);
         let removed = devices_only_in(&old.model, &self.running.model);
         self.bpf.detach_from(&removed);
         self.config_error = None;
@@ -235,7 +243,7 @@ impl Node {
 /// Why these cannot be put to work, and what to do.
 fn refusal(needs: &[&str]) -> String {
     let how = if needs.contains(&"pair") {
-        ": groups, priorities and paths are of both nodes, so put the same file on both, then the standby's daemon first"
+        ": paths, times, key and partition are of both nodes, so put the same file on both, then the standby's daemon first"
     } else {
         ""
     };

@@ -187,7 +187,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     attach(&mut node, &interfaces)?;
     let (changed_role, mut roles) = mpsc::unbounded_channel();
     let sign = match &node.model.pair {
-        Some(pair) => Sign::of(pair.groups.iter().map(|group| group.name.clone()).collect()),
+        Some(pair) => Sign::of(&pair.groups),
         None => Sign::always(),
     };
     node.pair = Member::start(

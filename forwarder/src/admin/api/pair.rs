@@ -241,8 +241,10 @@ impl PairStatus {
         let groups: Vec<Group> = pair
             .groups
             .iter()
-            .zip(&view.groups)
-            .map(|(group, view)| Group::new(group, view, servers, latest.get(&group.id)))
+            .filter_map(|group| {
+                let view = view.groups.iter().find(|view| view.id == group.id)?;
+                Some(Group::new(group, view, servers, latest.get(&group.id)))
+            })
             .collect();
         let paths = pair.paths.iter().zip(&view.paths);
         Self {

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forwarder_common::lease::GROUPS;
 use serde::Serialize;
 
 use crate::config::words::words;
@@ -63,6 +64,34 @@ pub struct Etcd {
     pub lease: Duration,
 }
 
+impl Pair {
+    /// Leaves groups at the places that they have at work. New ones get places that no group has there, as
+    /// leases and addresses of what goes are not changed at once. `None`: there are not enough.
+    pub fn keep_places(&mut self, at_work: &[Group]) -> Option<()> {
+        let mut free =
+            (0..GROUPS as u8).filter(|place| at_work.iter().all(|group| group.place != *place));
+        for group in &mut self.groups {
+            let known = at_work.iter().find(|known| known.id == group.id);
+            group.place = match known {
+                Some(known) => known.place,
+                None => free.next()?,
+            };
+        }
+        Some(())
+    }
+
+    /// What a running daemon can't change.
+    pub fn fixed(&self) -> Self {
+        Self {
+            groups: Vec::new(),
+            preempt: false,
+            failback_delay: Duration::ZERO,
+            drain: Duration::ZERO,
+            ..self.clone()
+        }
+    }
+}
+
 words! {
     /// What decides who may be active without its peer.
     pub enum PartitionPolicy {
@@ -87,6 +116,9 @@ pub struct Group {
     pub name: String,
     /// What the nodes call it between them: of the name alone, as their files may differ for a while.
     pub id: u16,
+    /// Where its leases are in the data plane: the same as long as the daemon runs.
+    #[serde(skip)]
+    pub place: u8,
     /// This node's priority.
     pub priority: u8,
     /// Whether it is the higher one, or this node the first of the file.

@@ -66,7 +66,11 @@ impl<'d> View<'d, '_> {
             let message = format!("{} groups, and there is room for {GROUPS}", groups.len());
             self.push(Code::TooManyGroups, beyond.span, message);
         }
-        groups.into_iter().collect()
+        let mut groups: Vec<Group> = groups.into_iter().collect::<Option<_>>()?;
+        for (place, group) in (0..).zip(&mut groups) {
+            group.place = place;
+        }
+        Some(groups)
     }
 
     /// The group of a virtual server.
@@ -146,6 +150,7 @@ fn group(name: &str, own: Option<u32>, peers: Option<u32>, first: bool) -> Optio
     Some(Group {
         name: name.to_owned(),
         id: Group::id(name),
+        place: 0,
         priority: u8::try_from(own).ok()?,
         preferred: peers.is_none_or(|peers| (own, first) > (peers, !first)),
     })

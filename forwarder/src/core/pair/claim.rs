@@ -107,11 +107,15 @@ pub enum Cause {
     NotAllowed,
     /// The peer is lost, and has taken what moves in the cloud.
     Overtaken,
+    /// A reload made the group of virtual servers that this node carries.
+    Regrouped,
+    /// A reload has removed the group.
+    Removed,
 }
 
 impl Cause {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Offered,
         Self::PeerLost,
         Self::HandOver,
@@ -124,6 +128,8 @@ impl Cause {
         Self::Isolated,
         Self::NotAllowed,
         Self::Overtaken,
+        Self::Regrouped,
+        Self::Removed,
     ];
 
     /// As programs read it.
@@ -141,6 +147,8 @@ impl Cause {
             Cause::Isolated => "isolated",
             Cause::NotAllowed => "not-allowed",
             Cause::Overtaken => "overtaken",
+            Cause::Regrouped => "regrouped",
+            Cause::Removed => "removed",
         }
     }
 }
@@ -166,6 +174,8 @@ impl Display for Cause {
             Cause::Overtaken => {
                 "the peer answers on no path, and has taken what moves in the cloud"
             }
+            Cause::Regrouped => "a new group of what this node carries",
+            Cause::Removed => "the group is gone from the configuration",
         })
     }
 }

@@ -22,6 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// The group.
     pub id: u16,
+    /// Where its leases are; the same as long as the process runs.
+    pub place: u8,
     /// The higher one is preferred.
     pub priority: u8,
     /// Whether this node wins where all else is equal: the first of the file.
@@ -170,6 +172,21 @@ impl Group {
             offers: now < self.offer_until && !situation.lost,
             asks: now < self.ask_until,
         }
+    }
+
+    /// Other priorities and times hold from now on.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// It is made of virtual servers that this node carries.
+    pub fn inherit(&mut self) -> Change {
+        self.activate(Cause::Regrouped)
+    }
+
+    /// It is no more.
+    pub fn remove(&mut self, now: Duration) -> Option<Change> {
+        (self.role != Role::Standby).then(|| self.step_down(Cause::Removed, now))
     }
 
     /// The operator wants the group here.

@@ -21,6 +21,7 @@ pub mod watch;
 pub mod wire;
 
 mod quiet;
+mod regroup;
 mod settings;
 mod view;
 
@@ -30,11 +31,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use forwarder_common::lease::GROUPS;
+
 use claim::{Change, Claim, Health, Role};
 use group::{Group, Situation};
 pub use hand_over::Unable;
 use liveness::{Answerer, Path};
 use partition::{Partition, Permission, Policy};
+pub use regroup::Wanted;
 use secret::Keys;
 use session::Session;
 pub use settings::Settings;
@@ -55,7 +59,7 @@ pub struct GroupLease {
 pub enum Effect {
     /// Send a datagram on a path.
     Send(usize, Vec<u8>),
-    /// Write the lease of the node, and those of its groups in their order.
+    /// Write the lease of the node, and those of its groups: each at its place.
     Lease(Duration, Vec<GroupLease>),
     /// Tell, and where the role is active announce its VIPs: they are at this node now.
     Changed(Change),
@@ -85,7 +89,8 @@ pub struct Pair {
     lease_until: Duration,
     /// When this process answered an echo last.
     answered: Option<Duration>,
-    grace_until: Vec<Duration>,
+    /// Until when each group is forwarded after the peer has taken it.
+    grace_until: BTreeMap<u16, Duration>,
     /// Groups whose things in the cloud another node has taken while it was not heard.
     overtaken: BTreeSet<u16>,
     /// Which process of the peer was told of flows, and up to when.
@@ -115,7 +120,7 @@ impl Pair {
             peer_keys: settings.secret.keys(1 - settings.own),
             session: Session::new(process),
             paths: vec![Path::new(settings.timing, now); settings.paths],
-            grace_until: vec![Duration::ZERO; groups.len()],
+            grace_until: BTreeMap::new(),
             overtaken: BTreeSet::new(),
             groups,
             claims: BTreeMap::new(),
@@ -146,9 +151,10 @@ impl Pair {
     /// Forwards until then what the process before this one carried ([`Self::linger`]), whoever carries it now.
     /// `until`: by group, in their order.
     pub fn go_on(&mut self, until: &[Duration], now: Duration) {
-        for (grace, until) in self.grace_until.iter_mut().zip(until) {
-            *grace = (*until).min(now + self.settings.longest_lease() * 4);
-        }
+        let longest = now + self.settings.longest_lease() * 4;
+        let ids = self.groups.iter().map(|group| group.settings().id);
+        let until = until.iter().map(|until| (*until).min(longest));
+        self.grace_until = ids.zip(until).collect();
     }
 
     /// This process ends, and what it still carries nobody takes: the data plane goes on with it for so long, and
@@ -445,10 +451,12 @@ impl Pair {
             let before = self.groups[index].claim(&situation, now);
             let change = act(&mut self.groups[index], &situation);
             if let Some(change) = change {
-                let taken = change.cause == claim::Cause::Taken;
-                self.grace_until[index] = match taken {
-                    true => now + self.settings.grace,
-                    false => Duration::ZERO,
+                match change.cause {
+                    claim::Cause::Taken => {
+                        let until = now + self.settings.grace;
+                        self.grace_until.insert(change.group, until)
+                    }
+                    _ => self.grace_until.remove(&change.group),
                 };
                 changes.push(change);
             }
@@ -517,22 +525,21 @@ impl Pair {
     fn write_lease(&mut self, now: Duration) {
         let until = self.partition.end();
         let until = until.map_or(self.lease_until, |end| end.min(self.lease_until));
-        let leases = self.groups.iter().zip(&self.grace_until);
-        let leases = leases.map(|(group, grace)| match group.role() {
-            Role::Active => GroupLease {
-                forward: until,
-                answer: until,
-            },
-            Role::Releasing => GroupLease {
-                forward: until,
-                answer: Duration::ZERO,
-            },
-            Role::Standby => GroupLease {
-                forward: *grace,
-                answer: Duration::ZERO,
-            },
-        });
-        let leases = leases.collect();
+        let mut leases = vec![GroupLease::default(); GROUPS];
+        for group in &self.groups {
+            let settings = group.settings();
+            let (forward, answer) = match group.role() {
+                Role::Active => (until, until),
+                Role::Releasing => (until, Duration::ZERO),
+                Role::Standby => {
+                    let grace = self.grace_until.get(&settings.id).copied();
+                    (grace.unwrap_or_default(), Duration::ZERO)
+                }
+            };
+            if let Some(lease) = leases.get_mut(usize::from(settings.place)) {
+                *lease = GroupLease { forward, answer };
+            }
+        }
         let own = self.answers_until(now);
         self.quiet = own.is_zero();
         self.effects.push_back(Effect::Lease(own, leases));

@@ -41,6 +41,8 @@ pub struct PathView {
 pub struct GroupView {
     /// The group.
     pub id: u16,
+    /// Where its leases are.
+    pub place: u8,
     /// What this node does for it.
     pub role: Role,
     /// The highest epoch seen.
@@ -72,7 +74,7 @@ pub struct View {
     pub last: Option<(Duration, PeerView)>,
     /// The paths, in their order.
     pub paths: Vec<PathView>,
-    /// The groups, in their order.
+    /// The groups.
     pub groups: Vec<GroupView>,
     /// Datagrams that changed nothing, by reason.
     pub refusals: BTreeMap<Refusal, u64>,
@@ -114,6 +116,7 @@ impl Pair {
                     let last = self.claims.get(&group.settings().id).copied();
                     GroupView {
                         id: group.settings().id,
+                        place: group.settings().place,
                         role: group.role(),
                         epoch: group.epoch(),
                         priority: group.settings().priority,

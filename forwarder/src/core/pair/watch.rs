@@ -21,6 +21,8 @@ pub struct Names {
     pub peer: String,
     /// The ends of each path, the own one first.
     pub paths: Vec<(IpAddr, IpAddr)>,
+    /// The groups, by id.
+    pub groups: BTreeMap<u16, String>,
 }
 
 /// What is not as it should be.
@@ -63,6 +65,10 @@ pub fn problems(view: &View, names: &Names) -> Vec<String> {
             }
             if said.config != view.config {
                 problems.push(format!("{own} and {peer} have different configurations"));
+            }
+            let unknown = view.groups.iter().filter(|group| group.peer.is_none());
+            for name in unknown.filter_map(|group| names.groups.get(&group.id)) {
+                problems.push(format!("{peer} does not know the group {name}"));
             }
             if said.version != view.version {
                 let [one, other] = [view.version, said.version].map(version);

@@ -31,7 +31,7 @@ use crate::core::pair::claim::{Cause, Change, Health, Role};
 use crate::core::pair::liveness::PathState;
 use crate::core::pair::partition::Permission;
 use crate::core::pair::record::{Phase, Turn};
-use crate::core::pair::{Effect, Pair, Settings, Unable, View, announce};
+use crate::core::pair::{Effect, Pair, Settings, Unable, View, Wanted, announce};
 use crate::dataplane::bpf::leases::Leases;
 use crate::dataplane::bpf::peer::Arrivals;
 use packet::Sender as Announcer;
@@ -49,8 +49,8 @@ const AT_ONCE: usize = 64;
 /// A VIP at an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The place of its group among the groups.
-    pub group: usize,
+    /// The place of its group.
+    pub group: u8,
     /// The interface.
     pub ifindex: u32,
     /// The interface's MAC address.
@@ -72,6 +72,9 @@ pub enum Request {
     Maintenance(bool),
     /// Another configuration is at work: its digest.
     Config(u64),
+    /// Other groups, with what is called how and how long is forwarded after a hand-over. It is done when it is
+    /// answered.
+    Groups(Vec<(Wanted, model::Group)>, Duration, Sender<()>),
     /// Whether this node may be active without its peer.
     Allow(Permission),
     /// Whether another node has taken what moves with a group in the cloud.
@@ -285,7 +288,7 @@ struct Side {
     announcer: Announcer,
     places: Vec<Place>,
     /// When what group's VIPs are announced again.
-    announce_at: Vec<(Duration, usize)>,
+    announce_at: Vec<(Duration, u8)>,
     /// When the thread last had something to do, when the leases were last written, and when groups
     /// were offered to the peer.
     woken_at: Duration,
@@ -355,10 +358,10 @@ impl Side {
                 .map(|path| path.state == PathState::Up)
                 .collect(),
         };
-        for (place, group) in view.groups.iter().enumerate() {
+        for group in &view.groups {
             match group.role {
-                Role::Standby => situation.standby |= 1 << place,
-                Role::Active | Role::Releasing => situation.active |= 1 << place,
+                Role::Standby => situation.standby |= 1 << group.place,
+                Role::Active | Role::Releasing => situation.active |= 1 << group.place,
             }
         }
         if situation != self.situation {
@@ -412,7 +415,12 @@ impl Side {
         let now = clock::monotonic();
         match request {
             Request::Health(health) => self.pair.set_health(health, now),
-            Request::Places(places) => self.places = places,
+            Request::Places(places) => self.place(places),
+            Request::Groups(groups, grace, done) => {
+                self.regroup(groups, grace, now);
+                // An asker that went away needs no answer.
+                let _ = done.send(());
+            }
             Request::FailOver(group, here, reply) => {
                 // An asker that went away needs no answer.
                 let _ = reply.send(self.pair.fail_over(group, here, now));
@@ -448,23 +456,18 @@ impl Side {
                 self.leased_at = clock::monotonic();
             }
             Effect::Changed(change) => {
-                let group = self
-                    .groups
-                    .iter()
-                    .position(|group| group.id == change.group);
-                if let Some(group) = group {
-                    self.announce_at.retain(|(_, other)| *other != group);
+                let mut groups = self.groups.iter();
+                let group = groups.find(|group| group.id == change.group).cloned();
+                if let Some(group) = &group {
+                    self.announce_at.retain(|(_, other)| *other != group.place);
                     if change.role == Role::Active {
-                        self.announce(group);
-                        let now = clock::monotonic();
-                        let again = announce::AGAIN.map(|after| (now + after, group));
-                        self.announce_at.extend(again);
+                        self.announce_repeatedly(group.place);
                     }
                 }
                 // After the announcement, which is one of its phases.
                 let turn = self.turn(change);
                 if let Some(group) = group {
-                    info!("group {}: {turn}", self.groups[group].name);
+                    info!("group {}: {turn}", group.name);
                 }
                 let _ = self.changes.send(turn);
             }
@@ -497,15 +500,52 @@ impl Side {
         Turn { change, phases }
     }
 
+    /// Other VIPs, or at other interfaces: those that come to a group that this node is active for are announced.
+    fn place(&mut self, places: Vec<Place>) {
+        let old = std::mem::replace(&mut self.places, places);
+        let come = self.places.iter().filter(|place| !old.contains(place));
+        let groups: BTreeSet<u8> = come.map(|place| place.group).collect();
+        let view = self.pair.view(clock::monotonic());
+        for group in view.groups {
+            if group.role == Role::Active && groups.contains(&group.place) {
+                self.announce_repeatedly(group.place);
+            }
+        }
+    }
+
+    /// Other groups: what becomes of those that come and go is known by name.
+    fn regroup(&mut self, groups: Vec<(Wanted, model::Group)>, grace: Duration, now: Duration) {
+        let (wanted, groups): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+        let come = groups.iter().filter(|group| !self.groups.contains(group));
+        let come: Vec<_> = come.cloned().collect();
+        self.groups
+            .retain(|group| come.iter().all(|new| new.id != group.id));
+        self.groups.extend(come);
+        self.sign.name(&self.groups);
+        self.pair.set_groups(&wanted, grace, now);
+        while let Some(effect) = self.pair.poll() {
+            self.apply(effect);
+        }
+        self.groups = groups;
+        self.sign.name(&self.groups);
+    }
+
+    fn announce_repeatedly(&mut self, group: u8) {
+        self.announce(group);
+        let now = clock::monotonic();
+        let again = announce::AGAIN.map(|after| (now + after, group));
+        self.announce_at.extend(again);
+    }
+
     fn announce_again(&mut self) {
         let now = clock::monotonic();
         let due = self.announce_at.iter().filter(|(at, _)| *at <= now);
-        let groups: BTreeSet<usize> = due.map(|(_, group)| *group).collect();
+        let groups: BTreeSet<u8> = due.map(|(_, group)| *group).collect();
         self.announce_at.retain(|(at, _)| *at > now);
         groups.into_iter().for_each(|group| self.announce(group));
     }
 
-    fn announce(&self, group: usize) {
+    fn announce(&self, group: u8) {
         for place in self.places.iter().filter(|place| place.group == group) {
             let frame = announce::frame(place.mac, place.vip);
             self.announcer.send(place.ifindex, &frame);

@@ -141,12 +141,10 @@ impl Member {
         let mut steps = Vec::new();
         let moved = |group: &&GroupView| (group.role == Role::Active) != wish.here;
         for group in meant(view, wish.only).filter(moved) {
-            let place = view.groups.iter().position(|other| other.id == group.id);
-            let of = place.and_then(|place| self.model.groups.get(place));
-            let name = of.map_or("", |group| &group.name);
+            let name = self.names.groups.get(&group.id).map_or("", String::as_str);
             let places = self.places.iter();
             let mut vips: Vec<_> = places
-                .filter(|each| Some(each.group) == place)
+                .filter(|each| each.group == group.place)
                 .map(|each| each.vip)
                 .collect();
             vips.sort_unstable();

@@ -3,8 +3,9 @@
 mod ask;
 mod files;
 mod flows;
+mod regroup;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -77,7 +78,11 @@ pub enum PairError {
 pub struct Member {
     pub handle: Handle,
     pub flows: Flows,
+    /// Whether this node is the first of the file.
+    first: bool,
     model: model::Pair,
+    /// Groups that a reload has removed: their names and VIPs.
+    gone: BTreeMap<u16, (String, Vec<IpAddr>)>,
     names: Names,
     files: Files,
     /// The highest of each group.
@@ -139,16 +144,7 @@ impl Member {
             groups: pair
                 .groups
                 .iter()
-                .map(|group| group::Settings {
-                    id: group.id,
-                    priority: group.priority,
-                    first: node.index == 0,
-                    preferred: group.preferred,
-                    preempt: pair.preempt,
-                    failback_delay: pair.failback_delay,
-                    detection: timing.detection(),
-                    lease: REFLECTED_LEASE.max(timing.detection()),
-                })
+                .map(|group| group_settings(pair, group, own == 0))
                 .collect(),
             policy: match &pair.partition {
                 model::Partition::Stay => Policy::Stay,
@@ -184,7 +180,10 @@ impl Member {
                 own: node.name.clone(),
                 peer: node.peer.clone().unwrap_or_default(),
                 paths,
+                groups: regroup::names(&pair.groups),
             },
+            first: own == 0,
+            gone: BTreeMap::new(),
             model: pair.clone(),
             files,
             epochs,
@@ -226,6 +225,33 @@ impl Member {
     fn ends(&self) -> impl Iterator<Item = IpAddr> {
         self.names.paths.iter().map(|(own, _)| *own)
     }
+}
+
+/// What holds for a group.
+fn group_settings(pair: &model::Pair, group: &model::Group, first: bool) -> group::Settings {
+    let timing = Timing {
+        interval: pair.interval,
+        multiplier: pair.multiplier,
+    };
+    group::Settings {
+        id: group.id,
+        place: group.place,
+        priority: group.priority,
+        first,
+        preferred: group.preferred,
+        preempt: pair.preempt,
+        failback_delay: pair.failback_delay,
+        detection: timing.detection(),
+        lease: REFLECTED_LEASE.max(timing.detection()),
+    }
+}
+
+/// The addresses that move with a group.
+pub(super) fn vips_of(model: &Model, group: &str) -> Vec<IpAddr> {
+    let servers = model.virtual_servers.iter();
+    let servers = servers.filter(|server| server.group == group);
+    let vips: BTreeSet<IpAddr> = servers.map(|server| server.address).collect();
+    vips.into_iter().collect()
 }
 
 /// This software's version.
@@ -305,10 +331,14 @@ impl Node {
         if let Err(error) = pair.files.set_epochs(&pair.epochs) {
             warn!("the epoch cannot be kept: {error}");
         }
-        let mut groups = pair.model.groups.iter();
-        let group = groups.find(|group| group.id == change.group);
-        let group = group.map(|group| group.name.clone()).unwrap_or_default();
-        self.tell_hooks(&group, &told);
+        let known = pair.names.groups.get(&change.group);
+        let gone = pair.gone.get(&change.group);
+        let (group, vips) = match (known, gone) {
+            (Some(name), _) => (name.clone(), vips_of(&self.model, name)),
+            (None, Some((name, vips))) => (name.clone(), vips.clone()),
+            (None, None) => Default::default(),
+        };
+        self.tell_hooks(&group, vips, &told);
         self.cloud.role(&group, &told);
         self.history.push_turn(at, group, turn);
     }
@@ -392,7 +422,7 @@ impl Node {
             for (ifindex, interface) in &self.actual.interfaces {
                 if entry.answers >> interface.slot & 1 == 1 {
                     places.push(Place {
-                        group: entry.group as usize,
+                        group: entry.group as u8,
                         ifindex: *ifindex,
                         mac: mac_bytes(interface.mac),
                         vip: *address,

@@ -32,6 +32,7 @@ pub fn settings(own: u8, preempt: bool) -> Settings {
         paths: PATHS,
         groups: vec![group::Settings {
             id: 0,
+            place: 0,
             priority: if own == 0 { 200 } else { 100 },
             first: own == 0,
             preferred: own == 0,
