@@ -6,6 +6,7 @@
 mod cloud {
     #[expect(clippy::disallowed_methods, reason = "real time: it measures")]
     mod aws;
+    mod azure;
     mod backends;
     mod doctor;
     mod host;

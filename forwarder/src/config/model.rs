@@ -316,6 +316,9 @@ pub struct VirtualServer {
     pub name: String,
     /// The VIP.
     pub address: IpAddr,
+    /// Whether the peer has it under another address: its flows are this node's alone.
+    #[serde(skip)]
+    pub by_node: bool,
     /// Port.
     pub port: ServicePort,
     /// Protocol.

@@ -10,6 +10,7 @@
     reason = "real time, real threads: the rules are for the daemon"
 )]
 
+pub mod azure;
 mod bpffs;
 pub mod certificate;
 pub mod client;

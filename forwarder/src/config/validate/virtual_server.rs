@@ -23,7 +23,11 @@ impl<'d> View<'d, '_> {
         let address = self.pick(&section.address);
         if let Some(address) = address {
             self.check_address("a VIP", address.value, address.span);
-            self.check_own(address, section.port.as_ref());
+            let by_node = section
+                .address
+                .as_ref()
+                .is_some_and(|each| each.value.differs());
+            self.check_own(address, section.port.as_ref(), by_node);
             self.check_prefixes(section, address.value);
         }
         self.check_mode_keys(section);
@@ -32,6 +36,7 @@ impl<'d> View<'d, '_> {
         Some(VirtualServer {
             name: section.name.as_ref()?.0.clone(),
             address: address?.value,
+            by_node: section.address.as_ref()?.value.differs(),
             port: section.port.as_ref()?.value,
             protocol: section.protocol.as_ref()?.value,
             group: self.group_of(section)?,
@@ -52,8 +57,14 @@ impl<'d> View<'d, '_> {
     }
 
     /// A VIP may be an own address (in clouds it is a secondary address of the interface, which
-    /// some distributions configure by themselves), but not with every port.
-    fn check_own(&mut self, vip: &Spanned<IpAddr>, port: Option<&Spanned<ServicePort>>) {
+    /// some distributions configure by themselves), but not with every port. One for each node is not meant
+    /// to move.
+    fn check_own(
+        &mut self,
+        vip: &Spanned<IpAddr>,
+        port: Option<&Spanned<ServicePort>>,
+        by_node: bool,
+    ) {
         let mut found = Vec::new();
         for interface in &self.interfaces {
             let name = &interface.model.name;
@@ -80,6 +91,8 @@ impl<'d> View<'d, '_> {
                 Diagnostic::new(Code::VipIsHostAddress, vip.span, message).help(
                     "name the ports, or use an address of its own: the way in by SSH would be lost",
                 )
+            } else if by_node {
+                continue;
             } else {
                 let message = format!("the VIP {} is the own address of \"{name}\"", vip.value);
                 Diagnostic::new(Code::VipIsOwnAddress, vip.span, message)

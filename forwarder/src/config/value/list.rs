@@ -131,6 +131,20 @@ pub(in crate::config) enum PerNode<T> {
     },
 }
 
+impl<T: PartialEq> PerNode<T> {
+    /// Whether the nodes have different values.
+    pub(in crate::config) fn differs(&self) -> bool {
+        let PerNode::ByNode { values, .. } = self else {
+            return false;
+        };
+        let mut values = values
+            .iter()
+            .map(|(_, value)| value.as_ref().map(|value| &value.value));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    }
+}
+
 impl<T: Value> Value for PerNode<T> {
     fn shape() -> Shape {
         Shape::PerNode(Box::new(T::shape()))

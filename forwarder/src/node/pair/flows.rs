@@ -1,6 +1,6 @@
 //! What the node and the thread that tells of flows have to tell each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -221,12 +221,18 @@ impl Node {
                 Some((id, server.action.pool()?))
             })
             .collect();
+        let servers = self.model.virtual_servers.iter();
+        let alone: BTreeSet<u32> = servers
+            .filter(|server| server.by_node)
+            .filter_map(|server| self.state.virtual_server(&server.name))
+            .collect();
         for (vip, entry) in &self.actual.virtual_servers {
             let pool = pools.get(&entry.id).copied().unwrap_or_default();
             let server = Server {
                 id: entry.id,
                 pool: pool.to_owned(),
                 group: entry.group,
+                alone: alone.contains(&entry.id),
             };
             names.server(*vip, server);
         }

@@ -29,6 +29,9 @@ pub struct Server {
     pub pool: String,
     /// The place of its group.
     pub group: u8,
+    /// Whether the peer has it under another address: it is told nothing of its flows, and that it has none of
+    /// them means nothing.
+    pub alone: bool,
 }
 
 /// What things are called on this node.
@@ -66,6 +69,12 @@ impl Names {
         servers.map(|server| (server.id, server.group)).collect()
     }
 
+    /// The groups of those virtual servers, by id, whose flows both nodes have.
+    pub fn common_groups(&self) -> BTreeMap<u32, u8> {
+        let common = self.servers.values().filter(|server| !server.alone);
+        common.map(|server| (server.id, server.group)).collect()
+    }
+
     /// The bit of the group that an entry belongs to; 0: this node knows none.
     pub fn group_of(&self, entry: &Entry) -> Groups {
         match entry {
@@ -100,6 +109,10 @@ impl Names {
             key,
             flow,
         } = event;
+        let alone = |key| self.server_of(key).is_some_and(|server| server.alone);
+        if alone(key) || alone(&partner_key(key, flow)) {
+            return None;
+        }
         match *what {
             event::FLOW => Some(Change::Flow(self.flow(key, flow, *other_state))),
             event::GONE => Some(Change::Gone(*key, partner_key(key, flow))),
@@ -233,6 +246,7 @@ mod tests {
             id: first + 2,
             pool: pool.to_owned(),
             group: 3,
+            alone: false,
         };
         names.server(vip, server("web"));
         names.server(Vip { port: 0, ..vip }, server("any"));
@@ -240,6 +254,43 @@ mod tests {
         names.backend("web", [192, 0, 2, 1].into(), 8080, first + 4);
         names.backend("any", [192, 0, 2, 1].into(), 0, first + 5);
         names
+    }
+
+    #[test]
+    fn of_what_the_peer_has_under_another_address_it_is_told_nothing() {
+        let mut names = names(100);
+        let vip = Vip {
+            address: [203, 0, 113, 2].into(),
+            port: 9080,
+            protocol: 6,
+        };
+        let server = Server {
+            id: 110,
+            pool: "web".to_owned(),
+            group: 3,
+            alone: true,
+        };
+        names.server(vip, server);
+        let told = |vip: [u8; 4], port| {
+            let [client, vip] = [[198, 51, 100, 7], vip].map(|octets| word(octets.into()));
+            let key = FlowKey {
+                source: client,
+                destination: vip,
+                ports: ports(40_000, port),
+                protocol: 6,
+            };
+            let event = FlowEvent {
+                what: event::FLOW,
+                other_state: 0,
+                key,
+                flow: abi::Flow::default(),
+            };
+            names.change::<V4>(&event).is_some()
+        };
+        assert!(told([203, 0, 113, 1], 80));
+        assert!(!told([203, 0, 113, 2], 9080));
+        assert!(names.groups().contains_key(&110), "it has a group");
+        assert!(!names.common_groups().contains_key(&110));
     }
 
     fn ports(source: u16, destination: u16) -> u32 {

@@ -215,7 +215,7 @@ impl Applier {
 
     fn end(&mut self, names: &Names, standby: Groups) {
         self.write();
-        let groups = names.groups();
+        let groups = names.common_groups();
         let of = |id: u32| {
             let group = groups.get(&id);
             group.is_some_and(|group| standby >> group & 1 == 1)
