@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 
 mod calm;
+mod cloud;
 mod fault;
 mod report;
 mod round;
@@ -43,6 +44,9 @@ pub struct Options {
     /// Measure only what telling the standby of flows takes
     #[arg(long, conflicts_with = "fault")]
     sync: bool,
+    /// Measure only what a takeover takes where calls of a (simulated) cloud's API move the addresses
+    #[arg(long, conflicts_with_all = ["fault", "sync", "quick"])]
+    cloud: bool,
     /// For so long each disturbance lasts that is no reason to fail over; 0: none
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     calm: u64,
@@ -106,7 +110,7 @@ impl Options {
     }
 
     fn all(&self) -> bool {
-        self.fault.is_empty() && !self.sync
+        self.fault.is_empty() && !self.sync && !self.cloud
     }
 
     /// How often the machine is busy, and for how long.
@@ -161,6 +165,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
     let begin = Instant::now();
     let mut report = Report::default();
+    if options.cloud {
+        // At one of the two, where none is chosen.
+        report.cloud = cloud::measure(&binary, timings[0], rounds)?;
+        report.seconds = begin.elapsed().as_secs_f64();
+        report.summary();
+        return options.output.end(&report, report.ok());
+    }
     let mut world = World::new(&binary)?;
     let keep = |report: &mut Report| {
         report.seconds = begin.elapsed().as_secs_f64();

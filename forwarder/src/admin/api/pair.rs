@@ -129,7 +129,7 @@ pub struct RoleChange {
     pub cause: String,
     /// The same for people.
     pub why: String,
-    /// What took how long: `detection`, `hand-over`, `lease`, `announcement`.
+    /// What took how long: `detection`, `hand-over`, `decision`, `lease`, `announcement`.
     pub microseconds: BTreeMap<String, u64>,
 }
 

@@ -14,7 +14,9 @@ pub enum Phase {
     Detection,
     /// From the offer until the peer had taken the group, or had not.
     HandOver,
-    /// From the event that decided it until the data plane knew.
+    /// From the event that led to it until it was decided.
+    Decision,
+    /// From then on until the data plane knew.
     Lease,
     /// From then on until every VIP was announced.
     Announcement,
@@ -22,9 +24,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every one, in order.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Detection,
         Self::HandOver,
+        Self::Decision,
         Self::Lease,
         Self::Announcement,
     ];
@@ -34,6 +37,7 @@ impl Phase {
         match self {
             Phase::Detection => "detection",
             Phase::HandOver => "hand-over",
+            Phase::Decision => "decision",
             Phase::Lease => "lease",
             Phase::Announcement => "announcement",
         }
@@ -135,6 +139,6 @@ mod tests {
             assert_eq!(count, if cause == Cause::PeerLost { 2 } else { 0 });
         }
         let counts: Vec<u64> = record.phases().map(|(_, times)| times.count()).collect();
-        assert_eq!(counts, [2, 0, 2, 0]);
+        assert_eq!(counts, [2, 0, 0, 2, 0]);
     }
 }

@@ -189,6 +189,7 @@ pub fn start(
         places: Vec::new(),
         announce_at: Vec::new(),
         woken_at: now,
+        decided_at: now,
         leased_at: now,
         released_at: BTreeMap::new(),
         changes: ends.changes,
@@ -292,6 +293,7 @@ struct Side {
     /// When the thread last had something to do, when the leases were last written, and when groups
     /// were offered to the peer.
     woken_at: Duration,
+    decided_at: Duration,
     leased_at: Duration,
     released_at: BTreeMap<u16, Duration>,
     changes: mpsc::UnboundedSender<Turn>,
@@ -448,6 +450,7 @@ impl Side {
         match effect {
             Effect::Send(path, datagram) => self.paths[path].send(&datagram),
             Effect::Lease(node, groups) => {
+                self.decided_at = clock::monotonic();
                 self.leases.store_node(node);
                 for (place, lease) in (0..).zip(&groups) {
                     self.leases.store(place, lease.forward, lease.answer);
@@ -491,8 +494,10 @@ impl Side {
                 }
             }
         }
-        let leased_at = self.leased_at.max(self.woken_at);
-        phases.insert(Phase::Lease, leased_at - self.woken_at);
+        let decided_at = self.decided_at.max(self.woken_at);
+        let leased_at = self.leased_at.max(decided_at);
+        phases.insert(Phase::Decision, decided_at - self.woken_at);
+        phases.insert(Phase::Lease, leased_at - decided_at);
         if change.role == Role::Active {
             let took = clock::monotonic().saturating_sub(leased_at);
             phases.insert(Phase::Announcement, took);

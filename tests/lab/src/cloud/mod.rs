@@ -16,25 +16,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use crate::nodes::Nodes;
 use crate::pinned::{DIRECT, NAT};
 use crate::site::Family;
-use fabric::Port;
+use fabric::{Moves, Port};
 use gateway::Gateway;
 use http::{Answer, Listener, Request};
 use signature::Claim;
-pub use state::{Allocation, Called, Fault, FaultKind, Interface, State, Table, Things};
+pub use state::{Allocation, Bucket, Called, Fault, FaultKind, Interface, State, Table, Things};
 
 /// The region.
 pub const REGION: &str = "eu-test-1";
 /// The metadata service, at each node.
 const METADATA: &str = "169.254.169.254:80";
 /// The API, at each node.
-const API: &str = "169.254.0.20:8080";
+pub const API: &str = "169.254.0.20:8080";
 /// A private address in the inside subnet that moves: what NAT takes for the source.
 const FLOATING: u8 = 30;
 
@@ -57,8 +57,20 @@ pub fn eni(node: usize, device: usize) -> String {
 }
 
 impl Cloud {
-    /// Both nodes are in it; the first has everything.
+    /// Both nodes are in it; the first has everything: VIPs, and what NAT takes for the source.
     pub fn start(nodes: &Nodes) -> Result<Self> {
+        let moving = Family::ALL.into_iter().flat_map(|family| {
+            [
+                (0, family.vip(DIRECT)),
+                (0, family.vip(NAT)),
+                (1, family.backend(FLOATING)),
+            ]
+        });
+        Self::with(nodes, &moving.collect::<Vec<_>>())
+    }
+
+    /// The same with other addresses, each at a device of the first.
+    pub fn with(nodes: &Nodes, moving: &[(usize, IpAddr)]) -> Result<Self> {
         let mut things = Things::default();
         for node in 0..2 {
             let primary = match node {
@@ -89,15 +101,9 @@ impl Cloud {
                 things.interfaces.insert(eni(node, device), interface);
             }
         }
-        for family in Family::ALL {
-            for (device, address) in [
-                (0, family.vip(DIRECT)),
-                (0, family.vip(NAT)),
-                (1, family.backend(FLOATING)),
-            ] {
-                let at = things.interfaces.get_mut(&eni(0, device));
-                at.context("made above")?.secondary.insert(address);
-            }
+        for (device, address) in moving {
+            let at = things.interfaces.get_mut(&eni(0, *device));
+            at.context("made above")?.secondary.insert(*address);
         }
         let port = |host: &crate::Namespace, device: &str| Port {
             host: host.name().to_owned(),
@@ -122,6 +128,7 @@ impl Cloud {
             called: Vec::new(),
             ports,
             followers: BTreeMap::new(),
+            bucket: None,
             dropped: Vec::new(),
         }));
         settle(&mut lock(&state), &Things::default())?;
@@ -174,7 +181,21 @@ impl Cloud {
         settle(&mut state, &before)
     }
 
-    /// Adds an Elastic IP address, with a tag, at a private address of the first node.
+    /// Adds an Elastic IP address, with a tag, at a private address of the first node: its allocation.
+    pub fn allocate(&mut self, public: IpAddr, tag: (&str, &str), private: IpAddr) -> String {
+        let allocations = &mut lock(&self.state).things.allocations;
+        let id = format!("eipalloc-{}", allocations.len() + 1);
+        let allocation = Allocation {
+            public,
+            tags: BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]),
+            at: Some((eni(0, 0), private)),
+            number: 1,
+        };
+        allocations.insert(id.clone(), allocation);
+        id
+    }
+
+    /// The same; and what is sent there comes in.
     pub fn elastic_ip(
         &mut self,
         nodes: &Nodes,
@@ -182,19 +203,9 @@ impl Cloud {
         tag: (&str, &str),
         private: IpAddr,
     ) -> Result<()> {
-        let id = "eipalloc-1";
-        let allocation = Allocation {
-            public,
-            tags: BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]),
-            at: Some((eni(0, 0), private)),
-            number: 1,
-        };
-        lock(&self.state)
-            .things
-            .allocations
-            .insert(id.to_owned(), allocation);
+        let id = self.allocate(public, tag, private);
         let state = Arc::clone(&self.state);
-        let gateway = Gateway::start(&nodes.site.router, state, id, public)?;
+        let gateway = Gateway::start(&nodes.site.router, state, &id, public)?;
         self.gateways.push(gateway);
         Ok(())
     }
@@ -245,7 +256,8 @@ impl Cloud {
     pub fn called(&self) -> Vec<Called> {
         let state = lock(&self.state);
         let called = state.called.iter();
-        let called = called.filter(|call| !call.action.starts_with("Describe"));
+        let called =
+            called.filter(|call| !call.action.starts_with("Describe") && !is_dry(&call.parameters));
         called.cloned().collect()
     }
 }
@@ -260,7 +272,7 @@ fn all(things: &Things) -> BTreeSet<IpAddr> {
 /// Brings the namespaces to where things are.
 fn settle(state: &mut State, before: &Things) -> Result<()> {
     let things = &state.things;
-    let mut dropped = Vec::new();
+    let (mut dropped, mut moves) = (Vec::new(), Moves::default());
     for address in all(before).union(&all(things)) {
         let holder = |things: &Things| things.holders(*address).into_iter().next();
         let now = holder(things);
@@ -271,11 +283,8 @@ fn settle(state: &mut State, before: &Things) -> Result<()> {
         let old = holder(before).and_then(|id| before.interfaces.get(&id).cloned());
         let subnet = at.or(old.as_ref()).map(|each| each.subnet.clone());
         let ports = state.ports.get(&subnet.unwrap_or_default());
-        fabric::move_address(
-            ports.map_or(&[], Vec::as_slice),
-            *address,
-            at.map(|each| each.mac.as_str()),
-        )?;
+        let ports = ports.map_or(&[][..], Vec::as_slice);
+        moves.address(ports, *address, at.map(|each| each.mac.as_str()));
         if at.is_none() && address.is_ipv4() {
             dropped.push(address.to_string());
         }
@@ -290,9 +299,10 @@ fn settle(state: &mut State, before: &Things) -> Result<()> {
             let mut primary = at.primary.iter();
             let via = primary.find(|address| address.is_ipv6() == to.contains(':'));
             let followers = state.followers.get(id).map_or(&[][..], Vec::as_slice);
-            fabric::move_route(followers, to, *via.context("of the family")?)?;
+            moves.route(followers, to, *via.context("of the family")?);
         }
     }
+    moves.make()?;
     state.dropped.extend(dropped);
     Ok(())
 }
@@ -308,13 +318,18 @@ fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
     };
     let parameters = parse(&request.body);
     let action = parameters.get("Action").cloned().unwrap_or_default();
+    let came = Instant::now();
     let node = match caller(&lock(shared), request) {
         Ok(node) => node,
         Err(refused) => return Some(refusal(refused)),
     };
     let (fault, latency) = {
         let mut state = lock(shared);
-        (state.fault(&action, node), state.latency)
+        let fault = match is_dry(&parameters) {
+            false => state.fault(&action, node),
+            true => None,
+        };
+        (fault, state.latency)
     };
     let slow = match fault {
         Some(FaultKind::Slow(time)) => time,
@@ -324,12 +339,18 @@ fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
     let mut state = lock(shared);
     let result = match fault {
         Some(FaultKind::Refused(status, code)) => Err((status, code, "on purpose".to_owned())),
+        _ if !state.has_token(&action) => Err((
+            503,
+            "RequestLimitExceeded",
+            "Request limit exceeded.".to_owned(),
+        )),
         _ => perform(&mut state, &action, &parameters),
     };
     state.called.push(Called {
         node,
         action: action.clone(),
         parameters,
+        time: (came, Instant::now()),
         refused: result.as_ref().err().map(|(_, code, _)| (*code).to_owned()),
     });
     if matches!(fault, Some(FaultKind::Lost)) {
@@ -358,10 +379,7 @@ fn perform(
     if action.starts_with("Describe") {
         return ec2::describe(state, action, parameters);
     }
-    if parameters
-        .get("DryRun")
-        .is_some_and(|value| value == "true")
-    {
+    if is_dry(parameters) {
         let text = "Request would have succeeded, but DryRun flag is set.".to_owned();
         return Err((412, "DryRunOperation", text));
     }
@@ -374,6 +392,13 @@ fn perform(
         Ok(()) => Ok(content),
         Err(error) => Err((500, "InternalError", format!("{error:#}"))),
     }
+}
+
+/// Whether it is to be tried without being done.
+fn is_dry(parameters: &BTreeMap<String, String>) -> bool {
+    parameters
+        .get("DryRun")
+        .is_some_and(|value| value == "true")
 }
 
 /// Which node has signed a request.

@@ -121,6 +121,8 @@ pub struct Called {
     pub action: String,
     /// Parameters by name.
     pub parameters: BTreeMap<String, String>,
+    /// When it came, and when it was answered.
+    pub time: (Instant, Instant),
     /// The error's code, if it was refused.
     pub refused: Option<String>,
 }
@@ -132,6 +134,39 @@ pub struct Key {
     pub secret: String,
     pub token: String,
     pub expired: bool,
+}
+
+/// How many calls of an action are taken: so many at once, and then so many a second.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// At once.
+    pub size: f64,
+    /// A second.
+    pub refill: f64,
+    /// What is left of each action's, and when that was.
+    left: BTreeMap<String, (f64, Instant)>,
+}
+
+impl Bucket {
+    /// Full.
+    pub fn new(size: u32, refill: u32) -> Self {
+        Self {
+            size: size.into(),
+            refill: refill.into(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, action: &str) -> bool {
+        let now = Instant::now();
+        let full = (self.size, now);
+        let (left, at) = self.left.entry(action.to_owned()).or_insert(full);
+        *left = (*left + at.elapsed().as_secs_f64() * self.refill).min(self.size);
+        *at = now;
+        let enough = *left >= 1.0;
+        *left -= f64::from(u8::from(enough));
+        enough
+    }
 }
 
 /// All of it.
@@ -146,6 +181,8 @@ pub struct State {
     pub latency: Duration,
     /// What goes wrong next.
     pub faults: Vec<Fault>,
+    /// `None`: as many calls as anybody likes.
+    pub bucket: Option<Bucket>,
     /// Actions that nobody may call.
     pub denied: BTreeSet<String>,
     /// Keys by name.
@@ -190,6 +227,15 @@ impl State {
         })?;
         fault.times -= 1;
         Some(fault.kind)
+    }
+
+    /// Whether another call of this action is taken; those that only look are.
+    pub fn has_token(&mut self, action: &str) -> bool {
+        let bucket = self
+            .bucket
+            .as_mut()
+            .filter(|_| !action.starts_with("Describe"));
+        bucket.is_none_or(|bucket| bucket.take(action))
     }
 
     /// A key for a node.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use forwarder_lab::client::probe::Outage;
 use serde::Serialize;
 
-use super::Timing;
 use super::calm::Calm;
 use super::fault::Fault;
 use super::round::{MODES, Round, connections};
 use super::sync::Sync;
+use super::{Timing, cloud};
 use crate::bench::statistic::{milliseconds, percentile};
 
 /// Everything, as it is in the JSON.
@@ -21,6 +21,8 @@ pub struct Report {
     pub false_failovers: BTreeMap<String, Vec<Calm>>,
     /// What telling the standby of flows takes.
     pub sync: Option<Sync>,
+    /// What a takeover takes by calls of a cloud's API.
+    pub cloud: Vec<cloud::Row>,
     pub seconds: f64,
 }
 
@@ -57,11 +59,11 @@ pub struct Row {
 pub struct Spread {
     pub median: f64,
     p95: f64,
-    max: f64,
+    pub max: f64,
 }
 
 impl Spread {
-    fn new(times: &[Duration]) -> Self {
+    pub fn new(times: &[Duration]) -> Self {
         let mut times = milliseconds(times);
         let mut at = |percent| (percentile(&mut times, percent) * 10.0).round() / 10.0;
         Self {
@@ -220,14 +222,17 @@ impl Report {
         self.faults.iter().all(|row| row.holds)
             && calm.all(Calm::holds)
             && self.sync.as_ref().is_none_or(Sync::holds)
+            && self.cloud.iter().all(cloud::Row::holds)
     }
 
     pub fn summary(&self) {
         let calm: Vec<_> = self.false_failovers.values().flatten().collect();
         let good = self.faults.iter().filter(|row| row.holds).count()
             + calm.iter().filter(|calm| calm.holds()).count()
-            + usize::from(self.sync.as_ref().is_some_and(Sync::holds));
-        let all = self.faults.len() + calm.len() + usize::from(self.sync.is_some());
+            + usize::from(self.sync.as_ref().is_some_and(Sync::holds))
+            + self.cloud.iter().filter(|row| row.holds()).count();
+        let all =
+            self.faults.len() + calm.len() + usize::from(self.sync.is_some()) + self.cloud.len();
         println!("{good} of {all} bars hold, in {:.0} s", self.seconds);
     }
 }

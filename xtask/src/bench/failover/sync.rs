@@ -299,7 +299,7 @@ fn wait_until_told(nodes: &Nodes, active: usize, received: u64) -> Result<()> {
 }
 
 /// Of the last minute.
-fn load_average() -> f64 {
+pub fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split(' ').next().and_then(|word| word.parse().ok());
     first.unwrap_or(0.0)
