@@ -57,7 +57,8 @@ fn get_from(world: &World, vip: u8, times: usize) -> Result<()> {
 }
 
 /// How the names of metrics begin that a node of its own on a common network device has no series of.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 7] = [
+    "forwarder_cloud_",
     "forwarder_group_",
     "forwarder_interface_allowance_",
     "forwarder_pair_",
@@ -114,7 +115,7 @@ fn metrics_say_what_happened() -> Result<()> {
         let own =
             |name: &str| name == metric.name || name.starts_with(&format!("{}_", metric.name));
         let mut series = page.series.keys().filter(|(name, _)| own(name)).peekable();
-        // These are of a node of a pair, of a probe's port, or of a cloud's adapter.
+        // These are of a node of a pair, of a probe's port, of a cloud, or of its adapter.
         let elsewhere = ELSEWHERE.iter().any(|begin| metric.name.starts_with(begin));
         ensure!(series.peek().is_some() != elsewhere, "{}", metric.name);
         for (name, labels) in series.filter(|(name, _)| !name.ends_with("_bucket")) {

@@ -334,6 +334,38 @@ fn what_is_not_allowed_is_said_and_taken_once_it_is() {
     });
 }
 
+/// Of each call: what becomes of it is known to the standby before it is needed.
+#[test]
+fn a_right_that_is_gone_is_known_before_it_is_needed() {
+    let world = World::new();
+    let metric = |name: &str, node: usize| -> Option<f64> {
+        let running = world.nodes.running(node).expect("it runs");
+        let page = said(&running.run(&["metrics"]).expect("it answers"));
+        let mut lines = page.lines().filter_map(|line| line.rsplit_once(' '));
+        lines.find(|(key, _)| *key == name)?.1.parse().ok()
+    };
+    let allowed = "forwarder_cloud_rehearsals_total{result=\"allowed\"}";
+    let refused = "forwarder_cloud_refused_calls{group=\"default\"}";
+    world.wait("every call is rehearsed", || {
+        metric(allowed, 1) >= Some(4.0) && metric(refused, 1) == Some(0.0)
+    });
+    assert_eq!(world.cloud.owner(), Some(0), "nothing has moved");
+    // The old holder of an IPv6 address is asked to let go only when there is no other way.
+    let denied = "UnassignIpv6Addresses";
+    world.cloud.state().denied.insert(denied.to_owned());
+    world.wait("it is told", || {
+        let problems = world.nodes.problems(1).join("\n");
+        problems.contains("cloud: a takeover of group default: UnassignIpv6Addresses")
+            && problems.contains("would be refused: UnauthorizedOperation")
+            && metric(refused, 1) > Some(0.0)
+    });
+    assert_eq!(metric(refused, 0), Some(0.0), "the active node needs no rehearsal");
+    world.cloud.state().denied.clear();
+    world.wait("it is over", || {
+        world.nodes.problems(1).is_empty() && metric(refused, 1) == Some(0.0)
+    });
+}
+
 #[test]
 fn the_new_active_node_dies_in_the_middle() {
     let mut world = World::new();

@@ -14,7 +14,7 @@ use crate::config::model::DEFAULT_GROUP;
 use crate::core::history::Kind;
 use crate::core::key::mac_text;
 use crate::io::clock;
-use crate::io::cloud::{Event, Handle, Setup};
+use crate::io::cloud::{Counts, Event, Handle, Setup};
 use crate::io::sign::Sign;
 
 /// The thread, and what it is made of.
@@ -44,6 +44,11 @@ impl Cloud {
     pub fn problems(&self) -> Vec<String> {
         let handle = self.handle.as_ref();
         handle.map_or_else(Vec::new, Handle::problems)
+    }
+
+    /// What was counted; `None`: nothing is called.
+    pub fn counts(&self) -> Option<Counts> {
+        self.handle.as_ref().map(Handle::counts)
     }
 
     /// What would be called; `None`: nothing is.

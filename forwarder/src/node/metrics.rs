@@ -17,6 +17,7 @@ pub fn sample(node: &mut Node) -> Result<Sample, String> {
     Ok(Sample {
         status: status::with_counters(node, &counters),
         record: node.record(),
+        cloud: node.cloud.counts(),
         started: node.started_at,
         reloaded: node.reloaded_at,
         allowances: allowances(node),

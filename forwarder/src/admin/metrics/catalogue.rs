@@ -103,6 +103,13 @@ metrics! {
     PROBES Counter "forwarder_probes_total" "probes" ["port" "answer"]
         "Probes of a load balancer in front, by what they were told: active or standby.";
 
+    CLOUD_CALLS Counter "forwarder_cloud_calls_total" "calls" ["action" "result"]
+        "Calls of the cloud's API that move something, tries included: done, again (it may go well another time) or refused.";
+    CLOUD_REHEARSALS Counter "forwarder_cloud_rehearsals_total" "calls" ["result"]
+        "Calls that a takeover would make, tried without being done: allowed, refused or unanswered.";
+    CLOUD_REFUSED_CALLS Gauge "forwarder_cloud_refused_calls" "calls" ["group"]
+        "Calls that a takeover of the group would make and that were refused when they were last tried; 0 while this node is active.";
+
     INTERFACE_ATTACHMENT Gauge "forwarder_interface_attachment" "state set" ["interface" "device" "mode"]
         "How the data plane is attached to the interface.";
     PACKETS Counter "forwarder_packets_total" "packets" ["interface" "outcome" "reason"]

@@ -2,6 +2,7 @@
 
 mod allowance;
 pub mod catalogue;
+mod cloud;
 mod exposition;
 mod page;
 mod pair;
@@ -14,9 +15,10 @@ use std::time::Duration;
 
 use super::api::{Count, MIXED, SnatPool, Status};
 use crate::core::allowance::Allowances;
-use crate::core::health::Counts;
+use crate::core::health;
 use crate::core::histogram::Histogram;
 use crate::core::pair::record::Record;
+use crate::io::cloud::Counts;
 
 /// What the metrics are made from, at one moment.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Sample {
     pub status: Status,
     /// Changes of role; `None`: this node is on its own.
     pub record: Option<Record>,
+    /// Calls of a cloud's API; `None`: there are none.
+    pub cloud: Option<Counts>,
     /// When the daemon started, since 1970.
     pub started: Duration,
     /// When a configuration was last put to work, since 1970.
@@ -78,7 +82,7 @@ pub struct Checks {
     /// The backend's name.
     pub backend: String,
     /// How they ended.
-    pub counts: Counts,
+    pub counts: health::Counts,
 }
 
 /// A flow map.

@@ -22,6 +22,7 @@ pub fn page(sample: &Sample) -> String {
     node(&mut page, sample);
     super::pair::pair(&mut page, sample);
     super::pair::probes(&mut page, sample);
+    super::cloud::cloud(&mut page, sample);
     interfaces(&mut page, sample);
     super::allowance::allowances(&mut page, &sample.allowances);
     virtual_servers(&mut page, sample);

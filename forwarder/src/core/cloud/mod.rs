@@ -7,6 +7,7 @@
 pub mod call;
 pub mod owner;
 pub mod policy;
+pub mod rehearsal;
 pub mod work;
 
 #[cfg(test)]

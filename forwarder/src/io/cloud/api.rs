@@ -39,8 +39,8 @@ pub trait Api: Send + Sync + 'static {
     /// Moves something.
     fn call(&self, call: &Call) -> impl Future<Output = Outcome> + Send;
 
-    /// Whether that would be allowed; moves nothing.
-    fn rehearse(&self, call: &Call) -> impl Future<Output = Result<(), String>> + Send;
+    /// What would become of it; moves nothing.
+    fn rehearse(&self, call: &Call) -> impl Future<Output = Outcome> + Send;
 
     /// Looks where everything is.
     fn look(&self) -> impl Future<Output = Result<Found, String>> + Send;
@@ -210,20 +210,15 @@ impl Aws {
 impl Api for Aws {
     async fn call(&self, call: &Call) -> Outcome {
         let asked = self.query.ask(call.action(), call.parameters(), DEADLINE);
-        match asked.await {
-            Ok(_) => Outcome::Done,
-            Err(Refusal { text, again, .. }) if again => Outcome::Again(text),
-            Err(refusal) => Outcome::Refused(refusal.text),
-        }
+        outcome(asked.await)
     }
 
-    async fn rehearse(&self, call: &Call) -> Result<(), String> {
+    async fn rehearse(&self, call: &Call) -> Outcome {
         let mut parameters = call.parameters();
         parameters.push(("DryRun".to_owned(), "true".to_owned()));
         match self.query.ask(call.action(), parameters, LOOK).await {
-            Ok(_) => Ok(()),
-            Err(refusal) if refusal.code == "DryRunOperation" => Ok(()),
-            Err(refusal) => Err(refusal.text),
+            Err(refusal) if refusal.code == "DryRunOperation" => Outcome::Done,
+            asked => outcome(asked),
         }
     }
 
@@ -246,6 +241,14 @@ impl Api for Aws {
         found.known.tables = routes.known.tables;
         found.holdings.routes = routes.holdings.routes;
         Ok(found)
+    }
+}
+
+fn outcome(asked: Result<String, Refusal>) -> Outcome {
+    match asked {
+        Ok(_) => Outcome::Done,
+        Err(Refusal { text, again, .. }) if again => Outcome::Again(text),
+        Err(refusal) => Outcome::Refused(refusal.text),
     }
 }
 

@@ -188,6 +188,7 @@ impl<A: Api> Mover<A> {
 
     fn ended(&self, work: &mut Work, ended: Result<(Try, Outcome), tokio::task::JoinError>) {
         let Ok((which, outcome)) = ended else { return };
+        self.board.count(which.call.action(), &outcome);
         if let Outcome::Again(why) | Outcome::Refused(why) = &outcome {
             warn!("cloud, group {}: {}: {why}", self.name, which.call);
         }
@@ -289,6 +290,6 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// Any number: the clock's last digits are as good as random between nodes.
-fn dice() -> u32 {
+pub(super) fn dice() -> u32 {
     clock::monotonic().subsec_nanos() / 7
 }

@@ -8,6 +8,7 @@ mod http;
 mod journal;
 mod metadata;
 pub mod query;
+mod rehearsal;
 mod scout;
 
 use std::collections::BTreeMap;
@@ -24,9 +25,11 @@ use super::sign::Sign;
 use super::worker::Worker;
 use crate::config::model::Cloud;
 use crate::core::cloud::plan;
+use crate::core::cloud::work::Outcome;
 use api::{Api as _, Aws};
 use group::Mover;
 use journal::Journal;
+use rehearsal::Rehearser;
 use scout::Scout;
 
 /// Between two attempts to get ready.
@@ -70,6 +73,47 @@ struct Shared {
     causes: BTreeMap<String, (u64, String)>,
     /// What does not work, by what it is about.
     problems: BTreeMap<String, String>,
+    /// Calls that were made, by action and result.
+    calls: BTreeMap<(&'static str, &'static str), u64>,
+    /// Rehearsals of calls, and how many calls each group's takeover would not be granted.
+    rehearsed: BTreeMap<Rehearsed, u64>,
+    refused: BTreeMap<String, usize>,
+}
+
+/// How a rehearsal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rehearsed {
+    /// The call would be granted.
+    Allowed,
+    /// It would not.
+    Refused,
+    /// That is not known.
+    Unanswered,
+}
+
+impl Rehearsed {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Allowed, Self::Refused, Self::Unanswered];
+
+    /// As programs read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Rehearsed::Allowed => "allowed",
+            Rehearsed::Refused => "refused",
+            Rehearsed::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Calls that were made, by action and result: `done`, `again` or `refused`.
+    pub calls: BTreeMap<(&'static str, &'static str), u64>,
+    /// Rehearsals.
+    pub rehearsed: BTreeMap<Rehearsed, u64>,
+    /// By group, how many calls of a takeover would be refused.
+    pub refused: BTreeMap<String, usize>,
 }
 
 /// The thread. It ends when this is dropped.
@@ -90,6 +134,16 @@ struct Board(Arc<Mutex<Shared>>);
 impl Board {
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call has ended.
+    fn count(&self, action: &'static str, outcome: &Outcome) {
+        let result = match outcome {
+            Outcome::Done => "done",
+            Outcome::Again(_) => "again",
+            Outcome::Refused(_) => "refused",
+        };
+        *self.lock().calls.entry((action, result)).or_default() += 1;
     }
 
     /// Notes that something does not work, or that it does again.
@@ -132,6 +186,16 @@ impl Handle {
             .collect()
     }
 
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        let shared = self.shared.lock();
+        Counts {
+            calls: shared.calls.clone(),
+            rehearsed: shared.rehearsed.clone(),
+            refused: shared.refused.clone(),
+        }
+    }
+
     /// What would be called if this node became active for a group, or for every one, and whether each call
     /// would be allowed.
     pub fn rehearse(&self, group: Option<String>) -> oneshot::Receiver<Vec<String>> {
@@ -160,6 +224,17 @@ async fn run(setup: Setup, board: Board, asked: mpsc::UnboundedReceiver<Rehearsa
     let observer = Arc::new(setup.observer);
     let names: Vec<String> = setup.groups.iter().map(|(name, _)| name.clone()).collect();
     for (name, id) in setup.groups {
+        let rehearser = Rehearser {
+            name: name.clone(),
+            watch: setup
+                .sign
+                .watch(observer.is_some().then_some(name.as_str())),
+            api: Arc::clone(&api),
+            scout: Arc::clone(&scout),
+            cloud: setup.cloud.clone(),
+            board: board.clone(),
+        };
+        tokio::spawn(rehearser.run());
         let mover = Mover {
             watch: setup
                 .sign
@@ -198,8 +273,9 @@ async fn rehearse(
                     let planned = plan(&cloud, group, &found.known);
                     for call in planned.calls {
                         let allowed = match api.rehearse(&call).await {
-                            Ok(()) => "allowed".to_owned(),
-                            Err(error) => format!("NOT ALLOWED: {error}"),
+                            Outcome::Done => "allowed".to_owned(),
+                            Outcome::Refused(why) => format!("NOT ALLOWED: {why}"),
+                            Outcome::Again(why) => format!("NOT KNOWN: {why}"),
                         };
                         let from: Vec<_> = call.holders(&found.holdings).into_iter().collect();
                         let from = match from.is_empty() {
