@@ -205,7 +205,8 @@ fn pass_through<F: Stages, T: FamilyTables<F::Address>>(
 ) -> Translation<F::Address> {
     if T::WRITE {
         let now = tables.now_seconds();
-        if flow.last_seen != now {
+        // What the peer has told is stamped ahead, and stays so: older entries are swept by it.
+        if flow.last_seen < now {
             flow.last_seen = now;
         }
         let mut noted = flow.state | state::SEEN;

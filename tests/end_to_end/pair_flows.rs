@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use forwarder_lab::client::handshake::Handshakes;
 use forwarder_lab::client::http::Connection;
 use forwarder_lab::client::{Answer, udp};
 use forwarder_lab::site::{ECHO, HTTP};
-use forwarder_lab::{Family, wait_until};
+use forwarder_lab::{Family, Namespace, wait_until};
 use serde_json::Value;
 
-use super::pair::{LIMIT, Two};
+use super::pair::{LIMIT, Over, Two};
 use super::world::{VIP, both_services};
 
 /// Connections of each family.
@@ -75,6 +76,15 @@ impl Two {
         let flows = flows["flows"].as_array().expect("a list");
         let clients = flows.iter().filter_map(|flow| flow["client"].as_str());
         clients.map(str::to_owned).collect()
+    }
+
+    /// Waits until a standby has all that the active node had.
+    fn wait_for_all(&self, standby: usize) {
+        let told = |node: usize| self.pair(node)["sync"]["complete"] == true;
+        wait_until("the standby has all", LIMIT, || {
+            told(standby) && told(1 - standby)
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.diagnosis()));
     }
 
     /// Waits until the standby has all of these flows.
@@ -167,6 +177,51 @@ fn connections_through_automap_outlive_a_hand_over_and_a_kill() {
         let floating = Family::ALL.map(|family| family.backend(31));
         assert!(floating.contains(&answer.client.ip()), "{answer:?}");
     }
+}
+
+/// The network may lag behind: what comes to the old node while it takes in what the new one tells is of flows
+/// that both nodes have, and go on to have.
+#[test]
+fn connections_go_on_that_still_come_to_the_old_node() {
+    let two = Two::of(&services(), "drain = \"10m\", ");
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    let mut connections = two.connections();
+    two.wait_for_flows(1, &connections);
+    let stays = |host: &Namespace, device: &str, address: IpAddr, mac: &str| {
+        let at = format!("neighbour replace {address} lladdr {mac} dev {device} nud permanent");
+        host.ip(&at).expect("a neighbour");
+    };
+    let [outside, inside] = ["eth0", "eth1"].map(|device| two.host(0).mac(device).expect("a MAC"));
+    for family in Family::ALL {
+        stays(&two.site.router, "outside", family.vip(VIP), &outside);
+        let backends = two.site.backends.iter();
+        backends.for_each(|host| stays(host, "eth0", family.backend(30), &inside));
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let talking = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                two.go_on(&mut connections);
+            }
+            two.go_on(&mut connections);
+        });
+        {
+            let _over = Over(&over);
+            for _ in 0..3 {
+                two.run(0, &["failover", "--to", "lb2"]);
+                two.wait_for([Some("standby"), Some("active")]);
+                two.wait_for_all(0);
+                two.run(0, &["failover", "--to", "lb1"]);
+                two.wait_for([Some("active"), Some("standby")]);
+                two.wait_for_all(1);
+            }
+            two.run(0, &["failover", "--to", "lb2"]);
+            two.wait_for([Some("standby"), Some("active")]);
+            two.wait_for_all(0);
+        }
+        talking.join().expect("the client");
+    });
 }
 
 #[test]

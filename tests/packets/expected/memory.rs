@@ -34,12 +34,29 @@ fn flows_note_when_they_were_last_seen() {
     });
 }
 
+/// What the peer has told is stamped ahead, and swept by that.
+#[test]
+fn a_packet_takes_no_flow_back_in_time() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let to = (vip(Mode::FullNat, family), port::OTHER_PORT);
+            let packet = Packet::udp((client(family), 4_000), to, b"query");
+            bench.send(CLIENT, &packet)?;
+            let first = last_seen(&mut bench.harness, family, -10)?;
+            assert!(!first.is_empty(), "IPv{family}: no flow");
+            bench.send(CLIENT, &packet)?;
+            assert_eq!(last_seen(&mut bench.harness, family, 0)?, first);
+        }
+        Ok(())
+    });
+}
+
 /// Makes every flow look as if it had been quiet for ten of its "seconds".
 fn age(harness: &mut Harness, family: u8) -> Result<Vec<u32>> {
     last_seen(harness, family, 10)
 }
 
-fn last_seen(harness: &mut Harness, family: u8, earlier: u32) -> Result<Vec<u32>> {
+fn last_seen(harness: &mut Harness, family: u8, earlier: i32) -> Result<Vec<u32>> {
     let mut all = Vec::new();
     for name in ["FLOWS", "EMBRYONIC"].map(|name| format!("{name}{family}")) {
         if family == 6 {
@@ -51,7 +68,7 @@ fn last_seen(harness: &mut Harness, family: u8, earlier: u32) -> Result<Vec<u32>
     Ok(all)
 }
 
-fn move_back<A: Copy>(harness: &mut Harness, name: &str, earlier: u32) -> Result<Vec<u32>>
+fn move_back<A: Copy>(harness: &mut Harness, name: &str, earlier: i32) -> Result<Vec<u32>>
 where
     FlowKey<A>: aya::Pod,
     Flow<A>: aya::Pod,
@@ -60,7 +77,7 @@ where
     let flows = map.iter().collect::<Result<Vec<_>, _>>()?;
     let mut seen = Vec::new();
     for (key, mut flow) in flows {
-        flow.last_seen -= earlier;
+        flow.last_seen = flow.last_seen.wrapping_add_signed(-earlier);
         seen.push(flow.last_seen);
         map.insert(key, flow, 0)?;
     }

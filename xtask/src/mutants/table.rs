@@ -338,6 +338,13 @@ const MUTANTS: &[Mutant] = &[
         replace: "",
     },
     Mutant {
+        name: "flow-taken-back-in-time",
+        file: "forwarder-ebpf/src/nat.rs",
+        breaks: "what the peer has told is stamped with an earlier time by the next packet, and swept",
+        search: "if flow.last_seen < now {",
+        replace: "if flow.last_seen != now {",
+    },
+    Mutant {
         name: "egress-by-another-interface",
         file: "forwarder-ebpf/src/egress.rs",
         breaks: "egress SNAT leaves by an interface that the rule does not name",

@@ -11,6 +11,7 @@ use forwarder_common::{Flow, FlowEvent, FlowKey, V4, V6};
 
 use super::batch::{self, Walk};
 use super::expiry::{Expiry, FlowMaps};
+use super::remove::remove_if;
 use super::told::Told;
 use crate::core::key::partner_key;
 use crate::core::pair::sync::Entry;
@@ -156,8 +157,8 @@ impl PeerFlows {
                 .kept(&mut walk.exceptions6, |event| each(Event::V6(event)))?)
     }
 
-    /// Removes the flows of these virtual servers (by id) that were stamped last before `stamp`. How many
-    /// entries.
+    /// Removes the flows of these virtual servers (by id) neither of whose entries was stamped since `stamp`. How
+    /// many entries. Whose they are is asked again right before each is removed.
     pub fn sweep(&mut self, stamp: u32, of: impl Fn(u32) -> bool) -> io::Result<usize> {
         Ok(self.v4.sweep(stamp, &of)? + self.v6.sweep(stamp, &of)?)
     }
@@ -165,7 +166,7 @@ impl PeerFlows {
 
 impl<A: Copy> Family<A>
 where
-    FlowKey<A>: Pod + Default,
+    FlowKey<A>: Pod + Default + PartialEq,
     Flow<A>: Pod + Default,
 {
     fn open(established: &OwnedFd, exceptions: BorrowedFd<'_>) -> io::Result<Self> {
@@ -241,16 +242,36 @@ where
     }
 
     fn sweep(&mut self, stamp: u32, of: &impl Fn(u32) -> bool) -> io::Result<usize> {
+        let is_stale = |flow: &Flow<A>| {
+            flow.state & state::EGRESS == 0 && flow.last_seen < stamp && of(flow.id)
+        };
         let mut stale = Vec::new();
         batch::for_each_chunk(self.fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
             let entries = keys.iter().zip(flows);
-            let old = entries.filter(|(_, flow)| {
-                flow.state & state::EGRESS == 0 && flow.last_seen < stamp && of(flow.id)
-            });
-            stale.extend(old.map(|(key, _)| *key));
+            let old = entries.filter(|(_, flow)| is_stale(flow));
+            stale.extend(old.map(|(key, flow)| (*key, *flow)));
         })?;
-        let removed = stale.iter().filter(|key| self.flows.remove(key).is_ok());
-        Ok(removed.count())
+        let mut removed = 0;
+        for (key, flow) in stale {
+            let other = partner_key(&key, &flow);
+            let partner = self.flows.get(&other, 0).ok();
+            let partner = partner.filter(|partner| partner_key(&other, partner) == key);
+            if partner.is_some_and(|partner| !is_stale(&partner)) {
+                continue;
+            }
+            // The forward entry goes first: what it translates could no longer be answered.
+            let mut both = [Some(key), partner.map(|_| other)];
+            if flow.state & state::REPLY != 0 {
+                both.reverse();
+            }
+            for key in both.iter().flatten() {
+                if !remove_if(self.fd.as_fd(), key, is_stale)? {
+                    break;
+                }
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 }
 
@@ -258,4 +279,66 @@ fn handle<K: Pod, V: Pod>(fd: OwnedFd) -> io::Result<HashMap<MapData, K, V>> {
     let data = MapData::from_fd(fd).map_err(io::Error::other)?;
     let map = Map::from_map_data(data).map_err(io::Error::other)?;
     map.try_into().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::tests::hash_map;
+    use super::*;
+
+    /// Both entries of a flow of client `n`, forward first.
+    fn entries(n: u32, seen: [u32; 2]) -> [(FlowKey<V4>, Flow<V4>); 2] {
+        let key = FlowKey {
+            source: n,
+            destination: 2,
+            ports: 0x0003_0004,
+            protocol: 17,
+        };
+        let forward = Flow {
+            source: 5,
+            destination: 6,
+            ports: n << 16 | 7,
+            last_seen: seen[0],
+            ..Flow::default()
+        };
+        let reply = Flow {
+            source: key.destination,
+            destination: key.source,
+            ports: key.ports.rotate_left(16),
+            state: state::REPLY,
+            last_seen: seen[1],
+            ..Flow::default()
+        };
+        [(key, forward), (partner_key(&key, &forward), reply)]
+    }
+
+    #[test]
+    fn what_is_swept_is_whole_flows() {
+        const STAMP: u32 = 100;
+        let fd = hash_map(size_of::<FlowKey<V4>>(), size_of::<Flow<V4>>(), 20);
+        let exceptions = hash_map(size_of::<FlowKey<V4>>(), 4, 1);
+        let mut family = Family::<V4>::open(&fd, exceptions.as_fd()).expect("maps");
+        let before = STAMP - 1;
+        for (n, seen) in (0..).zip([
+            [STAMP, STAMP],
+            // A packet has passed on one way since the peer told of it, or none has.
+            [before, STAMP],
+            [STAMP, before],
+            [before, before],
+        ]) {
+            for (key, flow) in entries(n, seen) {
+                family.flows.insert(key, flow, 0).expect("room");
+            }
+        }
+        // A reply entry whose forward entry leads elsewhere now.
+        let [_, (_, left)] = entries(0, [before; 2]);
+        let [_, (other, _)] = entries(9, [before; 2]);
+        family.flows.insert(other, left, 0).expect("room");
+        assert_eq!(family.sweep(STAMP, &|_| false).expect("a walk"), 0);
+        assert_eq!(family.sweep(STAMP, &|id| id == 0).expect("a walk"), 3);
+        let whole = |n| family.lacks(&entries(n, [0; 2]).each_ref().map(|(key, _)| key));
+        let lacking = (0..4).map(whole);
+        assert_eq!(lacking.collect::<Vec<_>>(), [false, false, false, true]);
+        assert_eq!(family.flows.keys().count(), 6);
+    }
 }

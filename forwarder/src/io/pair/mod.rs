@@ -333,6 +333,8 @@ impl Side {
                 let alive = milliseconds(now).saturating_sub(heartbeat) < milliseconds(PATIENCE);
                 self.pair.timeout(alive, now);
             }
+            // Before the leases are written: an active node lets nobody else change its flows.
+            self.tell_of(&self.pair.view(now));
             while let Some(effect) = self.pair.poll() {
                 self.apply(effect);
             }

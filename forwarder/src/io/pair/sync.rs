@@ -364,9 +364,14 @@ impl Side {
         if refused {
             set(&self.shared.refused, self.refused.clone());
         }
-        let take = Take {
-            standby: self.situation.standby,
-            hears: now < self.hears_until,
+        // This node may have become active since the last look around.
+        let known = self.situation.standby;
+        let take = || {
+            let standby = known & lock(&self.shared.situation).standby;
+            Take {
+                standby,
+                hears: now < self.hears_until || standby != known,
+            }
         };
         match self.refused_told.line(&self.refused, now) {
             Some((true, line)) => warn!("flows: {line}"),

@@ -3,6 +3,7 @@
 mod census;
 mod churn;
 mod decision;
+mod halves;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -69,13 +70,16 @@ impl Expiry {
             .name("flow-expiry".into())
             .spawn(move || {
                 let mut expired = [0; 4];
+                let mut walks = 0_u32;
                 let mut evictions = [Evictions::default(); 2];
                 // What is there to begin with tells what was made before.
                 let mut pause = Duration::ZERO;
                 while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                     pause = INTERVAL;
                     let before = counted.read();
-                    let walked = walked.expire(&timeouts, clock::coarse_monotonic(), &telling);
+                    let now = clock::coarse_monotonic();
+                    let walked = walked.expire(&timeouts, now, &telling, walks);
+                    walks = walks.wrapping_add(1);
                     match walked.and_then(|census| Ok((census, before?, counted.read()?))) {
                         Ok((mut census, before, after)) => {
                             for (family, evictions) in evictions.iter_mut().enumerate() {
@@ -171,8 +175,15 @@ impl FlowMaps {
         })
     }
 
-    /// One walk over all four, in the order of [`MAPS`]: what was there, and how much was removed.
-    pub fn expire(&self, timeouts: &Timeouts, now: Duration, told: &Told) -> io::Result<Census> {
+    /// One walk over all four, in the order of [`MAPS`]: what was there, and how much was removed. `number`: of
+    /// the walk.
+    pub fn expire(
+        &self,
+        timeouts: &Timeouts,
+        now: Duration,
+        told: &Told,
+        number: u32,
+    ) -> io::Result<Census> {
         // The data plane's "seconds": the clock wraps after 146 years.
         let now = (now.as_nanos() >> SECOND_SHIFT) as u32;
         let established = timeouts.of(Stage::Established);
@@ -180,30 +191,76 @@ impl FlowMaps {
         let mut census = Census::default();
         let all = &mut census;
         let maps = [
-            walk::<V4>(&self.established4, now, &established, all, told)?,
-            walk::<V6>(&self.established6, now, &established, all, told)?,
-            walk::<V4>(&self.embryonic4, now, &embryonic, all, told)?,
-            walk::<V6>(&self.embryonic6, now, &embryonic, all, told)?,
+            walk::<V4>(
+                &self.established4,
+                now,
+                &established,
+                all,
+                told,
+                Some(number),
+            )?,
+            walk::<V6>(
+                &self.established6,
+                now,
+                &established,
+                all,
+                told,
+                Some(number),
+            )?,
+            walk::<V4>(&self.embryonic4, now, &embryonic, all, told, None)?,
+            walk::<V6>(&self.embryonic6, now, &embryonic, all, told, None)?,
         ];
         census.maps = maps;
         Ok(census)
     }
 }
 
+/// A flow map.
+fn open<A>(fd: &OwnedFd) -> io::Result<HashMap<MapData, FlowKey<A>, Flow<A>>>
+where
+    FlowKey<A>: Pod,
+    Flow<A>: Pod,
+{
+    let data = MapData::from_fd(fd.try_clone()?).map_err(io::Error::other)?;
+    let map = Map::from_map_data(data).map_err(io::Error::other)?;
+    map.try_into().map_err(io::Error::other)
+}
+
+/// The other entry of an entry's flow, if it is there and not another flow's.
+fn partner<A>(
+    map: &HashMap<MapData, FlowKey<A>, Flow<A>>,
+    key: &FlowKey<A>,
+    flow: &Flow<A>,
+) -> io::Result<Option<Flow<A>>>
+where
+    A: Copy,
+    FlowKey<A>: Pod + PartialEq,
+    Flow<A>: Pod,
+{
+    let other = partner_key(key, flow);
+    match map.get(&other, 0) {
+        Ok(partner) => Ok(Some(partner).filter(|partner| partner_key(&other, partner) == *key)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// `halves`: flows are looked for that have lost their reply entry, in the walk of this number.
 fn walk<A>(
     fd: &OwnedFd,
     now: u32,
     timeouts: &decision::StageTimeouts,
     census: &mut Census,
     told: &Told,
+    halves: Option<u32>,
 ) -> io::Result<MapCensus>
 where
-    A: Address + Default,
+    A: Address + Default + PartialEq,
     Entry: From<Change<A>>,
-    FlowKey<A>: Pod + Default,
+    FlowKey<A>: Pod + Default + PartialEq,
     Flow<A>: Pod + Default,
 {
-    let mut idle = Vec::new();
+    let (mut idle, mut due) = (Vec::new(), Vec::new());
     let mut entries = 0;
     let aging = told.aging();
     for_each_chunk(fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
@@ -219,8 +276,13 @@ where
                 })
                 .map(|(key, flow)| (*key, *flow)),
         );
+        if let Some(number) = halves {
+            let entries = keys.iter().zip(flows);
+            let turn = entries.filter(|(key, flow)| halves::is_due(key, flow, number));
+            due.extend(turn.map(|(key, flow)| (*key, *flow)));
+        }
     })?;
-    let removed = remove(fd, &idle, now, timeouts, told)?;
+    let removed = remove(fd, &idle, now, timeouts, told)? + halves::remove(fd, &due, told)?;
     Ok(MapCensus {
         entries: entries.saturating_sub(removed) as u64,
         expired: removed as u64,
@@ -240,21 +302,15 @@ fn remove<A>(
 where
     A: Copy,
     Entry: From<Change<A>>,
-    FlowKey<A>: Pod,
+    FlowKey<A>: Pod + PartialEq,
     Flow<A>: Pod,
 {
-    let data = MapData::from_fd(fd.try_clone()?).map_err(io::Error::other)?;
-    let map = Map::from_map_data(data).map_err(io::Error::other)?;
-    let map: HashMap<_, FlowKey<A>, Flow<A>> = map.try_into().map_err(io::Error::other)?;
+    let map = open(fd)?;
     let mut removed = 0;
     let aging = told.aging();
     for (key, flow) in idle {
         let partner_key = partner_key(key, flow);
-        let partner = match map.get(&partner_key, 0) {
-            Ok(partner) => Some(partner),
-            Err(MapError::KeyNotFound) => None,
-            Err(error) => return Err(io::Error::other(error)),
-        };
+        let partner = partner(&map, key, flow)?;
         let aged = |flow: &Flow<A>| aging.aged(flow);
         let (Some(own), Ok(other)) = (
             aged(flow),
@@ -304,7 +360,7 @@ mod tests {
     const NOW: u32 = 1_000;
 
     /// Both entries of a closed flow of a client to a backend, last seen then.
-    fn flow(backend: u32, last_seen: u32) -> [(FlowKey<V4>, Flow<V4>); 2] {
+    pub(super) fn flow(backend: u32, last_seen: u32) -> [(FlowKey<V4>, Flow<V4>); 2] {
         let key = FlowKey {
             source: 1,
             destination: 2,

@@ -99,34 +99,34 @@ impl Applier {
         std::mem::take(&mut self.unknown_since)
     }
 
-    /// Takes a chunk in; `relay` is called with what is of other groups than those of the peer. `false`: it is
-    /// no chunk.
+    /// Takes a chunk in; `relay` is called with what is of other groups than those of the peer. `take`: what is
+    /// to be taken in right now. `false`: it is no chunk.
     pub fn take(
         &mut self,
         chunk: &[u8],
         names: &Names,
-        take: Take,
+        take: impl Fn() -> Take,
         mut relay: impl FnMut(&Entry),
     ) -> bool {
         let read = Entry::decode_all(chunk, |entry| {
+            let Take { standby, hears } = take();
             let group = names.group_of(&entry);
-            if group == 0 || group & take.standby != 0 {
-                self.entry(&entry, names, take.standby);
-            } else if take.hears {
+            if group == 0 || group & standby != 0 {
+                self.entry(&entry, names, || take().standby);
+            } else if hears && self.add(&entry, names) {
                 relay(&entry);
-                self.add(&entry, names);
             }
         });
         read.is_ok()
     }
 
-    /// Takes in what is not there; what else an active node has is its own business.
-    fn add(&mut self, entry: &Entry, names: &Names) {
+    /// Takes in what is not there, and says whether it has; what else an active node has is its own business.
+    fn add(&mut self, entry: &Entry, names: &Names) -> bool {
         let stamp = self.stamp();
         match entry {
             Entry::V4(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
             Entry::V6(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
-            Entry::Begin | Entry::End | Entry::Backends(..) | Entry::Past(..) => {}
+            Entry::Begin | Entry::End | Entry::Backends(..) | Entry::Past(..) => false,
         }
     }
 
@@ -136,7 +136,7 @@ impl Applier {
         std::mem::replace(&mut self.good, true)
     }
 
-    fn entry(&mut self, entry: &Entry, names: &Names, standby: Groups) {
+    fn entry(&mut self, entry: &Entry, names: &Names, standby: impl Fn() -> Groups) {
         match entry {
             Entry::Backends(last, part) => match self.parts.take(*last, part) {
                 Ok(Some(backends)) => self.backends = Some(Arc::new(backends)),
@@ -213,12 +213,12 @@ impl Applier {
         self.unknown_since = false;
     }
 
-    fn end(&mut self, names: &Names, standby: Groups) {
+    fn end(&mut self, names: &Names, standby: impl Fn() -> Groups) {
         self.write();
         let groups = names.common_groups();
         let of = |id: u32| {
             let group = groups.get(&id);
-            group.is_some_and(|group| standby >> group & 1 == 1)
+            group.is_some_and(|group| standby() >> group & 1 == 1)
         };
         match self.flows.sweep(self.stamp, of) {
             Ok(swept) => {
@@ -265,14 +265,19 @@ fn push<A>(waiting: &mut Waiting<A>, [forward, reply]: [(FlowKey<A>, Flow<A>); 2
     }
 }
 
-/// Writes both entries of a flow where there is none. What is there already is no want of room.
-fn add<A: InMaps>(maps: &mut PeerFlows, entries: Option<[(FlowKey<A>, Flow<A>); 2]>) {
+/// Writes both entries of a flow where there is none; whether it has. What is there already is no want of room.
+fn add<A: InMaps>(maps: &mut PeerFlows, entries: Option<[(FlowKey<A>, Flow<A>); 2]>) -> bool {
     let Some([(key, flow), (other, reply)]) = entries else {
-        return;
+        return false;
     };
-    if A::put(maps, &[other], &[reply], true) == 0 {
-        A::put(maps, &[key], &[flow], true);
+    if A::put(maps, &[other], &[reply], true) != 0 {
+        return false;
     }
+    let added = A::put(maps, &[key], &[flow], true) == 0;
+    if !added {
+        A::remove(maps, [other; 2]);
+    }
+    added
 }
 
 fn write<A: InMaps>(waiting: &mut Waiting<A>, maps: &mut PeerFlows) -> usize {
