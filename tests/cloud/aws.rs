@@ -356,7 +356,11 @@ fn a_right_that_is_gone_is_known_before_it_is_needed() {
             && problems.contains("would be refused: UnauthorizedOperation")
             && metric(refused, 1) > Some(0.0)
     });
-    assert_eq!(metric(refused, 0), Some(0.0), "the active node needs no rehearsal");
+    assert_eq!(
+        metric(refused, 0),
+        Some(0.0),
+        "the active node needs no rehearsal"
+    );
     world.cloud.state().denied.clear();
     world.wait("it is over", || {
         world.nodes.problems(1).is_empty() && metric(refused, 1) == Some(0.0)
