@@ -11,7 +11,7 @@ use forwarder_lab::{Family, wait_until};
 use serde_json::Value;
 
 use super::pair::{LIMIT, Two};
-use super::world::{VIP, both_services};
+use super::world::{VIP, binary, both_services};
 
 /// Waits until `state` holds, and says what the nodes say if it never does.
 fn wait(two: &Two, what: &str, state: impl Fn() -> bool) {
@@ -157,6 +157,39 @@ fn an_operator_moves_and_holds_it_from_either_node() {
         let (_, text) = run(&two, 0, &["history", "--kind", "role"]);
         text.contains("standby: the peer has taken it") && text.contains("hand-over ")
     });
+}
+
+#[test]
+fn an_epoch_does_not_come_again_and_another_key_is_told_of() {
+    let mut two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    let epoch = |two: &Two, node| two.pair(node)["groups"][0]["epoch"].as_u64();
+    let first = epoch(&two, 0).expect("an epoch");
+    // The standby has never been active, and yet it keeps what it has heard.
+    let kept = two.node(1).config().with_file_name("forwarder.sock.epoch");
+    wait(&two, "the standby keeps the epoch", || {
+        fs::read_to_string(&kept).is_ok_and(|kept| kept == format!("0 {first}\n"))
+    });
+    two.nodes = [None, None];
+    let key = two.site.directory().join("other.key");
+    let mut keygen = two.host(1).command(binary());
+    let made = keygen.args(["peer", "keygen"]).arg(&key).status();
+    assert!(made.expect("keygen runs").success());
+    let services = both_services("l2-dsr", |family| family);
+    let same = two.config(&services);
+    let other = same.replace("pair.key", "other.key");
+    assert_ne!(same, other);
+    two.nodes[1] = Some(two.daemon(1, &other));
+    wait(&two, "a higher epoch", || {
+        two.pair(1)["role"] == "active" && epoch(&two, 1) > Some(first)
+    });
+    two.nodes[0] = Some(two.daemon(0, &same));
+    for (node, peer) in [(0, "lb2"), (1, "lb1")] {
+        let text = format!(
+            "{peer} seems to have another key: what comes from its address is not authentic"
+        );
+        wait(&two, &text, || problem(&two, node, &text));
+    }
 }
 
 #[test]

@@ -87,11 +87,18 @@ pub fn version([major, minor, patch]: [u16; 3]) -> String {
 /// Tells of refused datagrams: at once, and then once per interval.
 #[derive(Clone, Debug, Default)]
 pub struct Refused {
+    forged: u64,
     told: BTreeMap<Refusal, u64>,
     next: Duration,
 }
 
 impl Refused {
+    /// Whether there were more that were not authentic since this was asked last.
+    pub fn counts_forged(&mut self, counts: &BTreeMap<Refusal, u64>) -> bool {
+        let now = counts.get(&Refusal::Forged).copied().unwrap_or(0);
+        now > std::mem::replace(&mut self.forged, now)
+    }
+
     /// What to log of these counts, and whether a stranger or a wrong key may be behind it: the peer
     /// itself sends what is overtaken, and begins as a stranger after each start.
     pub fn line(
@@ -142,5 +149,9 @@ mod tests {
         let line = refused.line(&counts, at(160)).expect("a line");
         assert_eq!(line, (true, "datagrams refused: 7 not authentic".into()));
         assert_eq!(refused.line(&counts, at(900)), None);
+        assert_eq!(
+            [0; 2].map(|_| refused.counts_forged(&counts)),
+            [true, false]
+        );
     }
 }

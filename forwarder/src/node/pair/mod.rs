@@ -96,6 +96,8 @@ pub struct Member {
     faults: Notes<Fault>,
     noted: Notes<String>,
     refused: Refused,
+    /// Whether what came lately from the peer's address was not authentic, and nothing else came.
+    strange: bool,
 }
 
 impl Member {
@@ -195,12 +197,32 @@ impl Member {
             faults: Notes::default(),
             noted: Notes::default(),
             refused: Refused::default(),
+            strange: false,
         }))
+    }
+
+    /// Keeps epochs that the peer has told of, too: they are not to come again if both nodes end.
+    fn keep_epochs(&mut self, view: &View) {
+        let mut news = false;
+        for group in &view.groups {
+            let known = self.epochs.entry(group.id).or_default();
+            news |= group.epoch > *known;
+            *known = group.epoch.max(*known);
+        }
+        if news && let Err(error) = self.files.set_epochs(&self.epochs) {
+            warn!("the epoch cannot be kept: {error}");
+        }
     }
 
     /// What is not as it should be.
     fn problems(&self, view: &View) -> Vec<String> {
         let mut problems = watch::problems(view, &self.names);
+        if self.strange {
+            let peer = &self.names.peer;
+            problems.push(format!(
+                "{peer} seems to have another key: what comes from its address is not authentic"
+            ));
+        }
         if let Some(witness) = self.handle.witness()
             && let Some(problem) = witness.problem
         {
@@ -358,6 +380,8 @@ impl Node {
             Some((false, line)) => info!("{line}"),
             None => {}
         }
+        pair.keep_epochs(&view);
+        pair.strange = view.peer.is_none() && pair.refused.counts_forged(&view.refusals);
         let problems = pair.problems(&view);
         let news = pair.noted.update(problems, now);
         self.tell("pair", news);
