@@ -219,7 +219,7 @@ fn pass_through<F: Stages, T: FamilyTables<F::Address>>(
         if noted != flow.state {
             let ends = (noted ^ flow.state) & (state::FIN | state::RST) != 0;
             flow.state = noted;
-            if tables.tells() && ends && !embryonic && noted & state::EGRESS == 0 {
+            if tables.tells() && ends && !embryonic {
                 tables.tell(event::ENDS, key, flow, 0);
             }
         }
@@ -317,9 +317,7 @@ fn promote<F: Stages, T: FamilyTables<F::Address>>(
         tables.remove_established(&other);
         return;
     }
-    if flow.state & state::EGRESS == 0 {
-        tables.tell(event::FLOW, key, flow, reply.state);
-    }
+    tables.tell(event::FLOW, key, flow, reply.state);
     tables.remove_embryonic(&other);
     tables.remove_embryonic(key);
 }

@@ -218,9 +218,7 @@ fn forget<F: Stages, T: FamilyTables<F::Address>>(
     other: &mut FlowKey<F::Address>,
 ) {
     let established = tables.established(key);
-    if let Some(flow) = &established
-        && flow.state & state::EGRESS == 0
-    {
+    if let Some(flow) = &established {
         tables.tell(event::GONE, key, flow, 0);
     }
     if let Some(flow) = established.or_else(|| tables.embryonic(key)) {
@@ -339,10 +337,7 @@ fn oust<F: Stages, T: FamilyTables<F::Address>>(tables: &T, draft: &mut Draft<F:
         return true;
     }
     match &established {
-        Some(reply) if reply.state & state::EGRESS == 0 => {
-            tables.tell(event::GONE, &draft.other, reply, 0);
-        }
-        Some(_) => {}
+        Some(reply) => tables.tell(event::GONE, &draft.other, reply, 0),
         // Its reply entry is written over.
         None => tables.count_embryonic(0, 1),
     }

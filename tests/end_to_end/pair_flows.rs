@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use anyhow::Result;
 use forwarder_lab::client::handshake::Handshakes;
 use forwarder_lab::client::http::Connection;
 use forwarder_lab::client::{Answer, udp};
+use forwarder_lab::server::Server;
 use forwarder_lab::site::{ECHO, HTTP};
 use forwarder_lab::{Family, Namespace, wait_until};
 use serde_json::Value;
@@ -19,6 +22,24 @@ use super::world::{VIP, both_services};
 const CONNECTIONS: usize = 40;
 /// So many take time to be told.
 const MANY: u32 = 30_000;
+
+/// Ports at the client, for those who open connections themselves.
+const WORLD: [u16; 2] = [8000, 9000];
+
+/// What a backend has opened itself: a connection and a talk by UDP, and as whom the outside saw it.
+struct Opened {
+    backend: usize,
+    connection: Connection,
+    talk: udp::Socket,
+    seen: [SocketAddr; 2],
+}
+
+impl Opened {
+    /// One more question and answer on each: as whom the outside sees it.
+    fn ask(connection: &mut Connection, talk: &mut udp::Socket) -> Result<[SocketAddr; 2]> {
+        Ok([connection.get("/")?.client, talk.request(64)?.client])
+    }
+}
 
 /// HTTP and echo through full-nat, with source addresses that move with the VIPs.
 fn services() -> String {
@@ -65,17 +86,80 @@ impl Two {
         Handshakes::through(self.host(node), server, 0).expect("programs are attached")
     }
 
-    /// The clients of the established flows that a node has.
-    fn clients(&self, node: usize) -> BTreeSet<String> {
+    /// The established flows that a node has.
+    fn flows(&self, node: usize) -> Vec<Value> {
         let words = ["--state", "established", "--limit", "10000"];
         let asked = self
             .node(node)
             .run(&[&["flow", "-o", "json"], &words[..]].concat());
         let flows: Value = serde_json::from_slice(&asked.expect("flow runs").stdout)
             .unwrap_or_else(|error| panic!("{error}\n{}", self.diagnosis()));
-        let flows = flows["flows"].as_array().expect("a list");
+        flows["flows"].as_array().cloned().expect("a list")
+    }
+
+    /// The clients of the established flows that a node has.
+    fn clients(&self, node: usize) -> BTreeSet<String> {
+        let flows = self.flows(node);
         let clients = flows.iter().filter_map(|flow| flow["client"].as_str());
         clients.map(str::to_owned).collect()
+    }
+
+    /// Every backend opens connections to the outside, until they can be had.
+    fn open_outwards(&self) -> Vec<Opened> {
+        let mut opened = Vec::new();
+        for backend in 0..self.site.backends.len() {
+            for family in Family::ALL.iter().cycle().take(8) {
+                let [tcp, udp] = WORLD.map(|port| SocketAddr::new(family.client(), port));
+                // The first packet to somebody whose MAC is not known yet is dropped.
+                let short = Duration::from_secs(5);
+                let open = || -> Result<Opened> {
+                    let mut connection = Connection::open(tcp, LIMIT)?;
+                    let mut talk = udp::Socket::open(udp, short)?;
+                    // With the second packet it is established.
+                    Opened::ask(&mut connection, &mut talk)?;
+                    let seen = Opened::ask(&mut connection, &mut talk)?;
+                    Ok(Opened {
+                        backend,
+                        connection,
+                        talk,
+                        seen,
+                    })
+                };
+                let mut got = None;
+                wait_until("a backend reaches the world", LIMIT, || {
+                    got = self.site.backends[backend].run(open).ok();
+                    got.is_some()
+                })
+                .unwrap_or_else(|error| panic!("{error:#}\n{}", self.diagnosis()));
+                opened.extend(got);
+            }
+        }
+        opened
+    }
+
+    /// What backends have opened goes on, and the outside sees it as it did.
+    fn outward_goes_on(&self, opened: &mut [Opened]) {
+        for each in opened {
+            let Opened {
+                connection, talk, ..
+            } = each;
+            let asked = self.site.backends[each.backend].run(|| Opened::ask(connection, talk));
+            let asked =
+                asked.unwrap_or_else(|error| panic!("broken: {error:#}\n{}", self.diagnosis()));
+            assert_eq!(asked, each.seen);
+        }
+    }
+
+    /// Waits until the standby knows of all that backends have opened.
+    fn wait_for_outward(&self, standby: usize, opened: &[Opened]) {
+        let wanted: BTreeSet<_> = opened.iter().flat_map(|each| each.seen).collect();
+        wait_until("the standby has what backends opened", LIMIT, || {
+            let flows = self.flows(standby);
+            let sources = flows.iter().filter_map(|flow| flow["source"].as_str());
+            let sources: BTreeSet<SocketAddr> = sources.filter_map(|s| s.parse().ok()).collect();
+            sources.is_superset(&wanted) && self.pair(standby)["sync"]["complete"] == true
+        })
+        .unwrap_or_else(|error| panic!("{error:#}: {wanted:?}\n{}", self.diagnosis()));
     }
 
     /// Waits until a standby has all that the active node had.
@@ -222,6 +306,58 @@ fn connections_go_on_that_still_come_to_the_old_node() {
         }
         talking.join().expect("the client");
     });
+}
+
+/// Through a SNAT pool of the outside, as the hosts' gateway is a floating address.
+#[test]
+fn connections_that_backends_opened_outlive_a_kill_and_a_hand_over() {
+    let mut services = both_services("full-nat", |family| family);
+    let addresses = Family::ALL.map(|family| format!("\"{}\"", family.vip(40)));
+    services += &format!(
+        "[[snat_pool]]\nname = \"out\"\naddresses = [{}]\nports = \"10000-59999\"\ninterface = \"outside\"\n",
+        addresses.join(", ")
+    );
+    for source in ["192.0.2.0/24", "2001:db8:2::/64"] {
+        services += &format!(
+            "[[egress]]\nsource = \"{source}\"\ninterface = \"outside\"\nsnat = \"out\"\n"
+        );
+    }
+    let mut two = Two::with(&services);
+    for host in [0, 1] {
+        let forward = ["ipv4", "ipv6"].map(|family| format!("net/{family}/conf/eth1/forwarding"));
+        let [four, six] = forward.each_ref().map(|name| (name.as_str(), "1"));
+        two.host(host).sysctl(&[four, six]).expect("sysctl");
+    }
+    for (backend, family) in two
+        .site
+        .backends
+        .iter()
+        .flat_map(|b| Family::ALL.map(|f| (b, f)))
+    {
+        let any = ["0.0.0.0/0", "::/0"][usize::from(family == Family::V6)];
+        let gateway = format!("route replace {any} via {}", family.backend(31));
+        backend.ip(&gateway).expect("a route");
+    }
+    let at = WORLD.map(|port| Family::ALL.map(|family| SocketAddr::new(family.client(), port)));
+    let _server = Server::start(&two.site.client, "world", &at[0], &at[1]).expect("serve");
+    two.wait_for([Some("active"), Some("standby")]);
+    two.served();
+    let mut opened = two.open_outwards();
+    two.wait_for_outward(1, &opened);
+    two.nodes[0] = None;
+    two.wait_for([None, Some("active")]);
+    two.outward_goes_on(&mut opened);
+    opened.extend(two.open_outwards());
+    let config = two.config(&services);
+    two.nodes[0] = Some(two.daemon(0, &config));
+    two.wait_for([Some("standby"), Some("active")]);
+    two.wait_for_outward(0, &opened);
+    two.run(1, &["failover"]);
+    two.wait_for([Some("active"), Some("standby")]);
+    two.outward_goes_on(&mut opened);
+    for node in [0, 1] {
+        assert_eq!(two.pair(node)["sync"]["foreign"], 0, "{}", two.diagnosis());
+    }
 }
 
 #[test]

@@ -161,10 +161,14 @@ fn flows(pair: &PairStatus) -> String {
             false => "the peer does not have all",
         };
         let lag = Duration::from_micros(sync.lag_microseconds);
-        format!("{state}, {} entries wait ({lag:?})", sync.waiting)
+        match sync.heard {
+            true => format!("{state}, {} entries wait ({lag:?})", sync.waiting),
+            false => format!("{state}: it does not listen, and is told all when it does"),
+        }
     };
     for (count, what) in [
         (sync.unknown, "unknown here"),
+        (sync.foreign, "of a kind that only a later version knows"),
         (sync.no_room, "without room"),
         (sync.events_lost, "events lost"),
         (sync.refused, "datagrams refused"),

@@ -502,6 +502,9 @@ pub struct SnatPool {
     pub interface: String,
     /// The name of the group that it moves with: that of its virtual servers.
     pub group: String,
+    /// Whether both nodes have the same addresses, so that they are where the group is.
+    #[serde(skip)]
+    pub moves: bool,
 }
 
 /// SNAT of what comes from a prefix and leaves by an interface.

@@ -133,6 +133,24 @@ pub struct Network {
     pub length: u8,
 }
 
+impl Network {
+    /// The network of this prefix length that an address is in; `None`: no address is so long.
+    pub fn of(address: IpAddr, length: u8) -> Option<Self> {
+        let host = |bits: u32| bits.checked_sub(length.into());
+        let address = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(host(32)?).unwrap_or(0);
+                IpAddr::V4((u32::from(address) & mask).into())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(host(128)?).unwrap_or(0);
+                IpAddr::V6((u128::from(address) & mask).into())
+            }
+        };
+        Some(Self { address, length })
+    }
+}
+
 /// An IPv4 address as a word in wire order.
 pub fn word(address: Ipv4Addr) -> V4 {
     u32::from_ne_bytes(address.octets())

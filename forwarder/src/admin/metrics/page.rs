@@ -78,6 +78,7 @@ fn sync(page: &mut Page, sample: &Sample) {
     let mut family = page.family(&metric::SYNC_LOST);
     for sync in sync.iter() {
         family.sample(["unknown"], sync.unknown);
+        family.sample(["foreign"], sync.foreign);
         family.sample(["no-room"], sync.no_room);
         family.sample(["events"], sync.events_lost);
     }

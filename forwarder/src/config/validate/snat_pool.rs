@@ -7,6 +7,7 @@ use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Spanned};
 use super::super::model::{self, DEFAULT_GROUP, PortRange};
 use super::super::schema;
+use super::super::value::PerNode;
 use super::interface::Route;
 use super::view::{View, entries};
 
@@ -62,6 +63,8 @@ impl View<'_, '_> {
         for address in addresses.iter().flatten() {
             self.check_address("a SNAT address", address.value, address.span);
         }
+        let named = section.addresses.as_ref();
+        let moves = named.is_some_and(|named| matches!(named.value, PerNode::Same(_)));
         let ports = section.ports.as_ref().and_then(|ports| self.share(ports));
         let interface = match &section.interface {
             Some(name) => self.interface_name(name),
@@ -75,6 +78,7 @@ impl View<'_, '_> {
                 ports: ports?,
                 interface: interface?,
                 group: DEFAULT_GROUP.to_owned(),
+                moves,
             },
             addresses,
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
-use forwarder_common::{FlowEvent, V4, V6};
+use forwarder_common::{FlowEvent, Link, V4, V6};
 
 use super::batch::for_each_per_cpu;
 use super::load::LoadError;
@@ -84,14 +84,12 @@ impl AsRawFd for FlowEvents {
 fn event(item: &[u8]) -> Option<Event> {
     if item.len() == size_of::<FlowEvent<V4>>() {
         // SAFETY: as long as the plain words that it is read as; it may not be aligned.
-        Some(Event::V4(unsafe {
-            item.as_ptr().cast::<FlowEvent<V4>>().read_unaligned()
-        }))
+        let event = unsafe { item.as_ptr().cast::<FlowEvent<V4>>().read_unaligned() };
+        Some(Event::V4(event, Link::default()))
     } else if item.len() == size_of::<FlowEvent<V6>>() {
         // SAFETY: as above.
-        Some(Event::V6(unsafe {
-            item.as_ptr().cast::<FlowEvent<V6>>().read_unaligned()
-        }))
+        let event = unsafe { item.as_ptr().cast::<FlowEvent<V6>>().read_unaligned() };
+        Some(Event::V6(event, Link::default()))
     } else {
         None
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData};
 use forwarder_common::flow::{event, state};
-use forwarder_common::{Flow, FlowEvent, FlowKey, V4, V6};
+use forwarder_common::{Flow, FlowEvent, FlowKey, Link, V4, V6};
 
 use super::batch::{self, Walk};
 use super::expiry::{Expiry, FlowMaps};
@@ -127,8 +127,14 @@ impl PeerFlows {
     /// The event with what the data plane did not look up.
     pub fn whole(&self, event: Event) -> Event {
         match event {
-            Event::V4(event) => Event::V4(self.v4.whole(event)),
-            Event::V6(event) => Event::V6(self.v6.whole(event)),
+            Event::V4(event, _) => {
+                let (event, link) = self.v4.whole(event);
+                Event::V4(event, link)
+            }
+            Event::V6(event, _) => {
+                let (event, link) = self.v6.whole(event);
+                Event::V6(event, link)
+            }
         }
     }
 
@@ -145,19 +151,19 @@ impl PeerFlows {
     pub fn walk(&self, walk: &mut Everything, mut each: impl FnMut(Event)) -> io::Result<bool> {
         Ok(self
             .v4
-            .flows(&mut walk.flows4, |event| each(Event::V4(event)))?
+            .flows(&mut walk.flows4, |event, link| each(Event::V4(event, link)))?
             || self
                 .v6
-                .flows(&mut walk.flows6, |event| each(Event::V6(event)))?
-            || self
-                .v4
-                .kept(&mut walk.exceptions4, |event| each(Event::V4(event)))?
-            || self
-                .v6
-                .kept(&mut walk.exceptions6, |event| each(Event::V6(event)))?)
+                .flows(&mut walk.flows6, |event, link| each(Event::V6(event, link)))?
+            || self.v4.kept(&mut walk.exceptions4, |event, link| {
+                each(Event::V4(event, link))
+            })?
+            || self.v6.kept(&mut walk.exceptions6, |event, link| {
+                each(Event::V6(event, link))
+            })?)
     }
 
-    /// Removes the flows of these virtual servers (by id) neither of whose entries was stamped since `stamp`. How
+    /// Removes the flows of these virtual servers and egress rules (by id) neither of whose entries was stamped since `stamp`. How
     /// many entries. Whose they are is asked again right before each is removed.
     pub fn sweep(&mut self, stamp: u32, of: impl Fn(u32) -> bool) -> io::Result<usize> {
         Ok(self.v4.sweep(stamp, &of)? + self.v6.sweep(stamp, &of)?)
@@ -182,38 +188,42 @@ where
         keys.iter().all(|key| self.flows.get(key, 0).is_err())
     }
 
-    fn whole(&self, event: FlowEvent<A>) -> FlowEvent<A> {
-        if event.what != event::ENDS {
-            return event;
+    fn whole(&self, event: FlowEvent<A>) -> (FlowEvent<A>, Link) {
+        let egress = || event.flow.state & state::EGRESS != 0;
+        if event.what != event::ENDS && !(event.what == event::FLOW && egress()) {
+            return (event, Link::default());
         }
         let other = self.flows.get(&partner_key(&event.key, &event.flow), 0);
-        FlowEvent {
+        let other = other.unwrap_or_default();
+        let whole = FlowEvent {
             what: event::FLOW,
-            other_state: other.map_or(0, |other| other.state),
+            other_state: other.state,
             ..event
-        }
+        };
+        (whole, other.link)
     }
 
     fn flows(
         &self,
         walk: &mut Walk<FlowKey<A>, Flow<A>>,
-        mut each: impl FnMut(FlowEvent<A>),
+        mut each: impl FnMut(FlowEvent<A>, Link),
     ) -> io::Result<bool> {
         let Some((keys, flows)) = walk.next(self.fd.as_fd(), STEP)? else {
             return Ok(false);
         };
         for (key, flow) in keys.iter().zip(flows) {
-            if flow.state & (state::REPLY | state::EGRESS) != 0 {
+            if flow.state & state::REPLY != 0 {
                 continue;
             }
             // Without its other entry it is about to go.
             if let Ok(reply) = self.flows.get(&partner_key(key, flow), 0) {
-                each(FlowEvent {
+                let event = FlowEvent {
                     what: event::FLOW,
                     other_state: reply.state,
                     key: *key,
                     flow: *flow,
-                });
+                };
+                each(event, reply.link);
             }
         }
         Ok(true)
@@ -222,13 +232,13 @@ where
     fn kept(
         &self,
         walk: &mut Walk<FlowKey<A>, u32>,
-        mut each: impl FnMut(FlowEvent<A>),
+        mut each: impl FnMut(FlowEvent<A>, Link),
     ) -> io::Result<bool> {
         let Some((keys, backends)) = walk.next(self.exceptions_fd.as_fd(), STEP)? else {
             return Ok(false);
         };
         for (key, backend) in keys.iter().zip(backends) {
-            each(FlowEvent {
+            let event = FlowEvent {
                 what: event::KEPT,
                 other_state: 0,
                 key: *key,
@@ -236,15 +246,14 @@ where
                     backend: *backend,
                     ..Flow::default()
                 },
-            });
+            };
+            each(event, Link::default());
         }
         Ok(true)
     }
 
     fn sweep(&mut self, stamp: u32, of: &impl Fn(u32) -> bool) -> io::Result<usize> {
-        let is_stale = |flow: &Flow<A>| {
-            flow.state & state::EGRESS == 0 && flow.last_seen < stamp && of(flow.id)
-        };
+        let is_stale = |flow: &Flow<A>| flow.last_seen < stamp && of(flow.id);
         let mut stale = Vec::new();
         batch::for_each_chunk(self.fd.as_fd(), |keys: &[FlowKey<A>], flows: &[Flow<A>]| {
             let entries = keys.iter().zip(flows);

@@ -29,11 +29,16 @@ pub struct Aging {
     /// Since when this node sees the packets of flows that the peer told of, in the data plane's seconds, by
     /// group; or [`ALWAYS`], [`NEVER`].
     since: [u64; GROUPS],
-    /// Groups of virtual servers, by id.
+    /// Groups of virtual servers and egress rules, by id.
     groups: Arc<BTreeMap<u32, u8>>,
 }
 
 impl Aging {
+    /// Whether the peer is to know that a flow has gone: of egress SNAT only what moves with a group.
+    pub fn tells<A: Copy>(&self, flow: &Flow<A>) -> bool {
+        flow.state & state::EGRESS == 0 || self.groups.contains_key(&flow.id)
+    }
+
     /// The entry as its age is to be judged; `None`: it does not age.
     pub fn aged<A: Copy>(&self, flow: &Flow<A>) -> Option<Flow<A>> {
         if flow.state & state::TOLD == 0 {
@@ -77,7 +82,7 @@ impl Told {
         }
     }
 
-    /// The groups of virtual servers, by id.
+    /// The groups of virtual servers, and of egress rules whose addresses move, by id.
     pub fn groups(&self, groups: BTreeMap<u32, u8>) {
         let mut aging = self.aging.lock().unwrap_or_else(PoisonError::into_inner);
         aging.groups = Arc::new(groups);
@@ -150,6 +155,13 @@ mod tests {
             ..peers
         };
         assert_eq!(seen(used), Some(90));
+        let egress = |id| Flow {
+            id,
+            state: state::EGRESS,
+            ..own
+        };
+        let told = [own, egress(9), egress(8)].map(|flow| told.aging().tells(&flow));
+        assert_eq!(told, [true, true, false]);
     }
 
     #[test]

@@ -428,6 +428,7 @@ impl Side {
         let view = SyncView {
             sent: self.sender.done(),
             waiting,
+            heard: self.sender.is_heard(),
             lag_microseconds: u64::try_from(lag.as_micros()).unwrap_or(u64::MAX),
             complete: active | standby != 0
                 && (standby == 0 || self.applier.is_complete())
@@ -436,6 +437,7 @@ impl Side {
             kept: self.applier.done.kept,
             consulted: 0,
             unknown: self.applier.done.unknown,
+            foreign: self.applier.done.foreign,
             no_room: self.applier.done.no_room,
             swept: self.applier.done.swept,
             events_lost: self.lost,

@@ -1,6 +1,7 @@
 //! What the node and the thread that tells of flows have to tell each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::PairError;
-use crate::config::model;
+use crate::config::model::{self, Snat};
 use crate::core::compile::{Memory, State};
 use crate::core::difference::difference;
 use crate::core::history::Kind;
+use crate::core::key::Network;
 use crate::core::pair::Settings;
 use crate::core::pair::sync::backends::{Backends, Remembered};
 use crate::core::pair::sync::entry::name_hash;
@@ -236,11 +238,52 @@ impl Node {
             };
             names.server(*vip, server);
         }
+        self.name_egress(&mut names);
         for (key, index) in self.state.backends() {
             if self.actual.backends.contains_key(&index) {
                 names.backend(&key.pool, key.address, key.port, index);
             }
         }
         names
+    }
+
+    /// SNAT addresses that are at the active node, and the egress rules that take them.
+    fn name_egress(&self, names: &mut Names) {
+        let model = &self.model;
+        let floating_group = model.floating_group();
+        for interface in &model.interfaces {
+            let floating = interface.floating.iter();
+            floating.for_each(|address| names.moves(*address, floating_group));
+        }
+        let moving = |pool: &&model::SnatPool| pool.moves;
+        for pool in model.snat_pools.iter().filter(moving) {
+            let group = model.group(&pool.group);
+            let addresses = pool.addresses.iter();
+            addresses.for_each(|address| names.moves(*address, group));
+        }
+        for rule in &model.egress {
+            let source = Network {
+                address: rule.source.address(),
+                length: rule.source.length(),
+            };
+            let of_family = |address: &IpAddr| address.is_ipv4() == source.address.is_ipv4();
+            let group = match &rule.snat {
+                Snat::Pool(name) => {
+                    let pool = model.snat_pool(name).filter(moving);
+                    pool.map(|pool| model.group(&pool.group))
+                }
+                Snat::Automap => {
+                    let interface = model.interface(&rule.interface);
+                    let floating = interface.into_iter().flat_map(|each| &each.floating);
+                    floating
+                        .filter(|each| of_family(each))
+                        .map(|_| floating_group)
+                        .next()
+                }
+            };
+            if let (Some(group), Some(entry)) = (group, self.actual.egress.get(&source)) {
+                names.rule(source, entry.id, group);
+            }
+        }
     }
 }

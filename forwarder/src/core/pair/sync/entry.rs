@@ -17,21 +17,23 @@ pub struct Way {
     pub tags: [u32; 2],
 }
 
-/// An established NAT flow.
+/// An established NAT flow of a client, or of egress SNAT (`state::EGRESS` is set).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow<A> {
     /// What the client sends.
     pub key: FlowKey<A>,
     /// New source address.
     pub source: A,
-    /// New destination address: the backend's.
+    /// New destination address: the backend's, or the same.
     pub destination: A,
     /// New ports.
     pub ports: u32,
     /// `state` of the forward and of the reply entry; the MSS clamp in the forward's high half.
     pub states: [u32; 2],
-    /// The way back to the client.
+    /// The way back to who began it.
     pub way: Way,
+    /// Of egress SNAT: the way out.
+    pub out: Option<Way>,
 }
 
 /// What has happened to a flow.
@@ -62,6 +64,8 @@ pub enum Entry {
     V4(Change<V4>),
     /// Of IPv6.
     V6(Change<V6>),
+    /// Something that this version does not know.
+    Other,
 }
 
 impl From<Change<V4>> for Entry {
@@ -92,6 +96,9 @@ const BACKENDS: u8 = 6;
 const BACKENDS_END: u8 = 7;
 const PAST: u8 = 8;
 const PAST_END: u8 = 9;
+/// What has this bit says how long it is: whoever does not know it passes over it. Kinds that come later have it.
+const SIZED: u8 = 0x40;
+const EGRESS: u8 = SIZED;
 const IPV6: u8 = 0x80;
 
 impl Entry {
@@ -106,6 +113,7 @@ impl Entry {
             Self::Past(last, part) => put_part(if *last { PAST_END } else { PAST }, part, out),
             Self::V4(change) => put_change(change, 0, out),
             Self::V6(change) => put_change(change, IPV6, out),
+            Self::Other => put_part(SIZED | !(SIZED | IPV6), &[], out),
         }
     }
 
@@ -121,6 +129,14 @@ impl Entry {
                     Self::Backends(kind == BACKENDS_END, get_part(&mut input)?)
                 }
                 (PAST | PAST_END, _) => Self::Past(kind == PAST_END, get_part(&mut input)?),
+                (_, family) if kind & SIZED != 0 => {
+                    let part = get_part(&mut input)?;
+                    match (kind & !IPV6, family) {
+                        (EGRESS, 0) => Self::V4(get_egress(&part)?),
+                        (EGRESS, _) => Self::V6(get_egress(&part)?),
+                        _ => Self::Other,
+                    }
+                }
                 (_, 0) => Self::V4(get_change(kind, &mut input)?),
                 _ => Self::V6(get_change(kind & !IPV6, &mut input)?),
             });
@@ -161,21 +177,18 @@ impl Words for V6 {
 
 fn put_change<A: Words>(change: &Change<A>, family: u8, out: &mut Vec<u8>) {
     match change {
-        Change::Flow(flow) => {
-            out.push(FLOW | family);
-            put_key(&flow.key, out);
-            flow.source.put(out);
-            flow.destination.put(out);
-            flow.ports.put(out);
-            flow.states[0].put(out);
-            out.push(flow.states[1] as u8);
-            flow.way.interface.put(out);
-            flow.way
-                .mac
-                .iter()
-                .for_each(|word| out.extend(word.to_le_bytes()));
-            flow.way.tags.iter().for_each(|tag| tag.put(out));
-        }
+        Change::Flow(flow) => match &flow.out {
+            None => {
+                out.push(FLOW | family);
+                put_flow(flow, out);
+            }
+            Some(way) => {
+                let mut part = Vec::with_capacity(128);
+                put_flow(flow, &mut part);
+                put_way(way, &mut part);
+                put_part(EGRESS | family, &part, out);
+            }
+        },
         Change::Gone(key, other) => {
             out.push(GONE | family);
             put_key(key, out);
@@ -202,18 +215,7 @@ fn put_change<A: Words>(change: &Change<A>, family: u8, out: &mut Vec<u8>) {
 fn get_change<A: Words>(kind: u8, input: &mut Input<'_>) -> Result<Change<A>, Refusal> {
     let key = get_key(input)?;
     Ok(match kind {
-        FLOW => Change::Flow(Flow {
-            key,
-            source: A::get(input)?,
-            destination: A::get(input)?,
-            ports: u32::get(input)?,
-            states: [u32::get(input)?, u32::from(input.array::<1>()?[0])],
-            way: Way {
-                interface: u32::get(input)?,
-                mac: [half(input)?, half(input)?, half(input)?],
-                tags: [u32::get(input)?, u32::get(input)?],
-            },
-        }),
+        FLOW => Change::Flow(get_flow(key, input)?),
         GONE => Change::Gone(key, get_key(input)?),
         KEPT => {
             let [length] = input.array()?;
@@ -227,6 +229,53 @@ fn get_change<A: Words>(kind: u8, input: &mut Input<'_>) -> Result<Change<A>, Re
         }
         RELEASED => Change::Released(key),
         _ => return Err(Refusal::Nonsense),
+    })
+}
+
+fn put_flow<A: Words>(flow: &Flow<A>, out: &mut Vec<u8>) {
+    put_key(&flow.key, out);
+    flow.source.put(out);
+    flow.destination.put(out);
+    flow.ports.put(out);
+    flow.states[0].put(out);
+    out.push(flow.states[1] as u8);
+    put_way(&flow.way, out);
+}
+
+fn get_flow<A: Words>(key: FlowKey<A>, input: &mut Input<'_>) -> Result<Flow<A>, Refusal> {
+    Ok(Flow {
+        key,
+        source: A::get(input)?,
+        destination: A::get(input)?,
+        ports: u32::get(input)?,
+        states: [u32::get(input)?, u32::from(input.array::<1>()?[0])],
+        way: get_way(input)?,
+        out: None,
+    })
+}
+
+/// What a later version adds at the end is of no interest here.
+fn get_egress<A: Words>(part: &[u8]) -> Result<Change<A>, Refusal> {
+    let mut input = Input(part);
+    let key = get_key(&mut input)?;
+    let flow = get_flow(key, &mut input)?;
+    let out = Some(get_way(&mut input)?);
+    Ok(Change::Flow(Flow { out, ..flow }))
+}
+
+fn put_way(way: &Way, out: &mut Vec<u8>) {
+    way.interface.put(out);
+    way.mac
+        .iter()
+        .for_each(|word| out.extend(word.to_le_bytes()));
+    way.tags.iter().for_each(|tag| tag.put(out));
+}
+
+fn get_way(input: &mut Input<'_>) -> Result<Way, Refusal> {
+    Ok(Way {
+        interface: u32::get(input)?,
+        mac: [half(input)?, half(input)?, half(input)?],
+        tags: [u32::get(input)?, u32::get(input)?],
     })
 }
 

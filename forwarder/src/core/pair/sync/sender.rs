@@ -242,9 +242,15 @@ impl Sender {
         self.done
     }
 
-    /// Entries that wait to be applied, and since when.
+    /// Whether the peer has taken the beginning of the stream.
+    pub fn is_heard(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|open| open.bulk != Bulk::Offered)
+    }
+
+    /// Entries that wait to be applied, and since when; while nobody listens, none do.
     pub fn lag(&self, now: Duration) -> (u64, Duration) {
-        let Some(open) = &self.stream else {
+        let Some(open) = self.stream.as_ref().filter(|_| self.is_heard()) else {
             return Default::default();
         };
         let waiting = open.chunks.iter().map(|chunk| u64::from(chunk.count)).sum();

@@ -32,6 +32,7 @@ where
     Flow<A>: Pod,
 {
     let map = open(fd)?;
+    let aging = told.aging();
     let mut removed = 0;
     for (key, flow) in due {
         if partner(&map, key, flow)?.is_some() {
@@ -43,7 +44,9 @@ where
             becomes(now) == becomes(flow) && matches!(partner(&map, key, now), Ok(None))
         };
         if remove_if(fd.as_fd(), key, goes)? {
-            told.removed(|| Change::Gone(*key, partner_key(key, flow)).into());
+            if aging.tells(flow) {
+                told.removed(|| Change::Gone(*key, partner_key(key, flow)).into());
+            }
             removed += 1;
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use forwarder_common::flow::{SECOND_SHIFT, state};
+use forwarder_common::flow::SECOND_SHIFT;
 use forwarder_common::{Flow, FlowKey, V4, V6};
 use log::{debug, warn};
 
@@ -341,7 +341,7 @@ where
             }
             gone += 1;
         }
-        if gone > 0 && flow.state & state::EGRESS == 0 {
+        if gone > 0 && aging.tells(flow) {
             told.removed(|| Change::Gone(*key, partner_key).into());
         }
         removed += gone;

@@ -20,6 +20,7 @@ pub struct Done {
     pub received: u64,
     pub kept: u64,
     pub unknown: u64,
+    pub foreign: u64,
     pub no_room: u64,
     pub swept: u64,
 }
@@ -126,7 +127,8 @@ impl Applier {
         match entry {
             Entry::V4(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
             Entry::V6(change) => add(&mut self.flows, told(change, names, stamp, &mut self.done)),
-            Entry::Begin | Entry::End | Entry::Backends(..) | Entry::Past(..) => false,
+            Entry::Begin | Entry::End | Entry::Other => false,
+            Entry::Backends(..) | Entry::Past(..) => false,
         }
     }
 
@@ -151,6 +153,7 @@ impl Applier {
                 Ok(None) => {}
                 Err(_) => self.good = false,
             },
+            Entry::Other => self.done.foreign += 1,
             Entry::Begin => self.begin(),
             Entry::End => self.end(names, standby),
             Entry::V4(change) => {

@@ -40,6 +40,9 @@ pub struct SyncView {
     pub sent: Sent,
     /// Entries that wait for the peer to have applied them.
     pub waiting: u64,
+    /// Whether the peer listens. While it does not, nothing waits for it: it is told all there is when it does.
+    #[serde(default)]
+    pub heard: bool,
     /// For how long the first of them has waited.
     pub lag_microseconds: u64,
     /// Whether one node has all that the other had when it began to tell: the active as it knows from the
@@ -51,8 +54,11 @@ pub struct SyncView {
     pub kept: u64,
     /// Those of them that the lookup tables take into account.
     pub consulted: u64,
-    /// Entries of virtual servers, backends or interfaces that this node does not know.
+    /// Entries of virtual servers, egress rules, backends or interfaces that this node does not know.
     pub unknown: u64,
+    /// Entries of kinds that this version does not know: the peer's is a later one.
+    #[serde(default)]
+    pub foreign: u64,
     /// Entries for which the maps had no room.
     pub no_room: u64,
     /// Entries that were removed because the peer did not have them.

@@ -67,6 +67,7 @@ fn entry(flow: u32, version: u32) -> Entry {
         ports: version,
         states: [0, 0],
         way: Way::default(),
+        out: None,
     }))
 }
 
