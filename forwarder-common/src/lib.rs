@@ -22,6 +22,7 @@ pub mod reason;
 pub mod siphash;
 pub mod slot;
 pub mod trace;
+pub mod vip;
 pub mod virtual_server;
 
 pub use counter::{Churn, Counter};
@@ -31,11 +32,12 @@ pub use interface::{Egress, Interface, PortRange, PrefixKey, SnatPool};
 pub use reason::{Outcome, Reason};
 pub use slot::Slot;
 pub use trace::{Stage, TraceEntry, TraceLog};
+pub use vip::{VipEntry, VipEntry4, VipEntry6};
 pub use virtual_server::{Affinity, Backend, Mode, VipAddress, VipKey, VirtualServer};
 
 /// Version of everything here: maps of one version can be used by programs of the same version. To be
 /// raised with every change of a key, a value or the meaning of either.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// IPv4 address, one word in wire order.
 pub type V4 = u32;

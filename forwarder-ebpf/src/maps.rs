@@ -18,7 +18,7 @@ use forwarder_common::trace::ENTRIES;
 use forwarder_common::{
     AddressKey, Backend, Churn, Counter, Egress, Flow, FlowKey, FragmentKey, Interface, LastDrop,
     Link, PortRange, PrefixKey, Reason, Slot, SnatPool, Stage, TraceEntry, TraceLog, V4, V6,
-    VipAddress, VipKey, VirtualServer, drop, lease, limits,
+    VipAddress, VipEntry, VipEntry4, VipEntry6, VipKey, VirtualServer, drop, lease, limits, vip,
 };
 use forwarder_ebpf::context::Context;
 use forwarder_ebpf::decapsulate::Accepts;
@@ -40,6 +40,10 @@ static GUE_PORT: Global<u16> = Global::new(6080_u16.to_be());
 /// such a node does. Set at load.
 #[unsafe(no_mangle)]
 static PAIR: Global<u16> = Global::new(0);
+
+/// Elements of `VIP_BUCKETS4` and `VIP_BUCKETS6`; set at load.
+#[unsafe(no_mangle)]
+static VIP_BUCKETS: Global<u32> = Global::new(vip::buckets(limits::VIRTUAL_SERVERS as u32));
 
 macro_rules! maps {
     ($($name:ident: $type:ty;)*) => {$(
@@ -68,7 +72,8 @@ maps! {
     SNAT_COUNTERS: PerCpuArray<Counter, { limits::SNAT_POOLS }>;
     EMBRYONIC_COUNTERS: PerCpuArray<Churn, 2>;
 
-    VIPS4: HashMap<VipKey<V4>, VirtualServer, { limits::VIRTUAL_SERVERS }>;
+    VIP_BUCKETS4: Array<u64, { vip::buckets(limits::VIRTUAL_SERVERS as u32) as usize }, { BPF_F_MMAPABLE as usize }>;
+    VIPS4: Array<VipEntry4, { vip::entries(limits::VIRTUAL_SERVERS as u32) as usize }>;
     VIP_ADDRESSES4: HashMap<AddressKey<V4>, VipAddress, { limits::VIP_ADDRESSES }>;
     SNAT_RANGES4: HashMap<AddressKey<V4>, PortRange, { limits::SNAT_ADDRESSES }>;
     ADMISSION4: LpmTrie<PrefixKey<V4>, u32, { limits::ADMISSION_PREFIXES }>;
@@ -79,7 +84,8 @@ maps! {
     EMBRYONIC_EXCEPTIONS4: LruHashMap<FlowKey<V4>, u32, { limits::EXCEPTIONS }>;
     FRAGMENTS4: LruHashMap<FragmentKey<V4>, u32, { limits::FRAGMENTS }>;
 
-    VIPS6: HashMap<VipKey<V6>, VirtualServer, { limits::VIRTUAL_SERVERS }>;
+    VIP_BUCKETS6: Array<u64, { vip::buckets(limits::VIRTUAL_SERVERS as u32) as usize }, { BPF_F_MMAPABLE as usize }>;
+    VIPS6: Array<VipEntry6, { vip::entries(limits::VIRTUAL_SERVERS as u32) as usize }>;
     VIP_ADDRESSES6: HashMap<AddressKey<V6>, VipAddress, { limits::VIP_ADDRESSES }>;
     SNAT_RANGES6: HashMap<AddressKey<V6>, PortRange, { limits::SNAT_ADDRESSES }>;
     ADMISSION6: LpmTrie<PrefixKey<V6>, u32, { limits::ADMISSION_PREFIXES }>;
@@ -307,19 +313,39 @@ fn entry<'a, V>(pointer: Option<*mut V>) -> Option<Entry<'a, V>> {
         .map(|pointer| unsafe { Entry::new(pointer) })
 }
 
+/// The virtual server with a key: see `forwarder_common::vip`.
+#[inline(always)]
+fn find_server<'a, E: VipEntry + 'static, const B: usize, const F: usize, const N: usize>(
+    buckets: &'a Array<u64, B, F>,
+    entries: &'a Array<E, N>,
+    key: &E::Key,
+) -> Option<&'a VirtualServer> {
+    let mut at = *buckets.get(E::bucket(key, VIP_BUCKETS.load()))? as u32;
+    for _ in 0..vip::DEPTH {
+        if at == vip::END {
+            return None;
+        }
+        let entry = entries.get(at)?;
+        if entry.is(key) {
+            return Some(entry.server());
+        }
+        at = entry.next();
+    }
+    None
+}
+
 macro_rules! family_tables {
-    ($address:ty, $bits:literal, $paths:ident, $vips:ident, $addresses:ident, $ranges:ident, $admission:ident, $egress:ident,
+    ($address:ty, $bits:literal, $paths:ident, $buckets:ident, $vips:ident, $addresses:ident, $ranges:ident, $admission:ident, $egress:ident,
      $flows:ident, $embryonic:ident, $exceptions:ident, $embryonic_exceptions:ident, $fragments:ident, $drafts:ident) => {
         impl<const WRITE: bool> FamilyTables<$address> for Maps<WRITE> {
             #[inline(always)]
             fn virtual_server(&self, key: &VipKey<$address>) -> Option<&VirtualServer> {
-                // SAFETY: the daemon replaces elements whole (RCU); this program never removes one.
-                unsafe { $vips.get(key) }
+                find_server(&$buckets, &$vips, key)
             }
 
             #[inline(always)]
             fn vip_address(&self, address: $address) -> Option<&VipAddress> {
-                // SAFETY: as above.
+                // SAFETY: the daemon replaces elements whole (RCU); this program never removes one.
                 unsafe { $addresses.get(AddressKey { address }) }
             }
 
@@ -477,6 +503,7 @@ family_tables!(
     V4,
     32,
     PATHS4,
+    VIP_BUCKETS4,
     VIPS4,
     VIP_ADDRESSES4,
     SNAT_RANGES4,
@@ -493,6 +520,7 @@ family_tables!(
     V6,
     128,
     PATHS6,
+    VIP_BUCKETS6,
     VIPS6,
     VIP_ADDRESSES6,
     SNAT_RANGES6,

@@ -1,5 +1,6 @@
 //! The model's tables as map content.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
@@ -7,11 +8,12 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::xdp::DevMap;
 use aya::maps::{Array, HashMap, MapData};
+use forwarder::dataplane::bpf::servers::Servers;
 use forwarder_common::peer::{PathKey, Peer};
 use forwarder_common::virtual_server::service;
 use forwarder_common::{
     AddressKey, Backend, Egress, Interface, PortRange, PrefixKey, Slot, SnatPool, V4, V6,
-    VipAddress, VipKey, VirtualServer, lease,
+    VipAddress, VipKey, lease,
 };
 use forwarder_model::{Pair, Tables, wire};
 
@@ -126,30 +128,35 @@ fn interfaces(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
 }
 
 fn virtual_servers(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
-    let key = |port: u16, protocol| service(port.to_be(), protocol);
-    let servers = || tables.virtual_servers.iter();
-    let entries = servers().filter_map(|((address, port, protocol), server)| match address {
-        IpAddr::V4(address) => Some((
-            VipKey {
-                address: wire::v4_word(*address),
-                service: key(*port, *protocol),
-            },
-            *server,
-        )),
-        IpAddr::V6(_) => None,
-    });
-    replace::<VipKey<V4>, VirtualServer>(ebpf, "VIPS4", entries)?;
-    let entries = servers().filter_map(|((address, port, protocol), server)| match address {
-        IpAddr::V6(address) => Some((
-            VipKey {
-                address: wire::v6_words(*address),
-                service: key(*port, *protocol),
-            },
-            *server,
-        )),
-        IpAddr::V4(_) => None,
-    });
-    replace::<VipKey<V6>, VirtualServer>(ebpf, "VIPS6", entries)?;
+    let mut servers = Servers::open(ebpf)?;
+    let (mut four, mut six) = (BTreeMap::new(), BTreeMap::new());
+    for ((address, port, protocol), server) in &tables.virtual_servers {
+        let service = service(port.to_be(), *protocol);
+        match address {
+            IpAddr::V4(address) => {
+                let address = wire::v4_word(*address);
+                four.insert(VipKey { address, service }, *server);
+            }
+            IpAddr::V6(address) => {
+                let address = wire::v6_words(*address);
+                six.insert(VipKey { address, service }, *server);
+            }
+        }
+    }
+    let there: Vec<_> = servers.all4().collect();
+    for (key, _) in there.iter().filter(|(key, _)| !four.contains_key(key)) {
+        servers.set4(ebpf, *key, None)?;
+    }
+    for entry in four.into_iter().filter(|entry| !there.contains(entry)) {
+        servers.set4(ebpf, entry.0, Some(entry.1))?;
+    }
+    let there: Vec<_> = servers.all6().collect();
+    for (key, _) in there.iter().filter(|(key, _)| !six.contains_key(key)) {
+        servers.set6(ebpf, *key, None)?;
+    }
+    for entry in six.into_iter().filter(|entry| !there.contains(entry)) {
+        servers.set6(ebpf, entry.0, Some(entry.1))?;
+    }
     let (four, six) = by_family(&tables.vips);
     replace::<AddressKey<V4>, VipAddress>(ebpf, "VIP_ADDRESSES4", four)?;
     replace::<AddressKey<V6>, VipAddress>(ebpf, "VIP_ADDRESSES6", six)
@@ -172,9 +179,7 @@ fn snat(ebpf: &mut Ebpf, tables: &Tables) -> Result<()> {
 
 type Keyed<A, V> = Vec<(AddressKey<A>, V)>;
 
-fn by_family<V: Copy>(
-    entries: &std::collections::BTreeMap<IpAddr, V>,
-) -> (Keyed<V4, V>, Keyed<V6, V>) {
+fn by_family<V: Copy>(entries: &BTreeMap<IpAddr, V>) -> (Keyed<V4, V>, Keyed<V6, V>) {
     let (mut four, mut six) = (Vec::new(), Vec::new());
     for (address, value) in entries {
         match address {

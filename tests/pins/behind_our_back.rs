@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use aya::maps::{Array, HashMap, Map, MapData};
-use forwarder_common::{Backend, V4, VipKey, VirtualServer};
+use aya::maps::{Array, Map, MapData};
+use forwarder_common::{Backend, VipEntry as _, VipEntry4, VipKey, VirtualServer};
 use forwarder_lab::wait_until;
 use serde_json::Value;
 
@@ -113,23 +113,45 @@ fn changed_maps_are_repaired() {
     for index in 0..8 {
         backends.set(index, Backend::default(), 0).expect("set");
     }
-    let mut vips: HashMap<_, VipKey<V4>, VirtualServer> = open("VIPS4").try_into().expect("a map");
-    let keys: Vec<_> = vips.keys().map(|key| key.expect("a key")).collect();
-    assert_eq!(keys.len(), 4);
-    vips.remove(&keys[0]).expect("remove");
+    // One virtual server that is ours goes, and one that is nobody's comes.
+    let mut buckets: Array<_, u64> = open("VIP_BUCKETS4").try_into().expect("an array");
+    let mut vips: Array<_, VipEntry4> = open("VIPS4").try_into().expect("an array");
+    let count = buckets.len();
+    let heads = |buckets: &Array<MapData, u64>| -> Vec<u64> {
+        (0..count)
+            .map(|bucket| buckets.get(&bucket, 0).expect("a bucket"))
+            .collect()
+    };
+    let used = |heads: &[u64]| heads.iter().filter(|head| **head != 0).count();
+    let found = heads(&buckets);
+    assert_eq!(used(&found), 4);
+    let ours = found.iter().position(|head| *head != 0).expect("a bucket") as u32;
+    buckets.set(ours, 0, 0).expect("set");
     let foreign = VipKey {
         address: 1,
         service: 2,
     };
-    vips.insert(foreign, VirtualServer::default(), 0)
-        .expect("insert");
+    let strange = VipEntry4::bucket(&foreign, count);
+    assert_eq!(found[strange as usize], 0);
+    let last = vips.len() - 1;
+    vips.set(
+        last,
+        VipEntry4::new(foreign, VirtualServer::default(), 0),
+        0,
+    )
+    .expect("set");
+    buckets.set(strange, last.into(), 0).expect("set");
 
     wait_until("repaired", LIMIT, || {
         let now = backends
             .iter()
             .take(8)
             .map(|entry| entry.expect("an entry"));
-        now.eq(before.iter().copied()) && vips.keys().count() == 4 && vips.get(&foreign, 0).is_err()
+        let heads = heads(&buckets);
+        now.eq(before.iter().copied())
+            && used(&heads) == 4
+            && heads[ours as usize] != 0
+            && heads[strange as usize] == 0
     })
     .unwrap_or_else(|error| panic!("{error}\n{}", world.forwarder().diagnosis()));
     world.wait_for_log("a map was changed behind our back: remove virtual server");

@@ -18,6 +18,7 @@ use super::{Effort, flows};
 use crate::core::plan::plan;
 use crate::core::tables::Tables;
 use crate::dataplane::bpf::load::{self, OBJECT, Options, Sizes};
+use crate::dataplane::bpf::servers::Servers;
 use crate::dataplane::bpf::slots::Slots;
 use crate::dataplane::bpf::write;
 use crate::io::clock;
@@ -69,8 +70,9 @@ impl Bed {
             crate::dataplane::bpf::fd(&ebpf, "SLOTS")?,
             sizes.slots as usize,
         )?;
+        let mut servers = Servers::open(&ebpf)?;
         for op in plan(&Tables::default(), &scene.tables) {
-            write::apply(&mut ebpf, &slots, &op)?;
+            write::apply(&mut ebpf, &slots, &mut servers, &op)?;
         }
         if kind == Kind::Modes {
             flows::fill(&mut ebpf, &scene, effort)?;

@@ -9,7 +9,7 @@ use aya::programs::{ProgramError, ProgramFd, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use forwarder_common::hash::HashKey;
 use forwarder_common::programs::{CALLEES, ProgramSet};
-use forwarder_common::{Reason, limits};
+use forwarder_common::{Reason, limits, vip};
 use thiserror::Error;
 
 use crate::dataplane::attach::Choice;
@@ -132,8 +132,10 @@ pub fn sizes(options: &Options) -> Vec<(&'static str, u32)> {
         ("INTERFACES", ifindexes),
         ("DEVICES", ifindexes),
         ("DEVICES_FRAGS", ifindexes),
-        ("VIPS4", virtual_servers),
-        ("VIPS6", virtual_servers),
+        ("VIP_BUCKETS4", vip::buckets(virtual_servers)),
+        ("VIP_BUCKETS6", vip::buckets(virtual_servers)),
+        ("VIPS4", vip::entries(virtual_servers)),
+        ("VIPS6", vip::entries(virtual_servers)),
         ("VIP_ADDRESSES4", virtual_servers),
         ("VIP_ADDRESSES6", virtual_servers),
         ("RATES", virtual_server_ids),
@@ -169,11 +171,13 @@ pub fn open(
 ) -> Result<Ebpf, LoadError> {
     let gue_port = options.gue_port.to_be();
     let pair = options.pair_port.to_be();
+    let buckets = vip::buckets(options.sizes.virtual_servers);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HASH_KEY", &options.hash_key, true)
         .override_global("GUE_PORT", &gue_port, true)
         .override_global("PAIR", &pair, true)
+        .override_global("VIP_BUCKETS", &buckets, true)
         // Without logging calls in the programs the object has no level.
         .override_global("AYA_LOG_LEVEL", &options.log_level, false);
     for (map, entries) in sizes(options) {

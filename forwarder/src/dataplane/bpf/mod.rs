@@ -14,6 +14,7 @@ pub mod peer;
 pub mod peer_flows;
 mod read;
 mod remove;
+pub mod servers;
 pub mod shape;
 pub(crate) mod slots;
 mod stats;
@@ -51,6 +52,7 @@ use crate::io::netlink::Netlink;
 use drops::Dropped;
 use expiry::{Census, Churned, Expiry, FlowMaps, Timeouts};
 use load::{LoadError, Options};
+use servers::Servers;
 use shape::Adoption;
 use slots::Slots;
 use trace::{TraceError, Traced};
@@ -61,6 +63,7 @@ pub struct Bpf {
     // Declared in the order in which they must go: what uses the maps goes before the maps.
     expiry: Expiry,
     slots: Slots,
+    servers: Servers,
     attachments: Vec<Attachment>,
     ebpf: Ebpf,
     /// Maps of the daemon before that were copied.
@@ -112,6 +115,7 @@ impl Bpf {
         Ok(Self {
             expiry,
             slots,
+            servers: Servers::open(&ebpf)?,
             attachments: Vec::new(),
             ebpf,
             copied: adoption.copies.clone(),
@@ -137,10 +141,13 @@ impl Bpf {
 
     /// What the maps hold: see [`read::read`].
     pub fn read(&mut self, expected: &Tables) -> Result<Tables, ApplyError> {
-        let tables = read::read(&self.ebpf, &self.slots, expected).map_err(|error| ApplyError {
-            op: "read the maps".to_owned(),
-            reason: describe(&error),
-        })?;
+        let tables =
+            read::read(&self.ebpf, &self.slots, &mut self.servers, expected).map_err(|error| {
+                ApplyError {
+                    op: "read the maps".to_owned(),
+                    reason: describe(&error),
+                }
+            })?;
         self.used.note_all(&tables);
         Ok(tables)
     }
@@ -324,9 +331,11 @@ impl Bpf {
 impl DataPlane for Bpf {
     fn apply(&mut self, op: &Op) -> Result<(), ApplyError> {
         self.used.note(op);
-        write::apply(&mut self.ebpf, &self.slots, op).map_err(|error| ApplyError {
-            op: op.to_string(),
-            reason: describe(&error),
+        write::apply(&mut self.ebpf, &self.slots, &mut self.servers, op).map_err(|error| {
+            ApplyError {
+                op: op.to_string(),
+                reason: describe(&error),
+            }
         })
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use aya::maps::{DevMap, MapError};
 use aya::{Ebpf, Pod};
 use forwarder_common::interface::admission;
-use forwarder_common::{AddressKey, Egress, V4, V6, VipKey};
+use forwarder_common::{AddressKey, Egress, V4, V6};
 
 use super::batch::for_each_chunk;
 use super::load::LoadError;
+use super::servers::Servers;
 use super::slots::Slots;
 use super::{fd, map};
 use crate::core::key::{Network, Source, from_word, from_words};
@@ -17,7 +18,12 @@ use crate::core::tables::Tables;
 
 /// The maps' content. `expected` tells which parts of the slot array are in use; parts that are as
 /// expected are shared with it.
-pub fn read(ebpf: &Ebpf, slots: &Slots, expected: &Tables) -> Result<Tables, LoadError> {
+pub fn read(
+    ebpf: &Ebpf,
+    slots: &Slots,
+    servers: &mut Servers,
+    expected: &Tables,
+) -> Result<Tables, LoadError> {
     let mut tables = Tables::default();
     array(ebpf, "INTERFACES", |index, entry| {
         tables.interfaces.insert(index, entry);
@@ -49,12 +55,11 @@ pub fn read(ebpf: &Ebpf, slots: &Slots, expected: &Tables) -> Result<Tables, Loa
     array(ebpf, "SNAT_ADDRESSES", |index, entry| {
         tables.snat_addresses.insert(index, entry);
     })?;
-    each(ebpf, "VIPS4", |key: VipKey<V4>, entry| {
-        tables.virtual_servers.insert(key.into(), entry);
-    })?;
-    each(ebpf, "VIPS6", |key: VipKey<V6>, entry| {
-        tables.virtual_servers.insert(key.into(), entry);
-    })?;
+    servers.reopen(ebpf)?;
+    let found = servers.all4().map(|(key, entry)| (key.into(), entry));
+    tables.virtual_servers.extend(found);
+    let found = servers.all6().map(|(key, entry)| (key.into(), entry));
+    tables.virtual_servers.extend(found);
     each(ebpf, "VIP_ADDRESSES4", |key, entry| {
         tables.vip_addresses.insert(v4(key), entry);
     })?;

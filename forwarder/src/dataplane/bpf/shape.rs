@@ -11,7 +11,7 @@ use crate::dataplane::pin::{Generation, PinError};
 
 /// Written by the control plane alone; they name each other, so they are taken over together or not
 /// at all.
-const CONTROL: [&str; 17] = [
+const CONTROL: [&str; 19] = [
     "INTERFACES",
     "DEVICES",
     "DEVICES_FRAGS",
@@ -19,6 +19,8 @@ const CONTROL: [&str; 17] = [
     "BACKENDS",
     "SNAT_POOLS",
     "SNAT_ADDRESSES",
+    "VIP_BUCKETS4",
+    "VIP_BUCKETS6",
     "VIPS4",
     "VIPS6",
     "VIP_ADDRESSES4",

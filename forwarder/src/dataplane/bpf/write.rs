@@ -12,16 +12,22 @@ use forwarder_common::{AddressKey, Egress, Interface, V4, V6};
 
 use super::load::LoadError;
 use super::map_mut;
+use super::servers::Servers;
 use super::slots::Slots;
 use crate::core::key::{Family, word, words};
 use crate::core::op::Op;
 
-pub fn apply(ebpf: &mut Ebpf, slots: &Slots, op: &Op) -> Result<(), LoadError> {
+pub fn apply(
+    ebpf: &mut Ebpf,
+    slots: &Slots,
+    servers: &mut Servers,
+    op: &Op,
+) -> Result<(), LoadError> {
     match op {
         Op::Interface { ifindex, entry } => interface(ebpf, *ifindex, *entry),
         Op::VirtualServer { vip, entry } => match vip.to_abi() {
-            Family::V4(key) => hash(ebpf, "VIPS4", key, *entry),
-            Family::V6(key) => hash(ebpf, "VIPS6", key, *entry),
+            Family::V4(key) => servers.set4(ebpf, key, *entry),
+            Family::V6(key) => servers.set6(ebpf, key, *entry),
         },
         Op::VipAddress { address, entry } => match address_key(*address) {
             Family::V4(key) => hash(ebpf, "VIP_ADDRESSES4", key, *entry),
