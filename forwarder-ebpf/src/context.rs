@@ -14,6 +14,12 @@ pub struct Context {
     pub tags: [u32; 2],
     /// Ports; a later fragment has them from its first.
     pub ports: u32,
+    /// Bytes of the IP packet.
+    pub length: u32,
+    /// Other facts of the headers (`parse::Headers::keep`).
+    pub headers: u64,
+    /// Identification that fragments share.
+    pub fragment_id: u32,
     /// The chosen backend.
     pub backend: u32,
     /// What fits, for the too-big stages.

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::link;
 use crate::lookup::{FamilyTables, Route};
 use crate::packet::Packet;
+use crate::parse::Headers;
 use crate::pipeline::Stages;
 use crate::verdict::Step;
 
@@ -19,11 +20,9 @@ pub fn egress<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     _interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet, tables) {
-        Ok(headers) => headers,
-        Err(_) => return Reason::DropInternal.into(),
+    let Some(headers) = Headers::<F>::kept(packet, context) else {
+        return Reason::DropInternal.into();
     };
-    headers.ports = context.ports;
     let Some(rule) = tables.egress(headers.source) else {
         return Reason::PassNotOurs.into();
     };

@@ -48,6 +48,9 @@ pub trait Family: Sized {
     /// The destination address, if the header is there at all.
     fn destination<P: Packet>(packet: &P) -> Option<Self::Address>;
 
+    /// Source and destination address, if the header is there at all.
+    fn addresses<P: Packet>(packet: &P) -> Option<(Self::Address, Self::Address)>;
+
     /// Whether an address can be nobody's source.
     fn is_bad_source(source: Self::Address) -> bool;
 
@@ -108,6 +111,11 @@ impl Family for FamilyV4 {
     #[inline(always)]
     fn destination<P: Packet>(packet: &P) -> Option<V4> {
         packet.at::<Ipv4>(IP).map(|ip| ip.destination)
+    }
+
+    #[inline(always)]
+    fn addresses<P: Packet>(packet: &P) -> Option<(V4, V4)> {
+        packet.at::<Ipv4>(IP).map(|ip| (ip.source, ip.destination))
     }
 
     #[inline(always)]
@@ -202,6 +210,11 @@ impl Family for FamilyV6 {
     #[inline(always)]
     fn destination<P: Packet>(packet: &P) -> Option<V6> {
         packet.at::<Ipv6>(IP).map(|ip| ip.destination)
+    }
+
+    #[inline(always)]
+    fn addresses<P: Packet>(packet: &P) -> Option<(V6, V6)> {
+        packet.at::<Ipv6>(IP).map(|ip| (ip.source, ip.destination))
     }
 
     #[inline(always)]

@@ -289,7 +289,7 @@ fn to_backend<F: Messages, P: Packet, T: FamilyTables<F::Address>>(
         Err(reason) => return reason.into(),
     };
     context.backend = index;
-    context.ports = 0;
+    headers.keep(context);
     context.mark_icmp_error();
     if server.mode == Mode::L2Dsr as u8 {
         let reason = Reason::IcmpError;

@@ -102,15 +102,10 @@ pub fn transmit<P: Packet, T: Tables>(
     link: &Link,
     reason: Reason,
 ) -> Verdict {
-    let Some(macs) = packet.at_mut::<Macs>(0) else {
+    let Some(frame) = packet.at_mut::<Macs>(0) else {
         return Verdict::drop(Reason::DropInternal);
     };
-    let (to, from) = (link.destination_mac, link.source_mac);
-    macs.set([
-        pair(to[0], to[1]),
-        pair(to[2], from[0]),
-        pair(from[1], from[2]),
-    ]);
+    frame.set(macs(link));
     leave(
         packet,
         tables,
@@ -163,11 +158,35 @@ pub const fn kept_tags(context: &Context, ifindex: u32) -> [u32; 2] {
 /// The way back to whoever sent this frame.
 #[inline(always)]
 pub fn way_back<P: Packet>(packet: &P, interface: &Interface, context: &Context) -> Option<Link> {
-    let ethernet = packet.at::<Ethernet>(0)?;
+    // By words: a MAC address that is copied as an array is six bytes, and whoever then loads a word of it waits
+    // for their stores.
+    let macs = packet.at::<Macs>(0)?;
+    let (second, third) = ({ macs.words }[1], { macs.words }[2]);
+    let [a, b, c] = interface.mac;
     Some(Link {
-        destination_mac: ethernet.source,
-        source_mac: interface.mac,
+        destination_mac: [(second >> 16) as u16, third as u16, (third >> 16) as u16],
+        source_mac: [a, b, c],
         ifindex: context.ifindex,
         tags: context.tags,
     })
+}
+
+/// Both MAC addresses as the words of a frame.
+#[inline(always)]
+const fn macs(link: &Link) -> [u32; 3] {
+    let (to, from) = (link.destination_mac, link.source_mac);
+    [
+        pair(to[0], to[1]),
+        pair(to[2], from[0]),
+        pair(from[1], from[2]),
+    ]
+}
+
+/// Whether two links are the same, in registers: comparing arrays is a call.
+#[inline(always)]
+pub const fn is_same(one: &Link, other: &Link) -> bool {
+    let (a, b) = (macs(one), macs(other));
+    let macs = (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]);
+    let tags = (one.tags[0] ^ other.tags[0]) | (one.tags[1] ^ other.tags[1]);
+    macs | tags | (one.ifindex ^ other.ifindex) == 0
 }

@@ -38,11 +38,9 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet, tables) {
-        Ok(headers) => headers,
-        Err(_) => return Reason::DropInternal.into(),
+    let Some(headers) = Headers::<F>::kept(packet, context) else {
+        return Reason::DropInternal.into();
     };
-    headers.ports = context.ports;
     let key = headers.key();
     let (flow, embryonic) = match tables.established(&key) {
         Some(flow) => (Some(flow), false),
@@ -68,7 +66,11 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             context.replaces = 1;
             return Step::Next(F::EGRESS_STAGE);
         }
-        let way_back = link::way_back(packet, interface, context);
+        let way_back = if outward {
+            link::way_back(packet, interface, context)
+        } else {
+            None
+        };
         let Some((link, mtu)) =
             way_out::<F, T>(tables, context, &headers, &key, &mut flow, way_back)
         else {
@@ -166,7 +168,7 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     }
     if T::WRITE
         && let Some(way) = link::way_back(packet, interface, context)
-        && way != flow.link
+        && !link::is_same(&way, &flow.link)
     {
         flow.link = way;
         let other = other_key(&flow, key.protocol);

@@ -13,7 +13,7 @@ use crate::link;
 use crate::lookup::{Draft, FamilyTables};
 use crate::nat::{MSS_SHIFT, is_closed, other_key};
 use crate::packet::Packet;
-use crate::parse::{destination_port, ports, source_port, swap};
+use crate::parse::{Headers, destination_port, ports, source_port, swap};
 use crate::pipeline::{Stages, guard, remember};
 use crate::translate::{self, Translation};
 use crate::verdict::Step;
@@ -35,11 +35,9 @@ pub fn new_flow<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet, tables) {
-        Ok(headers) => headers,
-        Err(_) => return Reason::DropInternal.into(),
+    let Some(headers) = Headers::<F>::kept(packet, context) else {
+        return Reason::DropInternal.into();
     };
-    headers.ports = context.ports;
     let (Some(mut draft), Some(way)) = (tables.draft(), link::way_back(packet, interface, context))
     else {
         return Reason::DropInternal.into();

@@ -4,6 +4,7 @@ use core::hint::black_box;
 
 use forwarder_common::{FlowKey, Reason, protocol};
 
+use crate::context::Context;
 use crate::family::{Family, FamilyV4, FamilyV6, IP};
 use crate::header::{Extension, Icmp, Ipv4, Ipv6, Tcp, Udp};
 use crate::lookup::Tables;
@@ -77,12 +78,49 @@ impl<F: Family> Headers<F> {
     /// rest of the program once for every way that leads here.
     #[inline(always)]
     pub fn forget<T: Tables>(self, tables: &T) -> Self {
-        let word = tables.forget(
-            self.transport as u64
-                | (self.protocol as u64) << 16
-                | (self.fragment as u64) << 24
-                | (self.tcp_flags as u64) << 32,
-        );
+        let word = tables.forget(self.pack());
+        self.with(word)
+    }
+
+    /// Leaves the facts to the next stage program. Addresses stand in the packet.
+    #[inline(always)]
+    pub fn keep(&self, context: &mut Context) {
+        context.ports = self.ports;
+        context.length = self.length;
+        context.headers = self.pack();
+        context.fragment_id = self.fragment_id;
+    }
+
+    /// What the stage program before has left: read once, not in every program.
+    #[inline(always)]
+    pub fn kept<P: Packet>(packet: &P, context: &Context) -> Option<Self> {
+        let (source, destination) = F::addresses(packet)?;
+        let kept = Self {
+            source,
+            destination,
+            ports: context.ports,
+            protocol: 0,
+            tcp_flags: 0,
+            fragment: Fragment::Whole,
+            fragment_id: context.fragment_id,
+            transport: 0,
+            length: context.length,
+        };
+        Some(kept.with(context.headers))
+    }
+
+    /// Protocol, TCP flags, fragment and transport's place in one word.
+    #[inline(always)]
+    fn pack(&self) -> u64 {
+        self.transport as u64
+            | (self.protocol as u64) << 16
+            | (self.fragment as u64) << 24
+            | (self.tcp_flags as u64) << 32
+    }
+
+    /// These headers with the facts out of such a word.
+    #[inline(always)]
+    fn with(self, word: u64) -> Self {
         Self {
             transport: word as usize & OFFSET_MASK,
             protocol: (word >> 16) as u8,

@@ -138,7 +138,7 @@ fn ip<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
             }
         }
     }
-    context.ports = headers.ports;
+    headers.keep(context);
     tables.note(Stage::Parse, headers.protocol as u32, headers.ports as u64);
     match find_server::<F, T>(
         tables,

@@ -9,7 +9,7 @@ use crate::checksum::fold;
 use crate::context::Context;
 use crate::family::{Family, IP};
 use crate::header::tcp::SYN;
-use crate::header::{Ethernet, Ipv4, Ipv6, Udp, ethertype};
+use crate::header::{Ethernet, Ipv4, Ipv6, Udp, Words, ethertype};
 use crate::lookup::FamilyTables;
 use crate::packet::Packet;
 use crate::parse::{Fragment, Headers};
@@ -49,11 +49,9 @@ pub fn tunnel<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     interface: &Interface,
     context: &mut Context,
 ) -> Step {
-    let mut headers = match F::parse(packet, tables) {
-        Ok(headers) => headers,
-        Err(_) => return Reason::DropInternal.into(),
+    let Some(headers) = Headers::<F>::kept(packet, context) else {
+        return Reason::DropInternal.into();
     };
-    headers.ports = context.ports;
     let Some(backend) = tables.backend(context.backend) else {
         return Reason::DropInternal.into();
     };
@@ -162,27 +160,26 @@ fn outer_v4<P: Packet>(
     overhead: usize,
 ) -> Option<()> {
     packet.at_mut::<Ethernet>(0)?.ethertype = ethertype::IPV4;
-    let mut ip = Ipv4 {
-        version_length: 0x45,
-        tos: outer.traffic_class,
-        total_length: (outer.length + overhead as u16).to_be(),
-        id: 0,
-        fragment: DO_NOT_FRAGMENT,
-        ttl: TTL,
-        protocol,
-        checksum: 0,
-        source: backend.tunnel_source[0],
-        destination: backend.address[0],
-    };
-    let sum = u16::from_ne_bytes([ip.version_length, ip.tos]) as u64
-        + ip.total_length as u64
-        + ip.fragment as u64
-        + u16::from_ne_bytes([ip.ttl, ip.protocol]) as u64
-        + ip.source as u64
-        + ip.destination as u64;
-    ip.checksum = !fold(sum);
-    *packet.at_mut::<Ipv4>(IP)? = ip;
+    // Five words, each stored at once; the sum is of the same words.
+    let length = (outer.length + overhead as u16).to_be();
+    let first = word(u16::from_ne_bytes([0x45, outer.traffic_class]), length);
+    let second = word(0, DO_NOT_FRAGMENT);
+    let lifetime = u16::from_ne_bytes([TTL, protocol]);
+    let (source, destination) = (backend.tunnel_source[0], backend.address[0]);
+    let sum = first as u64 + second as u64 + lifetime as u64 + source as u64 + destination as u64;
+    let header = packet.at_mut::<Words<5>>(IP)?;
+    header.0[0] = first;
+    header.0[1] = second;
+    header.0[2] = word(lifetime, !fold(sum));
+    header.0[3] = source;
+    header.0[4] = destination;
     Some(())
+}
+
+/// Two half-words as they stand in the packet.
+#[inline(always)]
+const fn word(first: u16, second: u16) -> u32 {
+    first as u32 | (second as u32) << 16
 }
 
 #[inline(always)]
