@@ -369,7 +369,7 @@ mod tests {
                 key,
                 flow: abi::Flow::default(),
             };
-            names.change::<V4>(&event).is_some()
+            names.change::<V4>(&event, Link::default()).is_some()
         };
         assert!(told([203, 0, 113, 1], 80));
         assert!(!told([203, 0, 113, 2], 9080));
