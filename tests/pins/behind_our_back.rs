@@ -140,7 +140,7 @@ fn changed_maps_are_repaired() {
         0,
     )
     .expect("set");
-    buckets.set(strange, last.into(), 0).expect("set");
+    buckets.set(strange, u64::from(last), 0).expect("set");
 
     wait_until("repaired", LIMIT, || {
         let now = backends
