@@ -87,6 +87,15 @@ pub mod backend_flags {
     pub const KEEPS_FLOWS: u32 = 1 << 0;
     /// The backend's address is IPv6 (decides the outer header of a tunnel).
     pub const IPV6: u32 = 1 << 1;
+    /// Down, and keeps flows of TCP all the same.
+    pub const KEEPS_TCP: u32 = 1 << 2;
+
+    /// Whether a backend with these flags keeps flows of a protocol.
+    #[inline(always)]
+    pub const fn keeps(flags: u32, protocol: u32) -> bool {
+        flags & KEEPS_FLOWS != 0
+            || flags & KEEPS_TCP != 0 && protocol == crate::protocol::TCP as u32
+    }
 }
 
 /// [`VirtualServer::snat_pool`] and [`crate::Egress::snat_pool`]: the egress interface's own pool.

@@ -2,7 +2,7 @@
 
 use forwarder_common::hash::{flow_hash, slot_of};
 use forwarder_common::slot::NOWHERE;
-use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
+use forwarder_common::virtual_server::backend_flags;
 use forwarder_common::{Affinity, FlowKey, Reason, Slot, Stage, VirtualServer, protocol};
 
 use crate::family::Family;
@@ -72,7 +72,7 @@ fn changed<F: Family, T: FamilyTables<F::Address>>(
     let keeps = |index: u32| {
         tables
             .backend(index)
-            .is_some_and(|backend| backend.flags & KEEPS_FLOWS != 0)
+            .is_some_and(|backend| backend_flags::keeps(backend.flags, key.protocol))
     };
     if age == Age::Flow {
         return slot.current();

@@ -1,7 +1,7 @@
 //! NAT: packets of known flows, in both directions.
 
 use forwarder_common::flow::{event, state};
-use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
+use forwarder_common::virtual_server::backend_flags;
 use forwarder_common::{
     Flow, FlowKey, Interface, Link, Reason, Stage, counter, interface, protocol,
 };
@@ -150,7 +150,7 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     let Some(backend) = tables.backend(flow.backend) else {
         return Reason::DropInternal.into();
     };
-    let dead = backend.flags & KEEPS_FLOWS == 0;
+    let dead = !backend_flags::keeps(backend.flags, key.protocol);
     if dead || begins_anew::<F, T>(tables, headers, &flow, embryonic) {
         context.replaces = 1;
         return Step::Next(F::NEW_FLOW_STAGE);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use forwarder_common::interface::flags::TX;
 use forwarder_common::programs::ProgramSet;
 use forwarder_common::slot::NOWHERE;
-use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
+use forwarder_common::virtual_server::backend_flags::{KEEPS_FLOWS, KEEPS_TCP};
 use forwarder_common::{Counter, Mode, Reason, Slot, counter, lease};
 use forwarder_model::packet::{Frame, Ip};
 use forwarder_model::{Action, Output, Tables};
@@ -136,7 +136,12 @@ fn standby(step: u64) -> [BTreeSet<u8>; 2] {
 /// A backend dies or comes back, another slot changes.
 fn change(tables: &mut Tables, backend: u32, number: u64) {
     if let Some(backend) = tables.backends.get_mut(&backend) {
-        backend.flags ^= KEEPS_FLOWS;
+        // One that is down may keep flows of TCP.
+        backend.flags ^= if number.is_multiple_of(3) {
+            KEEPS_TCP
+        } else {
+            KEEPS_FLOWS
+        };
     }
     let at = number as usize % tables.slots.len();
     if let Some(slot) = tables.slots.values_mut().nth(at)

@@ -33,7 +33,8 @@ impl Model {
             .filter(|flow| !flow.reply && !flow.egress)
             .cloned();
         let index = hit.as_ref().and_then(|flow| flow.backend);
-        let dead = index.is_some_and(|index| !self.keeps_flows(index));
+        let tcp = packet.tuple.protocol == TCP;
+        let dead = index.is_some_and(|index| !self.keeps_flows(index, tcp));
         if let (Some(flow), Some(index), false) =
             (&hit, index, dead || self.is_reopened(packet, hit.as_ref()))
         {

@@ -157,7 +157,7 @@ impl Model {
         let hash = self.hash(tuple, Affinity::from_abi(server.affinity));
         let at = server.table_base + slot_of(hash, server.table_size);
         let slot = *self.tables.slots.get(&at).ok_or(Reason::DropInternal)?;
-        let keeps = |index: &u32| self.keeps_flows(*index);
+        let keeps = |index: &u32| self.keeps_flows(*index, tuple.protocol == TCP);
         let (current, previous) = (slot.current(), slot.previous());
         let index = if !slot.is_changed() || chooser == Chooser::NatFlow {
             current
@@ -194,12 +194,14 @@ impl Model {
         Ok((index, *backend))
     }
 
-    /// Whether a backend takes or keeps flows.
-    pub(crate) fn keeps_flows(&self, index: u32) -> bool {
-        self.tables
-            .backends
-            .get(&index)
-            .is_some_and(|backend| backend.flags & backend_flags::KEEPS_FLOWS != 0)
+    /// Whether a backend takes or keeps flows; one that is down may keep those of TCP.
+    pub(crate) fn keeps_flows(&self, index: u32, tcp: bool) -> bool {
+        let Some(backend) = self.tables.backends.get(&index) else {
+            return false;
+        };
+        let up = backend.flags & backend_flags::KEEPS_FLOWS != 0;
+        let down_with_tcp = backend.flags & backend_flags::KEEPS_TCP != 0;
+        up || tcp && down_with_tcp
     }
 
     /// The flow hash.

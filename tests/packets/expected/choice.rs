@@ -1,7 +1,7 @@
 //! Which backend a packet goes to.
 
 use anyhow::Result;
-use forwarder_common::virtual_server::backend_flags::KEEPS_FLOWS;
+use forwarder_common::virtual_server::backend_flags::{KEEPS_FLOWS, KEEPS_TCP};
 use forwarder_common::{Mode, Reason};
 use forwarder_model::build::Packet;
 use forwarder_model::packet::tcp::{ACK, FIN, RST, SYN};
@@ -65,6 +65,33 @@ fn nothing_stays_with_a_dead_backend() {
             flip(bench)?;
         }
         Ok(())
+    });
+}
+
+/// 2 goes down, and keeps flows of TCP alone.
+#[test]
+fn of_a_backend_that_is_down_flows_of_tcp_may_stay() {
+    Bench::run(|bench| {
+        for family in FAMILIES {
+            let to = (vip(Mode::L2Dsr, family), port::CHANGED_GRACE);
+            let from = (client(family), 1);
+            let (older, datagram) = (Packet::tcp(from, to, ACK), Packet::udp(from, to, b"?"));
+            reaches(bench, "older", &older, 2)?;
+            reaches(bench, "datagram", &datagram, 2)?;
+            bench.harness.change(|tables| {
+                let two = tables.backends.get_mut(&scene::backend(family, 2));
+                two.expect("the backend").flags ^= KEEPS_FLOWS | KEEPS_TCP;
+            })?;
+            reaches(bench, "older, its backend is down", &older, 2)?;
+            reaches(
+                bench,
+                "another older one",
+                &Packet::tcp((client(family), 2), to, ACK),
+                2,
+            )?;
+            reaches(bench, "datagram, its backend is down", &datagram, 3)?;
+        }
+        crate::flow_maps::compare(&mut bench.harness)
     });
 }
 

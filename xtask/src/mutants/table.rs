@@ -320,7 +320,7 @@ const MUTANTS: &[Mutant] = &[
         name: "flow-of-a-dead-backend",
         file: "forwarder-ebpf/src/nat.rs",
         breaks: "a flow is still sent to a backend that has died",
-        search: "let dead = backend.flags & KEEPS_FLOWS == 0;",
+        search: "let dead = !backend_flags::keeps(backend.flags, key.protocol);",
         replace: "let dead = false;",
     },
     Mutant {
