@@ -8,6 +8,7 @@ use forwarder_lab::client::{http, udp};
 use forwarder_lab::server::Server;
 use forwarder_lab::site::{BACKENDS, HTTP, HTTP_REWRITTEN};
 use forwarder_lab::{Family, wait_until};
+use serde_json::Value;
 
 use super::world::{HEADER, LIMIT, VIP, World, pool, site, virtual_server};
 
@@ -169,6 +170,126 @@ fn backends_open_connections_through_egress_snat() {
             });
         }
     }
+}
+
+/// What a view of the daemon shows, as JSON.
+fn shown(world: &World, words: &[&str]) -> Value {
+    let output = world.forwarder.run(&[words, &["-o", "json"]].concat());
+    let output = output.expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// Each backend has two ports to itself: a third connection at once finds none, and that is counted for it alone.
+#[test]
+fn backends_have_outbound_ports_of_their_own() {
+    let family = Family::V4;
+    let source = family.vip(40);
+    let config = format!(
+        "[[snat_pool]]\nname = \"out\"\naddresses = \"{source}\"\nports = \"20000-20005\"\ninterface = \"outside\"\n\
+         [[egress]]\npool = \"web\"\ninterface = \"outside\"\nsnat = \"out\"\nports_per_backend = 2\n{}{}",
+        pool("web", family, Some(HTTP_REWRITTEN)),
+        virtual_server(
+            "web",
+            "dnat",
+            family.vip(VIP),
+            HTTP,
+            "tcp",
+            "pool = \"web\""
+        ),
+    );
+    let site = site();
+    let address = format!("address add {source}/32 dev eth0");
+    site.forwarder.ip(&address).expect("an address");
+    let forwarding = [("net/ipv4/conf/eth1/forwarding", "1")];
+    site.forwarder.sysctl(&forwarding).expect("sysctl");
+    let world = World::run(site, HEADER, &config);
+    world.wait_for_all_backends(SocketAddr::new(family.vip(VIP), HTTP));
+    let server = SocketAddr::new(family.client(), 8000);
+    let _server = Server::start(&world.site.client, "internet", &[server], &[]).expect("serve");
+    let short = Duration::from_secs(2);
+    let open = |index: usize, limit| {
+        world.site.backends[index].run(|| {
+            let mut connection = http::Connection::open(server, limit)?;
+            let client = connection.get("/")?.client;
+            anyhow::Ok((connection, client))
+        })
+    };
+    let mut kept = Vec::new();
+    for (index, name) in BACKENDS.into_iter().enumerate() {
+        let mut own = Vec::new();
+        while own.len() < 2 {
+            let mut connection = None;
+            wait_until("a backend reaches the world", LIMIT, || {
+                connection = open(index, short).ok();
+                connection.is_some()
+            })
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", world.forwarder.diagnosis()));
+            own.extend(connection);
+        }
+        let mut ports: Vec<_> = own.iter().map(|(_, client)| client.port()).collect();
+        ports.sort_unstable();
+        let first = 20_000 + 2 * index as u16;
+        assert_eq!(ports, [first, first + 1], "{name}");
+        assert!(own.iter().all(|(_, client)| client.ip() == source));
+        kept.push(own);
+    }
+    assert!(open(1, short).is_err(), "it has no port left");
+    let exhausted = |index: u8| {
+        let name = format!("out/{}", family.backend(index));
+        let snat = shown(&world, &["snat"]);
+        let pools = snat["pools"].as_array().expect("a list");
+        let mut pools = pools.iter().filter(|pool| pool["name"] == name.as_str());
+        let pool = pools.next().unwrap_or_else(|| panic!("no {name}: {snat}"));
+        pool["exhausted"]["packets"].as_u64().expect("a number")
+    };
+    wait_until("it is counted", LIMIT, || exhausted(1) > 0).expect("counted");
+    assert_eq!((exhausted(0), exhausted(2)), (0, 0));
+    // Who has ports is not affected.
+    for (connection, client) in kept.iter_mut().flatten() {
+        assert_eq!(connection.get("/").expect("an answer").client, *client);
+    }
+}
+
+#[test]
+fn a_virtual_server_forgets_quiet_flows_in_its_own_time() {
+    let family = Family::V4;
+    let full_nat = |name, vip, more: &str| {
+        let more = format!("pool = \"web\"\nsnat = \"automap\"\n{more}");
+        virtual_server(name, "full-nat", family.vip(vip), HTTP, "tcp", &more)
+    };
+    let config = pool("web", family, Some(HTTP_REWRITTEN))
+        + &full_nat("soon", VIP, "idle_timeout = \"3s\"")
+        + &full_nat("late", VIP + 1, "");
+    let world = World::start(&config);
+    let mut connections = [VIP, VIP + 1].map(|vip| {
+        let server = SocketAddr::new(family.vip(vip), HTTP);
+        world.wait_for_all_backends(server);
+        let open = || {
+            let mut connection = http::Connection::open(server, Duration::from_secs(2))?;
+            let client = connection.get("/")?.local;
+            anyhow::Ok((connection, client))
+        };
+        let mut opened = None;
+        wait_until("a connection", LIMIT, || {
+            opened = world.site.client.run(open).ok();
+            opened.is_some()
+        })
+        .expect("a connection");
+        opened.expect("it was waited for")
+    });
+    let flow = |client: SocketAddr| {
+        let flows = shown(&world, &["flow", "--port", &client.port().to_string()]);
+        let flows = flows["flows"].as_array().expect("a list");
+        flows
+            .iter()
+            .any(|flow| flow["client"] == client.to_string())
+    };
+    let [soon, late] = [connections[0].1, connections[1].1];
+    wait_until("one is forgotten", LIMIT, || !flow(soon)).expect("forgotten");
+    assert!(flow(late), "the other is not");
+    let (connection, _) = &mut connections[1];
+    connection.get("/").expect("an answer");
 }
 
 #[test]

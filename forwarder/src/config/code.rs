@@ -182,6 +182,8 @@ codes! {
     // Virtual servers.
     Error DuplicateVirtualServer "duplicate-virtual-server" "Two virtual servers have the same address, port and protocol."
         "Remove one, or give it another address, port or protocol."
+    Warning SharedBackendPort "shared-backend-port" "Two virtual servers in dnat bring clients to the same port of a backend: what it answers can't be told apart if a client uses one port of its own for both."
+        "Give each a backend port of its own, or keep the VIP (a DSR mode), or use full-nat."
     Error VipIsHostAddress "vip-is-host-address" "A VIP with every port is this host's own address: its SSH would be lost."
         "Name the ports that are to be served, or use an address of its own for the VIP."
     Warning VipIsOwnAddress "vip-is-own-address" "A VIP is this host's own address, so it can't move to the peer."
@@ -257,6 +259,10 @@ codes! {
         "Make the range larger: each node takes its half."
     Warning UnusedSnatPool "unused-snat-pool" "Nothing uses the SNAT pool."
         "Let a virtual server or egress rule use it, or remove it."
+    Error EgressHosts "egress-hosts" "An egress rule says nothing of the hosts, or says it twice."
+        "Give source, a prefix, or pool, whose backends are the hosts."
+    Error PortsPerBackend "ports-per-backend" "Ports can't be given out by backend: there is no pool, no SNAT pool, or not enough ports."
+        "Name pool and snat; so many ports for each backend have to fit into this node's ports of the SNAT pool's addresses."
     Error DuplicateEgress "duplicate-egress" "Two egress rules have the same source."
         "Keep one rule for the source."
     // Health checks.

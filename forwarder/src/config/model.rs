@@ -211,10 +211,22 @@ words! {
 }
 
 words! {
+    /// What becomes of the flows of a backend that goes down.
+    pub enum WhenDown {
+        /// They go to another.
+        Move = "move",
+        /// Those of TCP stay, others go to another.
+        KeepTcp = "keep-tcp",
+    }
+}
+
+words! {
     /// What the operator wants of a backend.
     pub enum BackendState {
         /// It takes flows.
         Enabled = "enabled",
+        /// It takes flows, whatever its health check says.
+        Forced = "forced",
         /// It keeps the flows it has and gets no new ones.
         Drained = "drained",
         /// It gets nothing; its flows move at once.
@@ -338,6 +350,8 @@ pub struct VirtualServer {
     pub deny: Vec<Prefix>,
     /// New flows a second; `None`: no guard.
     pub new_flows_per_second: Option<u32>,
+    /// How long its flows may be quiet; `None`: as long as those of others.
+    pub idle_timeout: Option<Duration>,
     /// Largest MSS let through; `None`: what fits in tunnel modes, untouched in others.
     pub mss_clamp: Option<u16>,
 }
@@ -430,6 +444,8 @@ pub struct Pool {
     pub health_check: Option<String>,
     /// How long the share of a backend that came up grows; `None`: it has all at once.
     pub slow_start: Option<Duration>,
+    /// What becomes of the flows of a backend that goes down.
+    pub when_down: WhenDown,
     /// Backends, at least one.
     pub backends: Vec<Backend>,
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use forwarder_common::Mode;
 
 use super::model::{
-    Affinity, BackendState, InterfaceAddress, PartitionPolicy, Payload, PortRange, Protocol,
-    ServicePort, StatusRange, Transmit,
+    Affinity, BackendState, InterfaceAddress, PartitionPolicy, Payload, PortRange, ServicePort,
+    StatusRange, Transmit, WhenDown,
 };
 use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
     AllocationId, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost, HttpPath,
     InstanceType, List, Many, Name, Number, OneOrMany, PerNode, ProbeProtocol, ProbeType, ProbeVia,
-    Region, RouteTableId, Tag,
+    Protocols, Region, RouteTableId, Tag,
 };
 
 section! {
@@ -208,8 +208,8 @@ section! {
         address: PerNode<IpAddr> = Required, "\"203.0.113.10\"";
         /// The port, or every port that no other virtual server of this VIP has.
         port: ServicePort = Required, "80";
-        /// The transport protocol.
-        protocol: Protocol = Default("\"tcp\""), "\"udp\"";
+        /// The transport protocol; `any` is both, as two virtual servers, with `/tcp` and `/udp` after the name.
+        protocol: Protocols = Default("\"tcp\""), "\"udp\"";
         /// The group that it moves between the nodes of a pair with. All virtual servers of a VIP are in
         /// one, and so are all that use a SNAT pool.
         group: Name = Optional("`default`"), "\"mail\"";
@@ -230,6 +230,8 @@ section! {
         deny: List<Prefix> = Optional("none"), "[\"10.6.6.0/24\"]";
         /// New flows let in per second.
         new_flows_per_second: Number<1, 100_000_000> = Optional("no limit"), "10000";
+        /// How long a flow may be quiet before it is forgotten, in `dnat` and `full-nat`; at least 1s.
+        idle_timeout: Duration = Optional("an hour for TCP, two minutes for UDP"), "\"15m\"";
         /// The largest TCP segment that a SYN may announce, in bytes; larger ones are lowered to it.
         mss_clamp: Number<536, 65_495> = Optional("what fits in the tunnel modes, untouched in NAT modes"),
             "1360";
@@ -246,6 +248,9 @@ section! {
         /// How long the share of new flows of a backend that came up, or joined, grows from a tenth to
         /// the whole.
         slow_start: Duration = Optional("its whole share at once"), "\"30s\"";
+        /// What becomes of the flows of a backend that goes down: all `move` at once, or those of TCP stay
+        /// and those of UDP move (`keep-tcp`).
+        when_down: WhenDown = Default("\"move\""), "\"keep-tcp\"";
         /// The backends.
         backend: Many<Backend> = Default("[]"), "[{ address = \"10.0.2.11\", port = 8080 }]";
     }
@@ -262,7 +267,8 @@ section! {
         port: NonZeroU16 = Optional("the virtual server's"), "8080";
         /// Its share of new flows; 0: none.
         weight: Number<0, 100> = Default("1"), "10";
-        /// `enabled`; `drained` (keeps its flows, gets no new ones); `disabled` (its flows move at once).
+        /// `enabled`; `forced` (takes flows whatever its health check says); `drained` (keeps its flows, gets
+        /// no new ones); `disabled` (its flows move at once).
         state: BackendState = Default("\"enabled\""), "\"drained\"";
         /// The interface towards it.
         interface: Name = Optional("the one whose subnet holds the address, else the one with a gateway"),
@@ -297,7 +303,12 @@ section! {
     /// longest prefix decides.
     "egress" Egress {
         /// The hosts.
-        source: Prefix = Required, "\"10.0.2.0/24\"";
+        source: Prefix = Optional("those of `pool`; one of the two must be given"), "\"10.0.2.0/24\"";
+        /// The hosts are the backends of this pool.
+        pool: Name = Optional("the hosts are those of `source`"), "\"web\"";
+        /// Ports of the SNAT pool that each backend of `pool` has to itself, in the order of the file; on
+        /// each node of a pair so many.
+        ports_per_backend: Number<1, 65_535> = Optional("all share all ports"), "1024";
         /// The interface that their packets leave by.
         interface: Name = Required, "\"outside\"";
         /// `automap`, or the name of a SNAT pool of that interface.

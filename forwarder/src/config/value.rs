@@ -170,7 +170,30 @@ macro_rules! values_by_word {
 
 values_by_word! {
     Mode model::Transmit model::Protocol model::Affinity model::BackendState
-    model::PartitionPolicy ProbeType ProbeVia ProbeProtocol CloudProvider
+    model::WhenDown Protocols model::PartitionPolicy ProbeType ProbeVia ProbeProtocol CloudProvider
+}
+
+words! {
+    /// The transport protocols of a virtual server of the file.
+    pub enum Protocols {
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+        /// Both.
+        Any = "any",
+    }
+}
+
+impl Protocols {
+    /// One by one.
+    pub fn each(self) -> &'static [model::Protocol] {
+        match self {
+            Self::Tcp => &[model::Protocol::Tcp],
+            Self::Udp => &[model::Protocol::Udp],
+            Self::Any => &[model::Protocol::Tcp, model::Protocol::Udp],
+        }
+    }
 }
 
 words! {

@@ -100,8 +100,7 @@ fn settings(model: &Model) -> Things {
 fn pools(model: &Model) -> Things {
     let of = |pool: &Pool| {
         let slow_start = pool.slow_start;
-        let value =
-            serde_json::json!({ "health_check": pool.health_check, "slow_start": slow_start });
+        let value = serde_json::json!({ "health_check": pool.health_check, "slow_start": slow_start, "when_down": pool.when_down });
         (pool.name.clone(), value)
     };
     model.pools.iter().map(of).collect()

@@ -233,6 +233,8 @@ fn backend(entry: &Backend) -> String {
     };
     let flows = if entry.flags & backend_flags::KEEPS_FLOWS != 0 {
         "keeps flows"
+    } else if entry.flags & backend_flags::KEEPS_TCP != 0 {
+        "keeps flows of TCP"
     } else {
         "no flows"
     };

@@ -260,7 +260,7 @@ fn changes(wanted: &OverrideRequest) -> Result<Vec<overrides::Change>, String> {
     let mut changes = Vec::new();
     if let Some(word) = &wanted.state {
         let state = BackendState::from_word(word)
-            .ok_or_else(|| format!("\"{word}\" is not enabled, drained or disabled"))?;
+            .ok_or_else(|| format!("\"{word}\" is not enabled, forced, drained or disabled"))?;
         changes.push(overrides::Change::State(state));
     }
     match wanted.weight {

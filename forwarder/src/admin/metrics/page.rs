@@ -12,7 +12,7 @@ use crate::admin::api::{Backend, Count};
 use crate::core::health::CheckResult;
 use crate::io::pair::sync::SyncView;
 
-const STATES: [&str; 3] = ["enabled", "drained", "disabled"];
+const STATES: [&str; 4] = ["enabled", "forced", "drained", "disabled"];
 const HEALTH: [&str; 4] = ["up", "down", "checking", "unchecked"];
 const ATTACHMENTS: [&str; 3] = ["native", "generic", "none"];
 

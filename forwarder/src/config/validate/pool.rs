@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
-use super::super::model::{self, BackendCheck, BackendState};
+use super::super::model::{self, BackendCheck, BackendState, WhenDown};
 use super::super::schema;
 use super::interface::{Interface, Route};
 use super::view::{View, entries};
@@ -114,6 +114,10 @@ impl<'d> View<'d, '_> {
                 name: name.0.clone(),
                 health_check: section.health_check.as_ref().map(|check| check.0.clone()),
                 slow_start: section.slow_start.as_ref().map(|key| key.value),
+                when_down: section
+                    .when_down
+                    .as_ref()
+                    .map_or(WhenDown::Move, |key| key.value),
                 backends,
             });
         }
@@ -232,7 +236,7 @@ impl<'d> View<'d, '_> {
             backend
                 .state
                 .as_ref()
-                .is_some_and(|s| s.value != BackendState::Enabled)
+                .is_some_and(|s| matches!(s.value, BackendState::Drained | BackendState::Disabled))
         };
         if backends.is_empty() {
             return;

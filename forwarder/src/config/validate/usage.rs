@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use forwarder_common::Mode;
+
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
 use super::super::model::{Protocol, ServicePort};
@@ -23,18 +25,21 @@ impl<'d> View<'d, '_> {
             let (Some(port), Some(protocol)) = (&section.port, &section.protocol) else {
                 continue;
             };
-            let key = (address.value, port.value, protocol.value);
-            if let Some(first) = services.insert(key, address.span) {
-                let message = format!(
-                    "{} port {} protocol {} has two virtual servers",
-                    address.value, port.value, protocol.value
-                );
-                self.out.push(
-                    Diagnostic::new(Code::DuplicateVirtualServer, address.span, message)
-                        .note(first, "the first is here"),
-                );
+            for protocol in protocol.value.each() {
+                let key = (address.value, port.value, *protocol);
+                if let Some(first) = services.insert(key, address.span) {
+                    let message = format!(
+                        "{} port {} protocol {protocol} has two virtual servers",
+                        address.value, port.value
+                    );
+                    self.out.push(
+                        Diagnostic::new(Code::DuplicateVirtualServer, address.span, message)
+                            .note(first, "the first is here"),
+                    );
+                }
             }
         }
+        self.check_rewritten();
         let own: BTreeMap<IpAddr, Span> = self.own_addresses().into_iter().collect();
         for pool in pools.iter() {
             for backend in entries(&pool.section.backend) {
@@ -60,6 +65,55 @@ impl<'d> View<'d, '_> {
         }
     }
 
+    /// What dnat rewrites must differ by more than the VIP that is gone afterwards.
+    fn check_rewritten(&mut self) {
+        let mut seen: BTreeMap<(IpAddr, ServicePort, Protocol), (IpAddr, Span)> = BTreeMap::new();
+        for section in entries(&self.document.virtual_server) {
+            let (Some(mode), Some(name), Some(port), Some(protocol), Some(vip)) = (
+                section.mode.as_ref(),
+                section.pool.as_ref(),
+                section.port.as_ref(),
+                section.protocol.as_ref(),
+                self.pick(&section.address),
+            ) else {
+                continue;
+            };
+            let pool = self.pool_names.get(name.0.as_str());
+            if mode.value != Mode::Dnat {
+                continue;
+            }
+            let backends = pool.into_iter().flat_map(|pool| entries(&pool.backend));
+            let ends = backends.filter_map(|backend| {
+                let own = backend
+                    .port
+                    .as_ref()
+                    .map(|port| ServicePort::One(port.value));
+                Some((backend.address.as_ref()?.value, own.unwrap_or(port.value)))
+            });
+            let mut found = None;
+            for (address, port) in ends {
+                for protocol in protocol.value.each() {
+                    let key = (address, port, *protocol);
+                    let (other, first) = *seen.entry(key).or_insert((vip.value, vip.span));
+                    if other != vip.value {
+                        found.get_or_insert((address, port, first));
+                    }
+                }
+            }
+            if let Some((address, port, first)) = found {
+                let message = format!(
+                    "{} and another VIP are both rewritten to port {port} of {address}",
+                    vip.value
+                );
+                self.out.push(
+                    Diagnostic::new(Code::SharedBackendPort, vip.span, message)
+                        .note(first, "the other one is here")
+                        .help("give each a backend port of its own, keep the VIP (l2-dsr, ipip-dsr, gue-dsr), or use full-nat"),
+                );
+            }
+        }
+    }
+
     pub(super) fn check_unused(&mut self) {
         let document = self.document;
         let names = |list: Vec<Option<&'d Spanned<Name>>>| -> BTreeSet<&'d str> {
@@ -71,7 +125,9 @@ impl<'d> View<'d, '_> {
         let servers = entries(&document.virtual_server);
         let rules = entries(&document.egress);
         let pools = entries(&document.pool);
-        let used = names(servers.iter().map(|server| server.pool.as_ref()).collect());
+        let by_servers = servers.iter().map(|server| server.pool.as_ref());
+        let by_rules = rules.iter().map(|rule| rule.pool.as_ref());
+        let used = names(by_servers.chain(by_rules).collect());
         for pool in pools {
             self.unused(
                 Code::UnusedPool,

@@ -86,7 +86,7 @@ impl<'d, 'o> View<'d, 'o> {
         let pools = self.build_pools();
         let virtual_servers: Vec<_> = entries(&self.document.virtual_server)
             .iter()
-            .map(|server| self.virtual_server(server, &pools))
+            .map(|server| self.virtual_servers(server, &pools))
             .collect();
         let egress = self.build_egress();
         self.check_vips(&pools);
@@ -100,7 +100,9 @@ impl<'d, 'o> View<'d, 'o> {
         let probes = self.probes();
         let hooks = self.hooks();
         let cloud = self.cloud();
-        let virtual_servers: Vec<_> = virtual_servers.into_iter().collect::<Option<_>>()?;
+        let virtual_servers: Vec<Vec<_>> = virtual_servers.into_iter().collect::<Option<_>>()?;
+        let virtual_servers = virtual_servers.concat();
+        let (egress, parts) = egress?;
         Some(Model {
             node: self.node.map(|index| self.nodes.model(index)),
             pair: pair?,
@@ -108,9 +110,9 @@ impl<'d, 'o> View<'d, 'o> {
             limits: self.limits()?,
             interfaces: interfaces?,
             pools: pools.into_models(checks)?,
-            snat_pools: with_groups(snat_pools?, &virtual_servers),
+            snat_pools: with_groups([snat_pools?, parts].concat(), &virtual_servers),
             virtual_servers,
-            egress: egress?,
+            egress,
             health_checks: health_checks?,
             gue_port: self.document.tunnel.as_ref()?.gue_port.as_ref()?.value,
             automap_ports: automap_ports?,

@@ -2,20 +2,62 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use forwarder_common::Mode;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
-use super::super::model::{Affinity, Protocol, ServicePort, VirtualServer};
+use super::super::model::{Affinity, ServicePort, VirtualServer};
 use super::super::prefix::Prefix;
 use super::super::schema;
-use super::super::value::List;
+use super::super::value::{List, Protocols};
 use super::pool::Pools;
 use super::view::{View, entries};
 
+/// The data plane counts seconds.
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
+
 impl<'d> View<'d, '_> {
-    pub(super) fn virtual_server(
+    /// One for each of its protocols.
+    pub(super) fn virtual_servers(
+        &mut self,
+        section: &'d schema::VirtualServer,
+        pools: &Pools<'d>,
+    ) -> Option<Vec<VirtualServer>> {
+        let server = self.virtual_server(section, pools)?;
+        let protocols = section.protocol.as_ref()?.value.each();
+        let [_, _] = protocols else {
+            return Some(vec![server]);
+        };
+        let each = protocols.iter().map(|protocol| {
+            let name = format!("{}/{protocol}", server.name);
+            self.check_name_of_part(section, &name);
+            VirtualServer {
+                name,
+                protocol: *protocol,
+                ..server.clone()
+            }
+        });
+        Some(each.collect())
+    }
+
+    fn check_name_of_part(&mut self, section: &'d schema::VirtualServer, part: &str) {
+        let names = entries(&self.document.virtual_server);
+        let names = names.iter().filter_map(|other| other.name.as_ref());
+        let same = names.clone().find(|name| name.0 == part);
+        if let (Some(same), Some(protocol)) = (same, &section.protocol) {
+            let message = format!("protocol \"any\" makes a virtual server \"{part}\" too");
+            self.out.push(
+                Diagnostic::new(Code::DuplicateName, same.span, message)
+                    .note(protocol.span, "here")
+                    .help("give one of them another name"),
+            );
+        }
+    }
+
+    /// Its first protocol stands for all.
+    fn virtual_server(
         &mut self,
         section: &'d schema::VirtualServer,
         pools: &Pools<'d>,
@@ -38,7 +80,7 @@ impl<'d> View<'d, '_> {
             address: address?.value,
             by_node: section.address.as_ref()?.value.differs(),
             port: section.port.as_ref()?.value,
-            protocol: section.protocol.as_ref()?.value,
+            protocol: *section.protocol.as_ref()?.value.each().first()?,
             group: self.group_of(section)?,
             action: action?,
             affinity: section
@@ -49,6 +91,7 @@ impl<'d> View<'d, '_> {
             allow: prefixes(&section.allow),
             deny: prefixes(&section.deny),
             new_flows_per_second: section.new_flows_per_second.as_ref().map(|key| key.0),
+            idle_timeout: section.idle_timeout.as_ref().map(|key| key.value),
             mss_clamp: match &section.mss_clamp {
                 Some(bytes) => Some(u16::try_from(bytes.0).ok()?),
                 None => None,
@@ -162,6 +205,10 @@ impl<'d> View<'d, '_> {
                     "new_flows_per_second",
                     section.new_flows_per_second.as_ref().map(|key| key.span),
                 ),
+                (
+                    "idle_timeout",
+                    section.idle_timeout.as_ref().map(|key| key.span),
+                ),
                 ("mss_clamp", mss),
             ];
             for (key, given) in keys {
@@ -172,6 +219,23 @@ impl<'d> View<'d, '_> {
                             .note(mode.span, "the host gets these packets untouched"),
                     );
                 }
+            }
+        }
+        if let Some(idle) = &section.idle_timeout {
+            if idle.value < SHORTEST_IDLE {
+                let message = format!("{:?} is too short", idle.value);
+                self.out.push(
+                    Diagnostic::new(Code::OutOfRange, idle.span, message).expected("at least 1s"),
+                );
+            }
+            if matches!(mode.value, Mode::L2Dsr | Mode::IpipDsr | Mode::GueDsr) {
+                let message = format!("idle_timeout has no meaning in mode {}", mode.name());
+                self.out.push(
+                    Diagnostic::new(Code::KeyNotForMode, idle.span, message).note(
+                        mode.span,
+                        "this mode remembers no flows that could be forgotten",
+                    ),
+                );
             }
         }
         let Some(at) = mss else { return };
@@ -185,7 +249,7 @@ impl<'d> View<'d, '_> {
         if section
             .protocol
             .as_ref()
-            .is_some_and(|p| p.value == Protocol::Udp)
+            .is_some_and(|p| p.value == Protocols::Udp)
         {
             self.push(
                 Code::MssClampWithoutTcp,

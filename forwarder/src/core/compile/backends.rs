@@ -1,11 +1,13 @@
 //! Backends and the way to each.
 
+use std::collections::BTreeSet;
+
 use forwarder_common::Backend;
 use forwarder_common::virtual_server::{NO_SNAT, backend_flags};
 
 use super::interfaces::clamp;
 use super::{BackendKey, Compilation, Note};
-use crate::config::model::{self, BackendState};
+use crate::config::model::{self, BackendState, WhenDown};
 use crate::core::key::{mac_words, wide};
 use crate::core::next_hop::next_hop;
 
@@ -30,6 +32,9 @@ impl Compilation<'_> {
             });
         }
         self.state.keeps.clear();
+        let keeps_tcp = model.pools.iter();
+        let keeps_tcp = keeps_tcp.filter(|pool| pool.when_down == WhenDown::KeepTcp);
+        let keeps_tcp: BTreeSet<&String> = keeps_tcp.map(|pool| &pool.name).collect();
         for ((pool, backend), key) in members().zip(&keys) {
             let Some(index) = self.state.backends.get(key) else {
                 continue;
@@ -37,20 +42,28 @@ impl Compilation<'_> {
             let mut entry = self.backend_entry(pool, backend);
             if self.keeps_flows(key, backend) {
                 entry.flags |= backend_flags::KEEPS_FLOWS;
+            } else if keeps_tcp.contains(pool) && backend.state != BackendState::Disabled {
+                entry.flags |= backend_flags::KEEPS_TCP;
+            }
+            if entry.flags & (backend_flags::KEEPS_FLOWS | backend_flags::KEEPS_TCP) != 0 {
                 self.state.keeps.insert(index);
             }
             self.tables.backends.insert(index, entry);
         }
     }
 
-    /// Up, or drained and up: flows that it has stay with it.
+    /// Up or forced, or drained and up: flows that it has stay with it.
     fn keeps_flows(&self, key: &BackendKey, backend: &model::Backend) -> bool {
-        backend.state != BackendState::Disabled && !self.input.down.contains(key)
+        match backend.state {
+            BackendState::Forced => true,
+            BackendState::Disabled => false,
+            BackendState::Enabled | BackendState::Drained => !self.input.down.contains(key),
+        }
     }
 
     /// Whether new flows go to it.
     pub(super) fn takes_flows(&self, key: &BackendKey, backend: &model::Backend) -> bool {
-        backend.state == BackendState::Enabled
+        matches!(backend.state, BackendState::Enabled | BackendState::Forced)
             && backend.weight > 0
             && self.keeps_flows(key, backend)
     }

@@ -12,7 +12,7 @@ use forwarder_common::virtual_server::{AUTOMAP, NO_SNAT, backend_flags, flags};
 use forwarder_common::{VirtualServer, interface};
 
 use super::*;
-use crate::config::model::{BackendState, InterfaceAddress, Snat, Transmit};
+use crate::config::model::{BackendState, InterfaceAddress, Snat, Transmit, WhenDown};
 use crate::config::{self, Prefix};
 use crate::core::facts::{Device, LinkState, Route};
 use crate::core::health::FULL;
@@ -334,6 +334,18 @@ fn states_and_health_decide_who_takes_and_who_keeps_flows() {
     assert_eq!(shares(&model, &[]), [(true, 0), (true, 16_384)]);
     model.pools[web].backends[0].state = BackendState::Disabled;
     assert_eq!(shares(&model, &[]), [(false, 0), (true, 16_384)]);
+    model.pools[web].backends[0].state = BackendState::Forced;
+    let down = std::slice::from_ref(&first);
+    assert_eq!(shares(&model, down), [(true, 5_461), (true, 10_923)]);
+    // Down and not forgotten: what it keeps, it keeps of TCP.
+    model.pools[web].backends[0].state = BackendState::Enabled;
+    model.pools[web].when_down = WhenDown::KeepTcp;
+    assert_eq!(shares(&model, down), [(true, 0), (true, 16_384)]);
+    let outcome = compiled(&model, &facts, down);
+    let flags = outcome.tables.backends[&outcome.state.backend(&first).expect("it")].flags;
+    assert_eq!(flags, backend_flags::KEEPS_TCP);
+    model.pools[web].when_down = WhenDown::Move;
+    model.pools[web].backends[0].state = BackendState::Disabled;
     model.pools[web].backends[1].weight = 0;
     assert_eq!(shares(&model, &[]), [(false, 0), (true, 0)]);
     let all = [first, key("web", "10.0.2.12", 8_080)];

@@ -119,7 +119,7 @@ impl Member<'_> {
         match (self.backend.state, &self.health) {
             (BackendState::Drained, _) => Some("drained".into()),
             (BackendState::Disabled, _) => Some("disabled".into()),
-            (_, Some((Status::Down, why))) => Some(format!("down: {why}")),
+            (BackendState::Enabled, Some((Status::Down, why))) => Some(format!("down: {why}")),
             _ if self.backend.weight == 0 => Some("weight 0".into()),
             _ => None,
         }
@@ -137,7 +137,9 @@ impl Member<'_> {
                     .clone()
                     .unwrap_or_else(|| "forwarder history --kind health".into()),
             ),
-            BackendState::Enabled => Some(format!("forwarder pool weight {} {name} 1", self.pool)),
+            BackendState::Enabled | BackendState::Forced => {
+                Some(format!("forwarder pool weight {} {name} 1", self.pool))
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aya::maps::{Map, MapError};
 use aya::{Ebpf, Pod};
@@ -325,6 +326,13 @@ impl Bpf {
             self.traces = true;
         }
         trace::run(&mut self.ebpf, frame, ifindex)
+    }
+}
+
+impl Bpf {
+    /// Flows of these virtual servers, by id, may be quiet for so long.
+    pub fn set_idle_times(&self, times: &BTreeMap<u32, Duration>) {
+        self.expiry.set_idle_times(times);
     }
 }
 

@@ -51,6 +51,25 @@ pub struct StageTimeouts {
     tcp: u32,
     udp: u32,
     all: Timeouts,
+    stage: Stage,
+}
+
+impl StageTimeouts {
+    /// The same for flows that may be quiet for so long; `None`: as long as others.
+    pub fn of_server(self, idle: Option<u32>) -> Self {
+        match (idle, self.stage) {
+            (Some(idle), Stage::Established) => Self {
+                tcp: idle,
+                udp: idle,
+                all: Timeouts {
+                    tcp_half_closed: self.all.tcp_half_closed.min(idle),
+                    ..self.all
+                },
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
 impl Timeouts {
@@ -64,6 +83,7 @@ impl Timeouts {
             tcp,
             udp,
             all: self,
+            stage,
         }
     }
 }
@@ -172,6 +192,23 @@ mod tests {
         };
         assert!(idle(TCP, 60) && !idle(TCP, 59));
         assert!(idle(UDP, 30) && !idle(UDP, 29));
+    }
+
+    #[test]
+    fn a_virtual_server_may_have_a_time_of_its_own() {
+        let own = |stage| Timeouts::default().of(stage).of_server(Some(240));
+        let idle = |protocol, state, seconds, timeouts| {
+            is_idle(protocol, &flow(state, seconds), None, NOW, &timeouts)
+        };
+        for protocol in [TCP, UDP] {
+            assert!(idle(protocol, 0, 240, own(Stage::Established)));
+            assert!(!idle(protocol, 0, 239, own(Stage::Established)));
+        }
+        assert!(idle(TCP, state::RST, 10, own(Stage::Established)));
+        assert!(
+            idle(TCP, 0, 60, own(Stage::Embryonic)),
+            "half open ones go as ever"
+        );
     }
 
     #[test]

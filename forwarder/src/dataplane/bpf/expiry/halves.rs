@@ -55,6 +55,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use forwarder_common::flow::SECOND_SHIFT;
@@ -62,7 +63,7 @@ mod tests {
 
     use super::super::super::batch::tests::hash_map;
     use super::super::tests::flow;
-    use super::super::{Timeouts, walk};
+    use super::super::{Timeouts, Times, walk};
     use super::*;
 
     #[test]
@@ -90,7 +91,10 @@ mod tests {
             for (key, flow) in there {
                 map.insert(key, flow, 0).expect("room");
             }
-            let established = Timeouts::default().of(super::super::Stage::Established);
+            let established = Times {
+                all: Timeouts::default().of(super::super::Stage::Established),
+                idle: Arc::default(),
+            };
             let mut removed = 0;
             for turn in 0..TURNS {
                 let mut census = super::super::Census::default();

@@ -4,7 +4,9 @@ mod census;
 mod churn;
 mod decision;
 mod halves;
+mod idle;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -31,6 +33,7 @@ pub use churn::Churned;
 use churn::Evictions;
 pub use decision::Timeouts;
 use decision::{Stage, is_idle};
+pub use idle::IdleTimes;
 
 /// Pause between two walks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -52,6 +55,7 @@ pub struct Expiry {
     maps: Arc<FlowMaps>,
     churn: Arc<Churned>,
     told: Arc<Told>,
+    idle: Arc<IdleTimes>,
 }
 
 impl Expiry {
@@ -66,6 +70,8 @@ impl Expiry {
         let counted = Arc::clone(&churn);
         let told = Arc::new(Told::default());
         let telling = Arc::clone(&told);
+        let idle = Arc::new(IdleTimes::default());
+        let times = Arc::clone(&idle);
         let thread = thread::Builder::new()
             .name("flow-expiry".into())
             .spawn(move || {
@@ -78,7 +84,7 @@ impl Expiry {
                     pause = INTERVAL;
                     let before = counted.read();
                     let now = clock::coarse_monotonic();
-                    let walked = walked.expire(&timeouts, now, &telling, walks);
+                    let walked = walked.expire(&timeouts, &times, now, &telling, walks);
                     walks = walks.wrapping_add(1);
                     match walked.and_then(|census| Ok((census, before?, counted.read()?))) {
                         Ok((mut census, before, after)) => {
@@ -114,6 +120,7 @@ impl Expiry {
             maps,
             churn,
             told,
+            idle,
         })
     }
 
@@ -127,6 +134,11 @@ impl Expiry {
     /// What expiry has to know of the pair, and tells it.
     pub fn told(&self) -> Arc<Told> {
         Arc::clone(&self.told)
+    }
+
+    /// Flows of these virtual servers, by id, may be quiet for so long; those of others as long as ever.
+    pub fn set_idle_times(&self, times: &BTreeMap<u32, Duration>) {
+        self.idle.set(times);
     }
 
     /// The maps that are walked.
@@ -180,14 +192,18 @@ impl FlowMaps {
     pub fn expire(
         &self,
         timeouts: &Timeouts,
+        idle: &IdleTimes,
         now: Duration,
         told: &Told,
         number: u32,
     ) -> io::Result<Census> {
         // The data plane's "seconds": the clock wraps after 146 years.
         let now = (now.as_nanos() >> SECOND_SHIFT) as u32;
-        let established = timeouts.of(Stage::Established);
-        let embryonic = timeouts.of(Stage::Embryonic);
+        let times = |stage| Times {
+            all: timeouts.of(stage),
+            idle: idle.get(),
+        };
+        let (established, embryonic) = (times(Stage::Established), times(Stage::Embryonic));
         let mut census = Census::default();
         let all = &mut census;
         let maps = [
@@ -245,11 +261,23 @@ where
     }
 }
 
+/// How long the flows of a map may be quiet.
+struct Times {
+    all: decision::StageTimeouts,
+    idle: Arc<BTreeMap<u32, u32>>,
+}
+
+impl Times {
+    fn of<A>(&self, flow: &Flow<A>) -> decision::StageTimeouts {
+        self.all.of_server(self.idle.get(&flow.id).copied())
+    }
+}
+
 /// `halves`: flows are looked for that have lost their reply entry, in the walk of this number.
 fn walk<A>(
     fd: &OwnedFd,
     now: u32,
-    timeouts: &decision::StageTimeouts,
+    times: &Times,
     census: &mut Census,
     told: &Told,
     halves: Option<u32>,
@@ -272,7 +300,9 @@ where
             entries
                 .filter(|(key, flow)| {
                     let aged = aging.aged(flow);
-                    aged.is_some_and(|flow| is_idle(key.protocol, &flow, None, now, timeouts))
+                    aged.is_some_and(|flow| {
+                        is_idle(key.protocol, &flow, None, now, &times.of(&flow))
+                    })
                 })
                 .map(|(key, flow)| (*key, *flow)),
         );
@@ -282,7 +312,7 @@ where
             due.extend(turn.map(|(key, flow)| (*key, *flow)));
         }
     })?;
-    let removed = remove(fd, &idle, now, timeouts, told)? + halves::remove(fd, &due, told)?;
+    let removed = remove(fd, &idle, now, times, told)? + halves::remove(fd, &due, told)?;
     Ok(MapCensus {
         entries: entries.saturating_sub(removed) as u64,
         expired: removed as u64,
@@ -296,7 +326,7 @@ fn remove<A>(
     fd: &OwnedFd,
     idle: &[(FlowKey<A>, Flow<A>)],
     now: u32,
-    timeouts: &decision::StageTimeouts,
+    times: &Times,
     told: &Told,
 ) -> io::Result<usize>
 where
@@ -321,7 +351,7 @@ where
         ) else {
             continue;
         };
-        if !is_idle(key.protocol, &own, other.as_ref(), now, timeouts) {
+        if !is_idle(key.protocol, &own, other.as_ref(), now, &times.of(&own)) {
             continue;
         }
         // The forward entry goes first: what it translates could no longer be answered.
@@ -388,7 +418,10 @@ mod tests {
 
     #[test]
     fn ports_that_are_used_again_meanwhile_keep_their_new_flow() {
-        let timeouts = Timeouts::default().of(Stage::Established);
+        let times = Times {
+            all: Timeouts::default().of(Stage::Established),
+            idle: Arc::default(),
+        };
         let old = flow(10, NOW - 60);
         for again in [None, Some(10), Some(11)] {
             let fd = hash_map(size_of::<FlowKey<V4>>(), size_of::<Flow<V4>>(), 10);
@@ -400,7 +433,7 @@ mod tests {
             for (key, flow) in now {
                 map.insert(key, flow, 0).expect("room");
             }
-            let removed = remove(&fd, &old, NOW, &timeouts, &Told::default())
+            let removed = remove(&fd, &old, NOW, &times, &Told::default())
                 .expect("a map that can be changed");
             let left = map.keys().count();
             let expected = if again.is_some() { (0, 2) } else { (2, 0) };
