@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use forwarder::config;
+use forwarder::{config, import};
 use serde_json::Value;
 
 use super::host::{binary, said};
@@ -19,7 +19,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn import(words: &[&str]) -> Output {
+fn run(words: &[&str]) -> Output {
     let mut command = Command::new(binary());
     command.current_dir(root()).arg("import").args(words);
     command.output().expect("the program starts")
@@ -55,11 +55,11 @@ fn words(name: &str) -> Vec<String> {
 #[test]
 fn declarations_become_files_that_are_good() {
     let names = declarations();
-    assert!(names.len() >= 12, "{names:?}");
+    assert!(names.len() >= 16, "{names:?}");
     for name in names {
         let words = words(&name);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let output = import(&words);
+        let output = run(&words);
         assert!(output.status.success(), "{name}: {}", said(&output));
         let (config, left_out) = (&output.stdout, &output.stderr);
         for (text, extension) in [(config, "toml"), (left_out, "left-out")] {
@@ -88,7 +88,7 @@ fn declarations_become_files_that_are_good() {
 
 /// Each line points at something that the declaration has, and only once.
 fn every_place_is_real(name: &str, words: &[&str]) {
-    let output = import(&[words, &["--json"]].concat());
+    let output = run(&[words, &["--json"]].concat());
     let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let read = |path: &str| -> Value {
         let text = fs::read_to_string(root().join(path)).expect("the declaration");
@@ -112,10 +112,7 @@ fn every_place_is_real(name: &str, words: &[&str]) {
 /// Whatever is taken out of a declaration, or put in its place, what comes out is good or an error.
 #[test]
 fn broken_declarations_do_no_harm() {
-    for name in declarations()
-        .iter()
-        .filter(|name| name.starts_with("as3-"))
-    {
+    for name in &declarations() {
         let text =
             fs::read_to_string(root().join(DIRECTORY).join(format!("{name}.json"))).expect("read");
         let document: Value = serde_json::from_str(&text).expect("JSON");
@@ -130,14 +127,17 @@ fn broken_declarations_do_no_harm() {
             ] {
                 let mut changed = document.clone();
                 *changed.pointer_mut(&place).expect("it is there") = other.clone();
-                let Ok(import) = forwarder::import::as3(&changed.to_string(), "changed", None)
-                else {
-                    continue;
+                let text = changed.to_string();
+                let imported = match name.starts_with("as3-") {
+                    true => import::as3(&text, "changed", None).map(|import| import.config),
+                    false => import::cfe(&text)
+                        .map(|(floating, _)| import::cfe_config("changed", &floating)),
                 };
-                if import.config.contains("[[virtual_server]]") {
-                    let parsed = config::parse("changed", &import.config);
+                let Ok(written) = imported else { continue };
+                if written.contains("[[virtual_server]]") || name.starts_with("cfe-") {
+                    let parsed = config::parse("changed", &written);
                     parsed.unwrap_or_else(|error| {
-                        panic!("{name} {place} = {other}: {error}\n{}", import.config)
+                        panic!("{name} {place} = {other}: {error}\n{written}")
                     });
                 }
             }
@@ -177,8 +177,43 @@ fn other_files_are_refused() {
         ),
         (["cfe", "no/such.json"], "No such file"),
     ] {
-        let output = import(&words);
+        let output = run(&words);
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains(text), "{}", said(&output));
+    }
+}
+
+/// Documents that no product has written are refused in words.
+#[test]
+fn odd_documents_are_refused() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let nested = "{\"class\":\"ADC\",\"a\":".repeat(1_000) + "1" + &"}".repeat(1_000);
+    for text in [
+        "",
+        "null",
+        "[]",
+        "7",
+        "\"ADC\"",
+        "{}",
+        "{\"class\":null}",
+        &deep,
+        &nested,
+    ] {
+        let as3 = import::as3(text, "odd", None).expect_err("it is none");
+        let cfe = import::cfe(text).expect_err("it is none");
+        for error in [as3.to_string(), cfe.to_string()] {
+            assert!(!error.is_empty() && error.len() < 200, "{error}");
+        }
+    }
+    // Declarations without anything, or with far too much.
+    for text in [
+        "{\"class\":\"ADC\"}".to_owned(),
+        format!(
+            "{{\"class\":\"ADC\",\"{}\":{{\"class\":\"Tenant\"}}}}",
+            "t".repeat(100_000)
+        ),
+    ] {
+        let import = import::as3(&text, "odd", None).expect("it is one");
+        assert!(!import.config.contains("[[virtual_server]]"));
     }
 }

@@ -14,6 +14,8 @@ use crate::config::Prefix;
 pub struct FloatingVips {
     pairs: Vec<Floating>,
     routes: Vec<Route>,
+    /// VIPs that move themselves, between network interfaces of one subnet.
+    moving: Vec<IpAddr>,
     /// Whether the cloud is one whose API this product calls.
     known: bool,
 }
@@ -21,8 +23,17 @@ pub struct FloatingVips {
 /// Routes of a table that lead to the active node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
-    table: String,
+    table: Table,
     destinations: Vec<String>,
+}
+
+/// Which tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Table {
+    /// The one with this id.
+    Id(String),
+    /// Those with this tag: key=value.
+    Tag(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,18 +77,21 @@ const NO_MOVE: &str =
     "the API of this cloud is not called: what moves there, something else has to move";
 const NO_SCOPE: &str = "what has these tags is not known here: each thing that moves is named in [cloud], by id, address or a tag of its own";
 
-fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec<LeftOut>) {
-    let pointer = object.at("failoverAddresses");
-    let Some(mut section) = object
-        .take("failoverAddresses")
-        .and_then(|value| Object::new(value, pointer))
-    else {
-        return;
-    };
+/// A part of the declaration; `None`: it is not there, or switched off.
+fn section<'a>(object: &mut Object<'a>, key: &str, out: &mut Vec<LeftOut>) -> Option<Object<'a>> {
+    let pointer = object.at(key);
+    let mut section = Object::new(object.take(key)?, pointer)?;
     if section.take("enabled") == Some(&Value::Bool(false)) {
         section.leave("enabled", "it is switched off", out);
-        return;
+        return None;
     }
+    Some(section)
+}
+
+fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec<LeftOut>) {
+    let Some(mut section) = section(object, "failoverAddresses", out) else {
+        return;
+    };
     if section.take("scopingTags").is_some() {
         section.leave("scopingTags", scope(floating), out);
     }
@@ -93,6 +107,23 @@ fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec
             .flatten()
             .map(|vip| vip.as_str()?.split('/').next()?.parse().ok())
             .collect();
+        if group["type"] == "networkInterfaceAddress" && group["vipAddresses"].is_null() {
+            let address = public.split('/').next().unwrap_or_default().parse().ok();
+            match (floating.known, address) {
+                (true, Some(address)) if !floating.moving.contains(&address) => {
+                    floating.moving.push(address);
+                }
+                (true, _) => out.push(LeftOut {
+                    pointer: at,
+                    why: "it names no address that is new".to_owned(),
+                }),
+                (false, _) => out.push(LeftOut {
+                    pointer: at,
+                    why: NO_MOVE.to_owned(),
+                }),
+            }
+            continue;
+        }
         match vips.as_slice() {
             [Some(first), Some(second)] if first.is_ipv4() == second.is_ipv4() => {
                 let moves = floating.known && public.parse::<Ipv4Addr>().is_ok();
@@ -125,25 +156,30 @@ fn scope(floating: &FloatingVips) -> &'static str {
 }
 
 fn routes(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec<LeftOut>) {
-    let pointer = object.at("failoverRoutes");
-    let Some(mut section) = object
-        .take("failoverRoutes")
-        .and_then(|value| Object::new(value, pointer))
-    else {
+    let Some(mut section) = section(object, "failoverRoutes", out) else {
         return;
     };
-    if section.take("enabled") == Some(&Value::Bool(false)) {
-        section.leave("enabled", "it is switched off", out);
-        return;
-    }
-    for key in [
-        "scopingTags",
-        "scopingAddressRanges",
-        "defaultNextHopAddresses",
-    ] {
-        if section.take(key).is_some() {
-            section.leave(key, scope(floating), out);
+    // Older declarations say it once, for all tables with the tag.
+    let tags = section.take("scopingTags");
+    let ranges = section.take("scopingAddressRanges");
+    match tags.and_then(by_tag).zip(ranges.and_then(destinations)) {
+        Some((table, destinations)) if floating.known => {
+            floating.routes.push(Route {
+                table,
+                destinations,
+            });
         }
+        _ => {
+            for (key, given) in [("scopingTags", tags), ("scopingAddressRanges", ranges)] {
+                if given.is_some() {
+                    section.leave(key, scope(floating), out);
+                }
+            }
+        }
+    }
+    // Routes lead to the interface that is named.
+    if section.take("defaultNextHopAddresses").is_some() && !floating.known {
+        section.leave("defaultNextHopAddresses", NO_MOVE, out);
     }
     for (index, group) in section.list("routeGroupDefinitions").iter().enumerate() {
         let table = group["scopingName"].as_str().unwrap_or("its tables");
@@ -159,27 +195,43 @@ fn routes(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec<Le
     section.finish(out);
 }
 
-/// Routes of one table by its id.
+/// Routes of one table by its id, or of all with a tag.
 fn route(group: &Value) -> Option<Route> {
-    let table = group["scopingName"].as_str()?;
+    let id = group["scopingName"].as_str().and_then(by_id);
+    Some(Route {
+        table: id.or_else(|| by_tag(&group["scopingTags"]))?,
+        destinations: destinations(&group["scopingAddressRanges"])?,
+    })
+}
+
+fn by_id(table: &str) -> Option<Table> {
     let id = table.strip_prefix("rtb-")?;
-    let ranges = group["scopingAddressRanges"].as_array()?.iter();
+    let good =
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    good.then(|| Table::Id(table.to_owned()))
+}
+
+/// One tag: of several, tables would have to have all.
+fn by_tag(tags: &Value) -> Option<Table> {
+    let tags = tags.as_object().filter(|tags| tags.len() == 1)?;
+    let (key, value) = tags.iter().next()?;
+    let value = value.as_str()?;
+    let good = !key.is_empty() && !key.contains('=') && key.len() <= 128 && value.len() <= 256;
+    good.then(|| Table::Tag(format!("{key}={value}")))
+}
+
+/// Prefixes, each as a text or in an object.
+fn destinations(ranges: &Value) -> Option<Vec<String>> {
+    let ranges = ranges.as_array()?.iter();
     let destinations: Option<Vec<String>> = ranges
         .map(|range| {
-            let range = range["range"].as_str()?;
+            let range = range.as_str().or_else(|| range["range"].as_str())?;
             let (address, length) = range.split_once('/')?;
-            let length = length.parse().ok()?;
-            let prefix = Prefix::of(address.parse().ok()?, length)?;
+            let prefix = Prefix::of(address.parse().ok()?, length.parse().ok()?)?;
             (prefix.to_string() == range).then(|| range.to_owned())
         })
         .collect();
-    let good =
-        !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let destinations = destinations.filter(|all| good && !all.is_empty())?;
-    Some(Route {
-        table: table.to_owned(),
-        destinations,
-    })
+    destinations.filter(|all| !all.is_empty())
 }
 
 /// What moves by calls of the cloud's API. What moves to a VIP that no virtual server has is a comment.
@@ -200,15 +252,23 @@ pub fn cloud(floating: &FloatingVips, servers: &[String]) -> String {
         let text = section.end();
         match has(pair.vips[0]) {
             true => sections.push_str(&text),
-            false => sections.extend(text.lines().map(|line| match line {
-                "" => "\n# With a virtual server of these addresses:\n".to_owned(),
-                line => format!("# {line}\n"),
-            })),
+            false => sections.push_str(&later(&text)),
         }
+    }
+    let (served, others): (Vec<IpAddr>, Vec<IpAddr>) =
+        floating.moving.iter().partition(|address| has(**address));
+    if !served.is_empty() {
+        sections.push_str(&moving(&served));
+    }
+    if !others.is_empty() {
+        sections.push_str(&later(&moving(&others)));
     }
     for route in &floating.routes {
         let mut section = Section::new("[[cloud.route]]");
-        section.text("table", &route.table);
+        match &route.table {
+            Table::Id(id) => section.text("table", id),
+            Table::Tag(tag) => section.text("tag", tag),
+        };
         let destinations = route.destinations.iter().map(String::as_str);
         section.key("destination", list(destinations));
         section.text("interface", "outside");
@@ -220,6 +280,24 @@ pub fn cloud(floating: &FloatingVips, servers: &[String]) -> String {
             "\n# Each on the interface that has its private addresses, or that routes lead to.\n[cloud]\n{sections}"
         ),
     }
+}
+
+/// Addresses that move between network interfaces of one subnet, in one call.
+fn moving(addresses: &[IpAddr]) -> String {
+    let mut section = Section::new("[[cloud.address]]");
+    section.text("interface", "outside");
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    section.key("private", list(texts.iter().map(String::as_str)));
+    section.end()
+}
+
+/// A section as a comment: nothing of the file has its addresses.
+fn later(section: &str) -> String {
+    let lines = section.lines().map(|line| match line {
+        "" => "\n# With a virtual server of these addresses:\n".to_owned(),
+        line => format!("# {line}\n"),
+    });
+    lines.collect()
 }
 
 /// The top of the file that is written, and its nodes, where there are two.
