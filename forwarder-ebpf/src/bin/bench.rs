@@ -6,6 +6,9 @@
 #[path = "bench/baselines.rs"]
 mod baselines;
 #[cfg(target_arch = "bpf")]
+#[path = "../object.rs"]
+mod object;
+#[cfg(target_arch = "bpf")]
 #[path = "bench/wire.rs"]
 mod wire;
 #[cfg(target_arch = "bpf")]
@@ -14,18 +17,6 @@ mod word;
 #[cfg(target_arch = "bpf")]
 #[path = "bench/wrapper.rs"]
 mod wrapper;
-
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // Never reached: the verifier would refuse a program that could.
-    loop {}
-}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
