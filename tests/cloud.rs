@@ -11,4 +11,6 @@ mod cloud {
     mod doctor;
     mod host;
     mod import;
+    mod in_a_cloud;
+    mod stories;
 }

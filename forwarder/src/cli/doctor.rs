@@ -38,8 +38,8 @@ pub struct Doctor {
     json: bool,
 }
 
-pub fn doctor(arguments: &Doctor) -> Result<ExitCode> {
-    let mut findings = look(arguments)?;
+pub async fn doctor(arguments: &Doctor) -> Result<ExitCode> {
+    let mut findings = look(arguments).await?;
     if arguments.fix {
         for finding in findings.iter().filter(|finding| to_be_fixed(finding)) {
             let outcome = run(&finding.fix, &[]).err();
@@ -48,7 +48,7 @@ pub fn doctor(arguments: &Doctor) -> Result<ExitCode> {
                 outcome.map_or_else(|| "done".to_owned(), |said| format!("FAILED: {said}"));
             eprintln!("fix {} of {}: {outcome}", finding.code, finding.subject);
         }
-        findings = look(arguments)?;
+        findings = look(arguments).await?;
     }
     show(&findings, arguments.json)
 }
@@ -57,7 +57,7 @@ fn to_be_fixed(finding: &Finding) -> bool {
     finding.safe && finding.severity > Severity::Note && !finding.fix.is_empty()
 }
 
-fn look(arguments: &Doctor) -> Result<Vec<Finding>> {
+async fn look(arguments: &Doctor) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     match &arguments.file {
         Some(file) if arguments.backend => {
@@ -68,9 +68,15 @@ fn look(arguments: &Doctor) -> Result<Vec<Finding>> {
         }
         Some(file) => {
             let model = config::check(file, arguments.node.as_deref())?;
-            findings = forwarder(Some(&model)).context("the kernel cannot be asked")?;
+            findings = forwarder(Some(&model))
+                .await
+                .context("the kernel cannot be asked")?;
         }
-        None => findings = forwarder(None).context("the kernel cannot be asked")?,
+        None => {
+            findings = forwarder(None)
+                .await
+                .context("the kernel cannot be asked")?
+        }
     }
     Ok(findings)
 }

@@ -176,8 +176,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Backend(arguments) => runtime()?.block_on(backend::backend(arguments)),
         Command::BackendSetup(arguments) => backend_setup::backend_setup(&arguments),
         Command::Import(arguments) => import::import(&arguments),
-        Command::Cloud(arguments) => cloud::cloud(&arguments),
-        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Cloud(arguments) => runtime()?.block_on(cloud::cloud(&arguments)),
+        Command::Doctor(arguments) => runtime()?.block_on(doctor::doctor(&arguments)),
     }
 }
 

@@ -284,7 +284,9 @@ codes! {
     Error CloudLimit "cloud-limit" "A network interface would have more addresses than it may, or the node more network interfaces."
         "Move prefixes, which count as one address each, spread addresses over more interfaces, or use a larger instance type."
     Warning CloudUnknownType "cloud-unknown-type" "How many addresses a network interface of this instance type may have is not known here."
-        "Give `address_limit`: `aws ec2 describe-instance-types` has it as Ipv4AddressesPerInterface."
+        "Name a `limits_file` and run `forwarder cloud limits --refresh FILE`, or give `address_limit`."
+    Warning CloudLimitsFile "cloud-limits-file" "The file of limits can't be read: the built-in figures hold."
+        "Write it with `forwarder cloud limits --refresh FILE`."
     // Limits.
     Error TooManyVirtualServers "too-many-virtual-servers" "More virtual servers than limits.virtual_servers."
         "Raise limits.virtual_servers; that takes a restart."

@@ -9,6 +9,7 @@
 mod code;
 mod diagnostic;
 mod examples;
+pub mod instance_type;
 mod json_schema;
 pub mod model;
 mod prefix;

@@ -6,6 +6,7 @@
 mod check;
 mod cloud;
 mod pair;
+mod placement;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,6 +22,7 @@ pub use check::{
 };
 pub use cloud::{Cloud, ElasticIp, Movable, Route, Url, Which};
 pub use pair::{DEFAULT_GROUP, Etcd, Group, Pair, PairPath, Partition, PartitionPolicy};
+pub use placement::Placed;
 
 use super::prefix::Prefix;
 use super::words::{Word as _, words};

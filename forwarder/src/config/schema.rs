@@ -442,6 +442,8 @@ section! {
             "\"/var/lib/forwarder/cloud.journal\"";
         /// The nodes' type, to check how many network interfaces and addresses it may have.
         instance_type: PerNode<InstanceType> = Optional("not checked"), "\"m6i.xlarge\"";
+        /// Figures of instance types that go before the built-in ones; `forwarder cloud limits --refresh` writes it.
+        limits_file: FilePath = Optional("the built-in figures"), "\"/var/lib/forwarder/limits.toml\"";
         /// How many private addresses of a family a network interface may have, with its primary one; a
         /// prefix counts as one.
         address_limit: PerNode<Number<2, 1_000>> = Optional("that of the instance type"), "30";

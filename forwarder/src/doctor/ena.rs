@@ -49,20 +49,6 @@ pub fn findings(interface: &Interface) -> Vec<Finding> {
             "the kernel's own driver rings its doorbell for every packet of XDP_TX: packets leave by redirect",
         ));
     }
-    all.push(interface.say(
-        Severity::Note,
-        "source-dest-check",
-        format!(
-            "full-nat needs nothing; dnat, and the DSR modes at backends, need it off. See it: aws ec2 \
-             describe-network-interfaces --filters Name=mac-address,Values={} --query \
-             'NetworkInterfaces[].SourceDestCheck'",
-            interface
-                .facts
-                .link
-                .mac
-                .map_or_else(String::new, crate::core::key::mac_text)
-        ),
-    ));
     all
 }
 

@@ -2,6 +2,7 @@
 //! right where that is safe.
 
 pub mod backend;
+mod cloud;
 mod ena;
 mod finding;
 mod interface;

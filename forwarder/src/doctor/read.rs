@@ -1,5 +1,6 @@
 //! Reading what is judged: from netlink, ethtool and `/proc`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -7,11 +8,14 @@ use std::time::Duration;
 
 use super::interface::Interface;
 use super::network::Network;
-use super::{Finding, Severity, machine, network};
-use crate::config::Model;
+use super::{Finding, Severity, cloud, machine, network};
+use crate::config::model::InterfaceAddress;
+use crate::config::{Model, Prefix};
 use crate::core::allowance::Allowances;
+use crate::core::key::mac_text;
 use crate::core::next_hop::{attached, neighbours_wanted, next_hop};
 use crate::dataplane::attach::{self, Query};
+use crate::io::cloud::inspect;
 use crate::io::ethtool;
 use crate::io::netlink::{Link, Netlink};
 use crate::io::sysctl;
@@ -24,7 +28,7 @@ const LOOKS: (u32, Duration) = (35, Duration::from_millis(100));
 const FAR: [&str; 2] = ["192.88.99.1", "2001:db8:ffff:ffff::1"];
 
 /// What is wrong with the host that is to forward; without a model, with each of its interfaces.
-pub fn forwarder(model: Option<&Model>) -> io::Result<Vec<Finding>> {
+pub async fn forwarder(model: Option<&Model>) -> io::Result<Vec<Finding>> {
     let mut netlink = Netlink::open()?;
     let links = netlink.links()?;
     let mut all = machine::findings();
@@ -44,6 +48,7 @@ pub fn forwarder(model: Option<&Model>) -> io::Result<Vec<Finding>> {
             }
             all.extend(findings);
         }
+        all.extend(of_cloud(None, &used).await);
         return Ok(all);
     };
     for wanted in &model.interfaces {
@@ -63,11 +68,53 @@ pub fn forwarder(model: Option<&Model>) -> io::Result<Vec<Finding>> {
         };
         all.extend(one(link, wanted.allow_generic, model.interfaces.len()).findings());
     }
-    all.extend(network::findings(
-        model,
-        &read_network(netlink, &links, model)?,
-    ));
+    let network = read_network(netlink, &links, model).await?;
+    all.extend(network::findings(model, &network));
+    let used = model.interfaces.iter().filter_map(|wanted| {
+        let mut links = links.iter();
+        links.find(|link| link.name == wanted.device)
+    });
+    let model = completed(model, &network);
+    all.extend(of_cloud(Some(&model), &used.collect::<Vec<_>>()).await);
     Ok(all)
+}
+
+/// The model with what the devices have, where the file names no own addresses.
+fn completed(model: &Model, network: &Network) -> Model {
+    let mut model = model.clone();
+    for interface in &mut model.interfaces {
+        if interface.addresses.is_empty() {
+            let own = network.addresses.iter();
+            let own = own.filter(|(device, address, _)| {
+                let local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+                *device == interface.device && !local
+            });
+            let own = own.filter_map(|(_, address, length)| {
+                Some(InterfaceAddress {
+                    address: *address,
+                    subnet: Prefix::of(*address, *length)?,
+                })
+            });
+            interface.addresses = own.collect();
+        }
+    }
+    model
+}
+
+/// What the cloud is asked, where the file has one or a card is Amazon's.
+async fn of_cloud(model: Option<&Model>, links: &[&Link]) -> Vec<Finding> {
+    let section = model.and_then(|model| model.cloud.as_ref());
+    let amazon = |link: &&&Link| ethtool::driver(&link.name).as_deref() == Some("ena");
+    if section.is_none() && !links.iter().any(|link| amazon(&link)) {
+        return Vec::new();
+    }
+    let macs = links
+        .iter()
+        .filter_map(|link| Some((link.name.clone(), mac_text(link.mac?))));
+    let macs: BTreeMap<String, String> = macs.collect();
+    let all: Vec<String> = macs.values().cloned().collect();
+    let said = inspect::instance(section, &all).await;
+    cloud::findings(model, &macs, &said)
 }
 
 fn one(link: &Link, allow_generic: bool, used: usize) -> Interface {
@@ -101,7 +148,7 @@ fn rp_filter(device: &str) -> u32 {
     of("all").max(of(device))
 }
 
-fn read_network(mut netlink: Netlink, links: &[Link], model: &Model) -> io::Result<Network> {
+async fn read_network(mut netlink: Netlink, links: &[Link], model: &Model) -> io::Result<Network> {
     let name = |ifindex: u32| {
         links
             .iter()
@@ -131,7 +178,7 @@ fn read_network(mut netlink: Netlink, links: &[Link], model: &Model) -> io::Resu
         }
     }
     let mut host = Host::read(netlink)?;
-    let (next_hops, unreachable) = next_hops(&mut host, model)?;
+    let (next_hops, unreachable) = next_hops(&mut host, model).await?;
     let devices = model
         .interfaces
         .iter()
@@ -157,10 +204,7 @@ fn read_network(mut netlink: Netlink, links: &[Link], model: &Model) -> io::Resu
 type NextHops = Vec<(u32, IpAddr, bool)>;
 
 /// Asks those that the kernel does not know, and waits for them.
-fn next_hops(
-    host: &mut Host,
-    model: &Model,
-) -> io::Result<(NextHops, std::collections::BTreeSet<IpAddr>)> {
+async fn next_hops(host: &mut Host, model: &Model) -> io::Result<(NextHops, BTreeSet<IpAddr>)> {
     let facts = host.peek(model);
     let interfaces = attached(model, &facts);
     let backends = || model.pools.iter().flat_map(|pool| &pool.backends);
@@ -184,11 +228,7 @@ fn next_hops(
                 let _ = host.netlink.resolve(*ifindex, *address);
             }
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "there is nothing else to do for this command"
-        )]
-        std::thread::sleep(LOOKS.1);
+        tokio::time::sleep(LOOKS.1).await;
     }
     let hops = wanted
         .iter()

@@ -24,6 +24,10 @@ pub struct Cloud {
     pub refresh: Duration,
     /// Where moves are written down; `None`: beside the admin socket.
     pub journal: Option<PathBuf>,
+    /// The instance's type; `None`: the file does not say.
+    pub instance_type: Option<String>,
+    /// Figures of types that go before the built-in ones.
+    pub limits_file: Option<PathBuf>,
     /// Private addresses, each with its interface and group.
     pub addresses: Vec<Movable<IpAddr>>,
     /// Prefixes of IPv4.

@@ -36,9 +36,6 @@ impl<'d> View<'d, '_> {
         }
         let groups = self.movable();
         let (addresses, prefixes) = self.cloud_addresses(section, &groups);
-        if let (Some(addresses), Some(prefixes)) = (&addresses, &prefixes) {
-            self.check_cloud_limits(section, addresses, prefixes);
-        }
         let elastic = entries(&section.elastic_ip).iter();
         let elastic: Vec<_> = elastic.map(|each| self.elastic_ip(each, &groups)).collect();
         let routes = entries(&section.route).iter();
@@ -52,6 +49,13 @@ impl<'d> View<'d, '_> {
             ca_file: section.ca_file.as_ref().map(|path| path.value.0.clone()),
             refresh: refresh.value,
             journal: section.journal.as_ref().map(|path| path.value.0.clone()),
+            instance_type: self
+                .pick(&section.instance_type)
+                .map(|of| of.value.to_string()),
+            limits_file: section
+                .limits_file
+                .as_ref()
+                .map(|path| path.value.0.clone()),
             addresses: addresses?,
             prefixes: prefixes?,
             elastic_ips: elastic.into_iter().collect::<Option<_>>()?,

@@ -103,7 +103,7 @@ impl<'d, 'o> View<'d, 'o> {
         let virtual_servers: Vec<Vec<_>> = virtual_servers.into_iter().collect::<Option<_>>()?;
         let virtual_servers = virtual_servers.concat();
         let (egress, parts) = egress?;
-        Some(Model {
+        let model = Model {
             node: self.node.map(|index| self.nodes.model(index)),
             pair: pair?,
             hash_key: self.document.hash_key.as_ref().map(|key| key.value.0),
@@ -122,7 +122,11 @@ impl<'d, 'o> View<'d, 'o> {
             hooks: hooks?,
             route_table: self.route_table()?,
             cloud: cloud?,
-        })
+        };
+        if let Some(section) = &self.document.cloud {
+            self.check_cloud_limits(&section.value, &model);
+        }
+        Some(model)
     }
 
     pub(super) fn push(&mut self, code: Code, span: Span, message: impl Into<String>) {

@@ -1,5 +1,7 @@
 //! What the cloud calls its things.
 
+use std::fmt::{self, Display, Formatter};
+
 use super::super::model::Url;
 use super::{Code, Fault, FromText, short};
 
@@ -59,6 +61,12 @@ pub(in crate::config) struct InstanceType(
     pub(in crate::config) String,
     pub(in crate::config) String,
 );
+
+impl Display for InstanceType {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
 
 impl FromText for InstanceType {
     const EXPECTED: &'static str = "an instance type such as m6i.xlarge";

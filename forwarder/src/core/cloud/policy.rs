@@ -11,7 +11,7 @@ pub fn policy(cloud: &Cloud) -> Value {
     let region = cloud.region.as_deref().unwrap_or("*");
     let arn = |rest: &str| format!("arn:{}:ec2:{region}:*:{rest}", partition(region));
     let interfaces = arn("network-interface/*");
-    let mut look = vec!["ec2:DescribeNetworkInterfaces"];
+    let mut look = vec!["ec2:DescribeNetworkInterfaces", "ec2:DescribeInstanceTypes"];
     let mut statements = Vec::new();
     let (v4, v6): (Vec<_>, Vec<_>) = cloud.addresses.iter().partition(|each| each.what.is_ipv4());
     let mut assign = Vec::new();

@@ -43,6 +43,8 @@ fn cloud() -> Cloud {
         ca_file: None,
         refresh: ms(10_000),
         journal: None,
+        instance_type: None,
+        limits_file: None,
         addresses: vec![
             movable(at("10.0.1.10"), "outside", "default"),
             movable(at("10.0.1.11"), "outside", "mail"),

@@ -83,8 +83,8 @@ impl Compilation<'_> {
         }
     }
 
-    /// Floating addresses, and in a pair the addresses of SNAT pools, are where the VIPs are: the active node
-    /// answers for them, so that replies of older flows find it. After interfaces have their slots.
+    /// Floating addresses, and the addresses of SNAT pools in a subnet of their interface, are where the VIPs are:
+    /// this node, while it is active, answers for them, so that replies find it. After interfaces have their slots.
     pub(super) fn snat_answers(&mut self) {
         let model = self.model();
         let floating = self.interfaces.iter().flat_map(|interface| {
@@ -97,9 +97,6 @@ impl Compilation<'_> {
             let known = self.tables.vip_addresses.entry(address).or_default();
             known.answers |= bit;
             known.group = group;
-        }
-        if model.pair.is_none() {
-            return;
         }
         for pool in &model.snat_pools {
             let Some(interface) = self.interface(&pool.interface) else {

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use roxmltree::{Document, Node};
 
-use super::credentials::Provider;
-use super::http::Client;
+use super::inspect;
 use super::metadata::Metadata;
-use super::query::{Parameters, Query, Refusal, child, items, public};
+use super::query::{Parameters, Query, Refusal, child, items};
 use crate::config::Prefix;
 use crate::config::model::{Cloud, Which};
 use crate::core::cloud::work::{DEADLINE, Outcome};
@@ -59,16 +58,8 @@ impl Aws {
     /// Asks the instance for the region, if the file has none; nothing else yet.
     pub async fn new(cloud: Cloud, macs: BTreeMap<String, String>) -> Result<Self, String> {
         let metadata = Arc::new(Metadata::new()?);
-        let region = match &cloud.region {
-            Some(region) => region.clone(),
-            None => metadata.need("meta-data/placement/region").await?,
-        };
-        let server = cloud.endpoint.clone();
-        let server = server.unwrap_or_else(|| public("ec2", &region));
-        let client = Client::new(server, cloud.proxy.clone(), cloud.ca_file.as_deref())?;
-        let provider = Provider::new(Arc::clone(&metadata));
         Ok(Self {
-            query: Query::new(client, region, provider),
+            query: inspect::connect(Some(&cloud), &metadata).await?,
             metadata,
             cloud,
             macs,

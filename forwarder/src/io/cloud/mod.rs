@@ -5,6 +5,7 @@ pub mod api;
 mod credentials;
 mod group;
 mod http;
+pub mod inspect;
 mod journal;
 mod metadata;
 pub mod query;

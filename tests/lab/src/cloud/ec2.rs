@@ -318,6 +318,8 @@ pub fn describe(state: &State, action: &str, parameters: &Parameters) -> Result<
             }
             Ok(format!("<routeTableSet>{text}</routeTableSet>"))
         }
+        "DescribeInstanceTypes" => super::instance_type::describe(things, parameters)
+            .ok_or_else(|| bad("InvalidInstanceType", "no such type")),
         _ => Err(bad("InvalidAction", action)),
     }
 }
@@ -338,8 +340,8 @@ fn interface_item(id: &str, each: &Interface) -> String {
         .collect();
     format!(
         "<item><networkInterfaceId>{id}</networkInterfaceId><subnetId>{}</subnetId><vpcId>vpc-1</vpcId>\
-         <macAddress>{}</macAddress><privateIpAddressesSet>{private}</privateIpAddressesSet>\
+         <macAddress>{}</macAddress><sourceDestCheck>{}</sourceDestCheck><privateIpAddressesSet>{private}</privateIpAddressesSet>\
          <ipv6AddressesSet>{ipv6}</ipv6AddressesSet><ipv4PrefixSet>{prefixes}</ipv4PrefixSet></item>",
-        each.subnet, each.mac
+        each.subnet, each.mac, each.checks
     )
 }

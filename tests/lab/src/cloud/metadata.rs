@@ -2,7 +2,8 @@
 
 use super::REGION;
 use super::http::{Answer, Request};
-use super::state::State;
+use super::instance_type::TYPE;
+use super::state::{Interface, State};
 
 const TOKEN: &str = "a-token-of-this-host";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
@@ -25,6 +26,7 @@ pub fn answer(state: &mut State, node: usize, request: &Request) -> Answer {
     let macs = "/latest/meta-data/network/interfaces/macs/";
     match request.path.as_str() {
         "/latest/meta-data/placement/region" => says(200, REGION.to_owned()),
+        "/latest/meta-data/instance-type" => says(200, TYPE.to_owned()),
         ROLES => says(200, ROLE.to_owned()),
         path if path == format!("{ROLES}{ROLE}") => says(200, credentials(state, node)),
         path => {
@@ -36,10 +38,23 @@ pub fn answer(state: &mut State, node: usize, request: &Request) -> Answer {
                 (Some((id, _)), "interface-id") => says(200, id.clone()),
                 (Some(_), "vpc-id") => says(200, "vpc-1".to_owned()),
                 (Some((_, each)), "subnet-id") => says(200, each.subnet.clone()),
+                (Some((_, each)), "local-ipv4s") => says(200, addresses(each, true)),
+                (Some((_, each)), "ipv6s") => says(200, addresses(each, false)),
+                (Some((_, each)), "ipv4-prefix") if !each.prefixes.is_empty() => {
+                    let prefixes: Vec<_> = each.prefixes.iter().cloned().collect();
+                    says(200, prefixes.join("\n"))
+                }
                 _ => says(404, String::new()),
             }
         }
     }
+}
+
+/// A line each, primary ones first.
+fn addresses(interface: &Interface, v4: bool) -> String {
+    let all = interface.primary.iter().chain(&interface.secondary);
+    let all = all.filter(|address| address.is_ipv4() == v4);
+    all.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn credentials(state: &mut State, node: usize) -> String {

@@ -8,6 +8,7 @@ mod ec2;
 mod fabric;
 mod gateway;
 mod http;
+mod instance_type;
 mod metadata;
 mod signature;
 mod state;
@@ -97,6 +98,7 @@ impl Cloud {
                     secondary: BTreeSet::new(),
                     prefixes: BTreeSet::new(),
                     limit: 15,
+                    checks: true,
                 };
                 things.interfaces.insert(eni(node, device), interface);
             }

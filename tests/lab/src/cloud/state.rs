@@ -25,6 +25,8 @@ pub struct Interface {
     pub prefixes: BTreeSet<String>,
     /// Addresses of IPv4 and prefixes that it may have.
     pub limit: usize,
+    /// Whether sources and destinations are checked: said, and not done.
+    pub checks: bool,
 }
 
 impl Interface {

@@ -1,0 +1,235 @@
+//! What the cloud has to have: addresses, limits, and the check of sources and destinations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Finding, Severity};
+use crate::config::Model;
+use crate::config::instance_type::{built_in, exceeded};
+use crate::config::model::{Action, Interface};
+use crate::io::cloud::inspect::{Instance, NetworkInterface};
+
+/// What the cloud says of an instance, or why it says nothing.
+pub type Said = Result<Instance, String>;
+
+/// Everything there is to say. `macs`: MAC addresses by devices' names.
+pub fn findings(
+    model: Option<&Model>,
+    macs: &BTreeMap<String, String>,
+    said: &Said,
+) -> Vec<Finding> {
+    let instance = match said {
+        Ok(instance) => instance,
+        Err(why) => {
+            let text = format!("what only the cloud knows is not checked: {why}");
+            return vec![Finding::new(Severity::Note, "cloud", "cloud", text)];
+        }
+    };
+    let mut all = Vec::new();
+    if let Some(why) = &instance.silent {
+        let text = format!("the API tells nothing, and what only it knows is not checked: {why}");
+        all.push(Finding::new(Severity::Note, "cloud", "cloud", text));
+    }
+    let of_device = |device: &str| {
+        let mac = macs.get(device)?;
+        Some((mac.as_str(), instance.interfaces.get(mac)))
+    };
+    let Some(model) = model else {
+        for device in macs.keys() {
+            if let Some((_, Some(found))) = of_device(device) {
+                all.extend(check(device, found, &BTreeSet::new()));
+            }
+        }
+        return all;
+    };
+    let needs = needs_no_check(model);
+    for interface in &model.interfaces {
+        let device = &interface.device;
+        match of_device(device) {
+            None => (),
+            Some((mac, None)) => {
+                let text =
+                    format!("this instance has no network interface with its MAC address, {mac}");
+                all.push(Finding::new(
+                    Severity::Error,
+                    device,
+                    "cloud-interface",
+                    text,
+                ));
+            }
+            Some((_, Some(found))) => {
+                let why = needs
+                    .get(interface.name.as_str())
+                    .cloned()
+                    .unwrap_or_default();
+                all.extend(check(device, found, &why));
+                all.extend(addresses(model, interface, found));
+            }
+        }
+    }
+    all.extend(limits(model, instance));
+    all
+}
+
+/// Interfaces by which packets leave or come that are not from or to an address of theirs, and why.
+fn needs_no_check<'m>(model: &'m Model) -> BTreeMap<&'m str, BTreeSet<String>> {
+    let mut needs: BTreeMap<&'m str, BTreeSet<String>> = BTreeMap::new();
+    let mut add = |interfaces: Vec<&'m Interface>, why: String| {
+        for interface in interfaces {
+            let needs = needs.entry(interface.name.as_str()).or_default();
+            needs.insert(why.clone());
+        }
+    };
+    let towards = |address| -> Vec<&'m Interface> {
+        let near = model
+            .interfaces
+            .iter()
+            .filter(|each| each.is_on_link(address));
+        let near: Vec<_> = near.collect();
+        // Behind a router: by any.
+        if near.is_empty() {
+            model.interfaces.iter().collect()
+        } else {
+            near
+        }
+    };
+    let named = |name: &str| -> Vec<&'m Interface> {
+        model
+            .interfaces
+            .iter()
+            .filter(|each| each.name == name)
+            .collect()
+    };
+    for server in &model.virtual_servers {
+        let (Action::Dnat { pool } | Action::L2Dsr { pool }) = &server.action else {
+            continue;
+        };
+        let pool = model.pools.iter().filter(|each| each.name == *pool);
+        for backend in pool.flat_map(|pool| &pool.backends) {
+            let by = match &backend.interface {
+                Some(name) => named(name),
+                None => towards(backend.address),
+            };
+            add(
+                by,
+                format!("{} of {}", server.action.mode().name(), server.name),
+            );
+        }
+    }
+    for rule in &model.egress {
+        let mut by = towards(rule.source.address());
+        by.retain(|each| each.name != rule.interface);
+        add(by, format!("egress of {}", rule.source));
+    }
+    for route in model.cloud.iter().flat_map(|cloud| &cloud.routes) {
+        add(
+            named(&route.interface),
+            format!("the route to {}", route.destination),
+        );
+    }
+    needs
+}
+
+/// The check of sources and destinations.
+fn check(device: &str, found: &NetworkInterface, why: &BTreeSet<String>) -> Option<Finding> {
+    let id = &found.id;
+    let needed = !why.is_empty();
+    let why = why
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let say = |severity, text: String| Finding::new(severity, device, "source-dest-check", text);
+    let off = format!(
+        "aws ec2 modify-network-interface-attribute --network-interface-id {id} --no-source-dest-check"
+    );
+    Some(match (found.checks, needed) {
+        (Some(true), true) => {
+            let text = format!(
+                "{id} drops packets that are not from or to its addresses, which {why} has"
+            );
+            say(Severity::Error, text).fix([off])
+        }
+        (None, true) => {
+            let text = format!("it has to be off for {why}; see it with the command");
+            let see = format!(
+                "aws ec2 describe-network-interfaces --network-interface-ids {id} --query 'NetworkInterfaces[].SourceDestCheck'"
+            );
+            say(Severity::Note, text).fix([see])
+        }
+        (Some(true), false) => say(
+            Severity::Ok,
+            format!("on at {id}: nothing of the file needs it off"),
+        ),
+        (Some(false), _) => say(Severity::Ok, format!("off at {id}")),
+        (None, false) => return None,
+    })
+}
+
+/// Whether the network interface has what the file wants there.
+fn addresses(model: &Model, interface: &Interface, found: &NetworkInterface) -> Vec<Finding> {
+    let (device, id) = (&interface.device, &found.id);
+    let say = |severity, text: String| Finding::new(severity, device, "cloud-address", text);
+    let mut all = Vec::new();
+    let placed = model.placed().into_iter();
+    for each in placed.filter(|each| each.interface == interface.name) {
+        let address = each.address;
+        let what = if address.is_ipv4() {
+            "private-ip"
+        } else {
+            "ipv6"
+        };
+        let kind = if address.is_ipv4() {
+            "assign-private-ip-addresses"
+        } else {
+            "assign-ipv6-addresses"
+        };
+        let assign =
+            format!("aws ec2 {kind} --network-interface-id {id} --{what}-addresses {address}");
+        if address.is_ipv4() && found.addresses.first() == Some(&address) {
+            let text = format!("{address} is the primary address of {id}, which can't move");
+            let severity = if each.moves {
+                Severity::Error
+            } else {
+                Severity::Warning
+            };
+            all.push(say(severity, text));
+        } else if found.has(address) {
+            all.push(say(Severity::Ok, format!("{id} has {address}")));
+        } else if each.moves {
+            let text =
+                format!("{id} does not have {address} now: it comes when this node is active");
+            all.push(say(Severity::Note, text));
+        } else {
+            let severity = if model.pair.is_some() {
+                Severity::Warning
+            } else {
+                Severity::Error
+            };
+            let text =
+                format!("{id} does not have {address}: nothing that is sent there comes here");
+            all.push(say(severity, text).fix([assign]));
+        }
+    }
+    all
+}
+
+fn limits(model: &Model, instance: &Instance) -> Vec<Finding> {
+    let of = &instance.of;
+    let say = |severity, text: String| Finding::new(severity, "cloud", "cloud-limit", text);
+    let Some(limits) = instance.limits.or_else(|| built_in(of)) else {
+        return vec![say(
+            Severity::Note,
+            format!("how much an {of} may have is not known"),
+        )];
+    };
+    let wrong = exceeded(model, of, &limits);
+    if wrong.is_empty() {
+        let text = format!(
+            "an {of} may have {} interfaces with {} addresses each: that is enough",
+            limits.interfaces, limits.ipv4
+        );
+        return vec![say(Severity::Ok, text)];
+    }
+    let wrong = wrong.into_iter();
+    wrong.map(|text| say(Severity::Error, text)).collect()
+}
