@@ -4,7 +4,7 @@
 //! Tests with hosts need root; without it they fail and say so.
 
 mod cloud {
-    #[expect(clippy::disallowed_methods, reason = "real time: it measures")]
+    mod api;
     mod aws;
     mod azure;
     mod backends;
@@ -12,5 +12,8 @@ mod cloud {
     mod host;
     mod import;
     mod in_a_cloud;
+    mod server;
     mod stories;
+    #[expect(clippy::disallowed_methods, reason = "real time: it measures")]
+    mod world;
 }

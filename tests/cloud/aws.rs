@@ -1,203 +1,18 @@
 //! A pair in a simulated cloud: at a takeover addresses move by calls of the API, and packets go where they are.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use forwarder_lab::client::probe::Probes;
+use forwarder_lab::Family;
 use forwarder_lab::cloud::{Cloud, FaultKind, Things, eni};
-use forwarder_lab::nodes::{DEVICES, NODES, PATHS};
+use forwarder_lab::nodes::{NODES, PATHS};
 use forwarder_lab::pinned::{DIRECT, NAT};
 use forwarder_lab::site::ECHO;
-use forwarder_lab::{Family, Nodes, wait_until};
 use serde_json::Value;
 
-use super::host::{LIMIT, binary, said};
-
-/// A node of a busy machine must not miss it.
-const INTERVAL: Duration = Duration::from_millis(500);
-const MULTIPLIER: u32 = 3;
-/// Answers in a row that show that it works again.
-const ANSWERS: usize = 50;
-
-/// A pair in a cloud, the first node active. Dropped in this order.
-struct World {
-    probes: Probes,
-    cloud: Cloud,
-    nodes: Nodes,
-    config: String,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::of(|config| config)
-    }
-
-    /// With another file.
-    fn of(edit: impl FnOnce(String) -> String) -> Self {
-        let servers = [DIRECT, NAT].map(|vip| Family::V4.vip(vip));
-        Self::with(edit, &servers, |_, _| ())
-    }
-
-    /// The same; with other addresses that are asked, and more in the cloud.
-    fn with(
-        edit: impl FnOnce(String) -> String,
-        servers: &[IpAddr],
-        prepare: impl FnOnce(&mut Cloud, &Nodes),
-    ) -> Self {
-        let mut nodes = Nodes::new(binary()).expect("the nodes");
-        let mut cloud = Cloud::start(&nodes).expect("the cloud");
-        prepare(&mut cloud, &nodes);
-        let config = nodes.config(INTERVAL, MULTIPLIER);
-        let head = format!("version = 1\n{}", cloud.config());
-        let config = edit(config.replacen("version = 1\n", &head, 1));
-        for node in 0..2 {
-            nodes
-                .start(node, &config)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-            nodes
-                .wait_for_active(0)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-        }
-        nodes
-            .wait_until_ready(0)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        let servers: Vec<_> = servers
-            .iter()
-            .map(|at| SocketAddr::new(*at, ECHO))
-            .collect();
-        let probes = Probes::start(&nodes.site.client, &servers).expect("probes");
-        let world = Self {
-            probes,
-            cloud,
-            nodes,
-            config,
-        };
-        world.wait_for_owner(0, &[0, 1]);
-        world.wait_for_answers();
-        world
-    }
-
-    fn diagnosis(&self) -> String {
-        let journals = NODES.map(|node| format!("{:#?}", self.journal(node)));
-        format!(
-            "{}\n{}\n{:#?}",
-            self.nodes.diagnosis(),
-            journals.join("\n"),
-            self.cloud.called()
-        )
-    }
-
-    fn wait(&self, what: &str, state: impl FnMut() -> bool) {
-        wait_until(what, LIMIT, state)
-            .unwrap_or_else(|error| panic!("{error:#}\n{}", self.diagnosis()));
-    }
-
-    /// Waits until a node has everything, is active, and the journal of whoever runs says so.
-    fn wait_for_owner(&self, owner: usize, running: &[usize]) {
-        self.wait("one owner", || {
-            let last = self.journal(NODES[owner]).pop().unwrap_or_default();
-            self.cloud.owner() == Some(owner)
-                && last["event"] == "end"
-                && last["confirmed_milliseconds"].is_number()
-                && running.iter().all(|node| {
-                    let role = if *node == owner { "active" } else { "standby" };
-                    self.nodes.pair(*node)["role"] == role
-                })
-        });
-    }
-
-    /// Waits until one node is active, and has everything: which.
-    fn wait_for_one(&self) -> usize {
-        let mut owner = None;
-        self.wait("one owner that is active", || {
-            owner = self.cloud.owner();
-            owner.is_some_and(|owner| {
-                self.nodes.pair(owner)["role"] == "active"
-                    && self.nodes.pair(1 - owner)["role"] == "standby"
-            })
-        });
-        owner.expect("it was waited for")
-    }
-
-    /// Waits until every flow is answered, of those that there were from the beginning.
-    fn wait_for_answers(&self) {
-        let since = Instant::now();
-        self.wait("answers", || self.probes.flow_since(since, ANSWERS));
-    }
-
-    fn journal(&self, node: &str) -> Vec<Value> {
-        let path = self.nodes.site.directory().join(node).join("cloud.journal");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let parse = |line| serde_json::from_str(line).expect("a line of JSON");
-        text.lines().map(parse).collect()
-    }
-
-    /// The first node dies; the second has everything in the end, and nothing was at nobody. How long nobody
-    /// answered.
-    fn take_over(&mut self) -> Duration {
-        let begin = Instant::now();
-        self.die();
-        self.wait_for_owner(1, &[1]);
-        self.wait_for_answers();
-        self.nothing_was_dropped();
-        let gaps = self.probes.between(begin, Instant::now());
-        gaps.iter()
-            .map(|outage| outage.gap)
-            .max()
-            .unwrap_or_default()
-    }
-
-    /// The first node's machine is gone.
-    fn die(&mut self) {
-        self.cut(&DEVICES);
-        self.nodes.kill(0);
-    }
-
-    /// The first node is there again, as standby or, if it is alone, as active.
-    fn come_back(&mut self) {
-        self.mend(&DEVICES);
-        self.nodes.restore_routes(0).expect("routes");
-        let config = self.config.clone();
-        self.nodes
-            .start(0, &config)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-    }
-
-    /// The first node takes everything back, in peace.
-    fn give_back(&self) {
-        self.nodes
-            .wait_until_ready(1)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        assert_eq!(self.cloud.owner(), Some(1), "who comes back takes nothing");
-        self.nodes
-            .command(0, &["failover", "--to", NODES[0]])
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        self.wait_for_owner(0, &[0, 1]);
-        self.nodes
-            .wait_until_ready(0)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        self.wait_for_answers();
-        self.nothing_was_dropped();
-    }
-
-    fn mend(&self, devices: &[&str]) {
-        let host = self.nodes.host(0);
-        let ends: Vec<_> = devices.iter().map(|device| (host, *device)).collect();
-        self.nodes.site.cut(&ends, false).expect("mend");
-    }
-
-    /// Cuts cables of the first node.
-    fn cut(&self, devices: &[&str]) {
-        let host = self.nodes.host(0);
-        let ends: Vec<_> = devices.iter().map(|device| (host, *device)).collect();
-        self.nodes.site.cut(&ends, true).expect("cut");
-    }
-
-    fn nothing_was_dropped(&self) {
-        assert_eq!(self.cloud.state().dropped, [""; 0], "{}", self.diagnosis());
-    }
-}
+use super::host::said;
+use super::world::World;
 
 #[test]
 fn addresses_move_by_calls_and_packets_follow() {
@@ -499,7 +314,7 @@ fn elastic_ips_and_routes_move() {
             .elastic_ip(nodes, public, ("use", "web"), one)
             .expect("an Elastic IP address");
         cloud
-            .route(nodes, &format!("{overlay}/32"))
+            .route(nodes, &format!("{overlay}/32"), 0)
             .expect("a route");
     });
     let gap = world.take_over();
@@ -509,4 +324,124 @@ fn elastic_ips_and_routes_move() {
     assert_eq!(at, Some((eni(1, 0), other)));
     let routes = &state.things.tables["rtb-1"].routes;
     assert_eq!(routes[&format!("{overlay}/32")], eni(1, 0));
+}
+
+/// Three virtual servers over two network interfaces: source addresses of the interface, of a pool, and the clients'
+/// own, whose replies come by the backends' default route. A prefix moves too.
+#[test]
+fn virtual_servers_over_two_interfaces_move_with_sources_and_routes() {
+    let vips = [30, 31, 32].map(|number| Family::V4.vip(number));
+    let source = Family::V4.backend(31);
+    let (prefix, inside) = ("203.0.113.48/28", Family::V4.vip(50));
+    let server = |name: &str, address: IpAddr, mode: &str| {
+        format!(
+            "[[virtual_server]]\nname = \"{name}\"\naddress = \"{address}\"\nport = {ECHO}\nprotocol = \"udp\"\n\
+             pool = \"ipv4\"\n{mode}\n"
+        )
+    };
+    let servers = [
+        server(
+            "automap",
+            vips[0],
+            "mode = \"full-nat\"\nsnat = \"automap\"",
+        ),
+        server(
+            "translated",
+            vips[1],
+            "mode = \"full-nat\"\nsnat = \"translated\"",
+        ),
+        server("plain", vips[2], "mode = \"dnat\""),
+        server("prefix", inside, "mode = \"dnat\""),
+        format!(
+            "[[snat_pool]]\nname = \"translated\"\naddresses = [\"{source}\"]\ninterface = \"inside\"\n"
+        ),
+    ];
+    let addresses = format!(
+        "route = [{{ table = \"rtb-1\", destination = \"0.0.0.0/0\", interface = \"inside\" }}], address = [\
+         {{ interface = \"outside\", private = [\"{}\", \"{}\", \"{}\"], prefix = \"{prefix}\" }}, \
+         {{ interface = \"inside\", private = \"{source}\" }}, ",
+        vips[0], vips[1], vips[2]
+    );
+    let edit = |config: String| config.replacen("address = [", &addresses, 1) + &servers.concat();
+    let mut world = World::with(edit, &vips, |cloud, nodes| {
+        let has = |things: &mut Things| {
+            let at = things.interfaces.get_mut(&eni(0, 0)).expect("it is there");
+            at.secondary.extend(vips);
+            at.prefixes.insert(prefix.to_owned());
+            let at = things.interfaces.get_mut(&eni(0, 1));
+            at.expect("it is there").secondary.insert(source);
+        };
+        cloud.change(has).expect("change");
+        cloud.route(nodes, "0.0.0.0/0", 1).expect("a route");
+    });
+    let prefixes = |world: &World| {
+        let state = world.cloud.state();
+        [0, 1].map(|node| state.things.interfaces[&eni(node, 0)].prefixes.len())
+    };
+    let gap = world.take_over();
+    println!("nobody answered for {gap:?}");
+    assert_eq!(prefixes(&world), [0, 1]);
+    assert_eq!(
+        world.cloud.state().things.tables["rtb-1"].routes["0.0.0.0/0"],
+        eni(1, 1)
+    );
+    world.come_back();
+    world.give_back();
+    assert_eq!(prefixes(&world), [1, 0]);
+}
+
+/// Nothing waits for the bucket, and everything is there in the end.
+#[test]
+fn the_journal_is_copied_into_a_bucket() {
+    let refresh = "refresh = \"1s\"";
+    let more = format!("{refresh}, {}", Cloud::journal_bucket());
+    let mut world = World::of(|config| config.replacen(refresh, &more, 1));
+    let latest = |world: &World| {
+        let state = world.cloud.state();
+        let found = state.objects.all.get("forwarder/default/latest.json");
+        let parse = |(_, text): &(u64, String)| serde_json::from_str(text).expect("JSON");
+        found.map_or(Value::Null, parse)
+    };
+    let complete = |world: &World, node: &str| {
+        let path = world
+            .nodes
+            .site
+            .directory()
+            .join(node)
+            .join("cloud.journal");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let state = world.cloud.state();
+        let objects: Vec<&str> = state
+            .objects
+            .all
+            .values()
+            .map(|(_, text)| text.as_str())
+            .collect();
+        text.lines().all(|line| objects.contains(&line))
+    };
+    world.wait("the first move is there", || {
+        latest(&world)["node"] == NODES[0] && complete(&world, NODES[0])
+    });
+    let epoch = latest(&world)["epoch"].as_u64();
+    world.cloud.state().objects.down = true;
+    let gap = world.take_over();
+    println!("nobody answered for {gap:?}");
+    let about = "the journal's copy in the bucket";
+    let told = |world: &World| world.nodes.problems(1).join("\n").contains(about);
+    world.wait("it is told", || told(&world));
+    assert_eq!(
+        latest(&world)["epoch"].as_u64(),
+        epoch,
+        "nothing could be written"
+    );
+    world.cloud.state().objects.down = false;
+    world.wait("everything is there", || {
+        let line = latest(&world);
+        line["node"] == NODES[1]
+            && line["epoch"].as_u64() > epoch
+            && complete(&world, NODES[1])
+            && !told(&world)
+    });
+    // The object of the other node was there, and was replaced as it was known.
+    assert!(world.cloud.state().objects.refused > 0);
 }

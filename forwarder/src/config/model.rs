@@ -20,7 +20,7 @@ use serde::Serialize;
 pub use check::{
     BackendCheck, Encapsulation, HealthCheck, HttpRequest, Payload, Probe, StatusRange, TunnelCheck,
 };
-pub use cloud::{Cloud, ElasticIp, Movable, Route, Url, Which};
+pub use cloud::{Cloud, ElasticIp, JournalBucket, Movable, Route, Url, Which};
 pub use pair::{DEFAULT_GROUP, Etcd, Group, Pair, PairPath, Partition, PartitionPolicy};
 pub use placement::Placed;
 

@@ -13,9 +13,9 @@ use super::model::{
 use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
-    AllocationId, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost, HttpPath,
-    InstanceType, List, Many, Name, Number, OneOrMany, PerNode, ProbeProtocol, ProbeType, ProbeVia,
-    Protocols, Region, RouteTableId, Tag,
+    AllocationId, BucketName, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost,
+    HttpPath, InstanceType, List, Many, Name, Number, ObjectPrefix, OneOrMany, PerNode,
+    ProbeProtocol, ProbeType, ProbeVia, Protocols, Region, RouteTableId, Tag,
 };
 
 section! {
@@ -440,6 +440,13 @@ section! {
         /// Where each move is written down, one line of JSON each.
         journal: FilePath = Optional("`cloud.journal` beside the admin socket"),
             "\"/var/lib/forwarder/cloud.journal\"";
+        /// A bucket (S3) that gets copies of the journal. Nothing waits for it.
+        journal_bucket: BucketName = Optional("none"), "\"forwarder-journal\"";
+        /// What the names of the copies begin with; a pair has one of its own.
+        journal_prefix: ObjectPrefix = Default("\"forwarder/\""), "\"forwarder/web/\"";
+        /// The bucket's address, such as that of a VPC endpoint.
+        journal_endpoint: CloudUrl = Optional("the region's public one"),
+            "\"https://bucket.vpce-0123.s3.eu-central-1.vpce.amazonaws.com\"";
         /// The nodes' type, to check how many network interfaces and addresses it may have.
         instance_type: PerNode<InstanceType> = Optional("not checked"), "\"m6i.xlarge\"";
         /// Figures of instance types that go before the built-in ones; `forwarder cloud limits --refresh` writes it.

@@ -28,6 +28,8 @@ pub struct Cloud {
     pub instance_type: Option<String>,
     /// Figures of types that go before the built-in ones.
     pub limits_file: Option<PathBuf>,
+    /// A bucket that gets copies of what is written down.
+    pub journal_bucket: Option<JournalBucket>,
     /// Private addresses, each with its interface and group.
     pub addresses: Vec<Movable<IpAddr>>,
     /// Prefixes of IPv4.
@@ -36,6 +38,17 @@ pub struct Cloud {
     pub elastic_ips: Vec<ElasticIp>,
     /// Routes.
     pub routes: Vec<Route>,
+}
+
+/// A bucket for copies of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JournalBucket {
+    /// Its name.
+    pub name: String,
+    /// What names of objects begin with.
+    pub prefix: String,
+    /// Its address; `None`: the region's public one.
+    pub endpoint: Option<Url>,
 }
 
 /// Something that moves between network interfaces.

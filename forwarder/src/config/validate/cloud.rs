@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
-use super::super::model::{Cloud, DEFAULT_GROUP, ElasticIp, Movable, Route, Which};
+use super::super::model::{Cloud, DEFAULT_GROUP, ElasticIp, JournalBucket, Movable, Route, Which};
 use super::super::prefix::Prefix;
 use super::super::schema;
 use super::super::section::Wrong;
@@ -42,6 +42,15 @@ impl<'d> View<'d, '_> {
         let routes: Vec<_> = routes.map(|each| self.cloud_routes(each)).collect();
         let routes: Option<Vec<_>> = routes.into_iter().collect();
         section.provider.as_ref()?;
+        let prefix = section.journal_prefix.as_ref()?;
+        let bucket = section.journal_bucket.as_ref().map(|name| JournalBucket {
+            name: name.value.0.clone(),
+            prefix: prefix.value.0.clone(),
+            endpoint: section
+                .journal_endpoint
+                .as_ref()
+                .map(|url| url.value.0.clone()),
+        });
         Some(Some(Cloud {
             region: section.region.as_ref().map(|region| region.0.clone()),
             endpoint: section.endpoint.as_ref().map(|url| url.value.0.clone()),
@@ -56,6 +65,7 @@ impl<'d> View<'d, '_> {
                 .limits_file
                 .as_ref()
                 .map(|path| path.value.0.clone()),
+            journal_bucket: bucket,
             addresses: addresses?,
             prefixes: prefixes?,
             elastic_ips: elastic.into_iter().collect::<Option<_>>()?,

@@ -108,6 +108,51 @@ impl FromText for Tag {
     }
 }
 
+/// The name of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct BucketName(pub(in crate::config) String);
+
+impl FromText for BucketName {
+    const EXPECTED: &'static str = "a bucket: 3 to 63 small letters, digits, or one of - .";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        match (3..=63).contains(&text.len()) && text.bytes().all(allowed) {
+            true => Ok(Self(text.to_owned())),
+            false => {
+                let message = format!("\"{}\" is no bucket", short(text).escape_debug());
+                Err(Fault::new(Code::BadCloudId, message))
+            }
+        }
+    }
+}
+
+/// What names of objects begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct ObjectPrefix(pub(in crate::config) String);
+
+impl FromText for ObjectPrefix {
+    const EXPECTED: &'static str =
+        "names of letters, digits, - _ and ., with a / after each: forwarder/web/";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let allowed = |part: &str| {
+            let mut bytes = part.bytes();
+            let good = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            good && !["", ".", ".."].contains(&part)
+        };
+        let parts = text.strip_suffix('/').map(|text| text.split('/'));
+        match text.len() <= 256 && parts.is_some_and(|mut parts| parts.all(allowed)) {
+            true => Ok(Self(text.to_owned())),
+            false => {
+                let message = format!("\"{}\" is no such prefix", short(text).escape_debug());
+                Err(Fault::new(Code::BadCloudId, message))
+            }
+        }
+    }
+}
+
 /// Where an API or a proxy is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct CloudUrl(pub(in crate::config) Url);

@@ -4,6 +4,7 @@
 //! Nothing is ever given up before it is taken: every call moves a thing in one step, and can be repeated.
 //! IPv6 alone has no such call; there the old holder loses an address only once taking it was refused.
 
+pub mod archive;
 pub mod call;
 pub mod owner;
 pub mod policy;

@@ -47,6 +47,12 @@ pub fn policy(cloud: &Cloud) -> Value {
         });
         statements.extend(of);
     }
+    if let Some(bucket) = &cloud.journal_bucket {
+        let (partition, name, prefix) = (partition(region), &bucket.name, &bucket.prefix);
+        let objects = format!("arn:{partition}:s3:::{name}/{prefix}*");
+        let actions = ["s3:GetObject", "s3:PutObject"];
+        statements.push(statement("KeepJournal", &actions, vec![objects]));
+    }
     // Looking can't be limited to single things.
     statements.insert(0, statement("Look", &look, vec!["*".to_owned()]));
     json!({ "Version": "2012-10-17", "Statement": statements })

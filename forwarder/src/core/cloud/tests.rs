@@ -45,6 +45,7 @@ fn cloud() -> Cloud {
         journal: None,
         instance_type: None,
         limits_file: None,
+        journal_bucket: None,
         addresses: vec![
             movable(at("10.0.1.10"), "outside", "default"),
             movable(at("10.0.1.11"), "outside", "mail"),

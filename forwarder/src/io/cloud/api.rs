@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use roxmltree::{Document, Node};
 
+use super::bucket::Bucket;
+use super::credentials::Provider;
+use super::environment::Environment;
 use super::inspect;
 use super::metadata::Metadata;
 use super::query::{Parameters, Query, Refusal, child, items};
@@ -48,6 +51,8 @@ pub trait Api: Send + Sync + 'static {
 /// Amazon's.
 pub struct Aws {
     query: Query,
+    region: String,
+    provider: Arc<Provider>,
     metadata: Arc<Metadata>,
     cloud: Cloud,
     /// MAC addresses of interfaces, by their names in the file.
@@ -56,14 +61,32 @@ pub struct Aws {
 
 impl Aws {
     /// Asks the instance for the region, if the file has none; nothing else yet.
-    pub async fn new(cloud: Cloud, macs: BTreeMap<String, String>) -> Result<Self, String> {
-        let metadata = Arc::new(Metadata::new()?);
+    pub async fn new(
+        cloud: Cloud,
+        macs: BTreeMap<String, String>,
+        environment: Environment,
+    ) -> Result<Self, String> {
+        let metadata = Arc::new(Metadata::new(&environment)?);
+        let provider = Arc::new(Provider::new(environment, Arc::clone(&metadata)));
+        let region = inspect::region(Some(&cloud), &metadata).await?;
         Ok(Self {
-            query: inspect::connect(Some(&cloud), &metadata).await?,
+            query: inspect::connect(Some(&cloud), region.clone(), Arc::clone(&provider))?,
+            region,
+            provider,
             metadata,
             cloud,
             macs,
         })
+    }
+
+    /// The bucket that gets copies of the journal, if one does.
+    pub fn bucket(&self) -> Result<Option<Bucket>, String> {
+        let bucket = self.cloud.journal_bucket.as_ref();
+        let new = |bucket| {
+            let (region, provider) = (self.region.clone(), Arc::clone(&self.provider));
+            Bucket::new(bucket, &self.cloud, region, provider)
+        };
+        bucket.map(new).transpose()
     }
 
     /// This node's network interfaces by the names of the file, and the network that they are in.

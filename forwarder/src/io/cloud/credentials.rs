@@ -1,6 +1,5 @@
 //! Credentials: from the environment, a web identity, a profile, or the instance's role.
 
-use std::env::var;
 use std::fmt::{self, Debug, Formatter};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::environment::Environment;
 use super::metadata::Metadata;
 use super::query;
 use crate::core::time::parse_utc;
@@ -40,14 +40,16 @@ impl Debug for Credentials {
 
 /// Gets credentials, and keeps them while they are good.
 pub struct Provider {
+    environment: Environment,
     metadata: Arc<Metadata>,
     kept: Mutex<Option<Arc<Credentials>>>,
 }
 
 impl Provider {
     /// Asks nobody yet.
-    pub fn new(metadata: Arc<Metadata>) -> Self {
+    pub fn new(environment: Environment, metadata: Arc<Metadata>) -> Self {
         Self {
+            environment,
             metadata,
             kept: Mutex::default(),
         }
@@ -85,19 +87,22 @@ impl Provider {
     }
 
     async fn find(&self, region: &str) -> Result<Credentials, String> {
-        if let (Ok(key), Ok(secret)) = (var("AWS_ACCESS_KEY_ID"), var("AWS_SECRET_ACCESS_KEY")) {
+        let var = |name: &str| self.environment.get(name);
+        if let (Some(key), Some(secret)) = (var("AWS_ACCESS_KEY_ID"), var("AWS_SECRET_ACCESS_KEY"))
+        {
             return Ok(Credentials {
-                key,
-                secret,
-                token: var("AWS_SESSION_TOKEN").ok(),
+                key: key.to_owned(),
+                secret: secret.to_owned(),
+                token: var("AWS_SESSION_TOKEN").map(str::to_owned),
                 until: None,
                 from: "the environment",
             });
         }
-        if let (Ok(file), Ok(role)) = (var("AWS_WEB_IDENTITY_TOKEN_FILE"), var("AWS_ROLE_ARN")) {
-            return query::assume_role(&file, &role, region).await;
+        if let (Some(file), Some(role)) = (var("AWS_WEB_IDENTITY_TOKEN_FILE"), var("AWS_ROLE_ARN"))
+        {
+            return query::assume_role(&self.environment, (file, role), region).await;
         }
-        match profile() {
+        match profile(&self.environment) {
             Some(found) => Ok(found),
             None => self.of_instance().await,
         }
@@ -148,13 +153,13 @@ struct Role {
 }
 
 /// Keys of the profile, if there is one.
-fn profile() -> Option<Credentials> {
-    let name = var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
-    let path = match var("AWS_SHARED_CREDENTIALS_FILE") {
-        Ok(path) => PathBuf::from(path),
-        Err(_) => PathBuf::from(var("HOME").ok()?).join(".aws/credentials"),
+fn profile(environment: &Environment) -> Option<Credentials> {
+    let name = environment.get("AWS_PROFILE").unwrap_or("default");
+    let path = match environment.get("AWS_SHARED_CREDENTIALS_FILE") {
+        Some(path) => PathBuf::from(path),
+        None => PathBuf::from(environment.get("HOME")?).join(".aws/credentials"),
     };
-    of_profile(&std::fs::read_to_string(path).ok()?, &name)
+    of_profile(&std::fs::read_to_string(path).ok()?, name)
 }
 
 fn of_profile(text: &str, name: &str) -> Option<Credentials> {

@@ -238,7 +238,7 @@ impl<A: Api> Mover<A> {
                 trouble: job.and_then(|job| job.trouble.clone()),
             }
         });
-        self.journal.write(Entry {
+        self.journal.write(&Entry {
             event,
             group: self.name.clone(),
             cause: cause.cloned().unwrap_or(role),

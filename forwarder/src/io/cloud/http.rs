@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::ETAG;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -53,6 +54,8 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: String,
+    /// Its tag.
+    pub etag: Option<String>,
 }
 
 type Sender = SendRequest<Full<Bytes>>;
@@ -130,12 +133,14 @@ impl Client {
     ) -> Result<Answer, HttpError> {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status().as_u16();
+        let etag = answer.headers().get(ETAG);
+        let etag = etag.and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         let body = read(answer.into_body()).await?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
             idle.push(sender);
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, etag })
     }
 
     async fn connect(&self) -> Result<Sender, HttpError> {

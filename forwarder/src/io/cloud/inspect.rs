@@ -8,6 +8,7 @@ use std::time::Duration;
 use roxmltree::{Document, Node};
 
 use super::credentials::Provider;
+use super::environment::Environment;
 use super::http::Client;
 use super::metadata::Metadata;
 use super::query::{Parameters, Query, child, items, public};
@@ -52,25 +53,26 @@ impl NetworkInterface {
     }
 }
 
-/// The API of a file's cloud, or of the instance's region.
-pub(super) async fn connect(
+/// The region of a file's cloud, or the instance's.
+pub(super) async fn region(cloud: Option<&Cloud>, metadata: &Metadata) -> Result<String, String> {
+    match cloud.and_then(|cloud| cloud.region.clone()) {
+        Some(region) => Ok(region),
+        None => metadata.need("meta-data/placement/region").await,
+    }
+}
+
+/// The API of a region, reached as the file says.
+pub(super) fn connect(
     cloud: Option<&Cloud>,
-    metadata: &Arc<Metadata>,
+    region: String,
+    provider: Arc<Provider>,
 ) -> Result<Query, String> {
-    let region = match cloud.and_then(|cloud| cloud.region.clone()) {
-        Some(region) => region,
-        None => metadata.need("meta-data/placement/region").await?,
-    };
     let server = cloud.and_then(|cloud| cloud.endpoint.clone());
     let server = server.unwrap_or_else(|| public("ec2", &region));
     let proxy = cloud.and_then(|cloud| cloud.proxy.clone());
     let authorities = cloud.and_then(|cloud| cloud.ca_file.as_deref());
     let client = Client::new(server, proxy, authorities)?;
-    Ok(Query::new(
-        client,
-        region,
-        Provider::new(Arc::clone(metadata)),
-    ))
+    Ok(Query::new(client, region, provider))
 }
 
 /// What the metadata service says of these MAC addresses, and what the API adds if it may be asked.
@@ -78,7 +80,8 @@ pub(super) async fn connect(
 /// # Errors
 /// When the metadata service does not answer: this is no instance, or it may not be asked.
 pub async fn instance(cloud: Option<&Cloud>, macs: &[String]) -> Result<Instance, String> {
-    let metadata = Arc::new(Metadata::new()?);
+    let environment = Environment::of_process();
+    let metadata = Arc::new(Metadata::new(&environment)?);
     let mut instance = Instance {
         of: metadata.need("meta-data/instance-type").await?,
         ..Instance::default()
@@ -103,18 +106,32 @@ pub async fn instance(cloud: Option<&Cloud>, macs: &[String]) -> Result<Instance
         found.prefixes.extend(text.lines().filter_map(prefix));
         instance.interfaces.insert(mac.clone(), found);
     }
-    if let Err(why) = ask(cloud, &metadata, &mut instance).await {
+    if let Err(why) = ask(cloud, environment, metadata, &mut instance).await {
         instance.silent = Some(why);
     }
     Ok(instance)
 }
 
+async fn open(
+    cloud: Option<&Cloud>,
+    environment: Environment,
+    metadata: Arc<Metadata>,
+) -> Result<Query, String> {
+    let region = region(cloud, &metadata).await?;
+    connect(
+        cloud,
+        region,
+        Arc::new(Provider::new(environment, metadata)),
+    )
+}
+
 async fn ask(
     cloud: Option<&Cloud>,
-    metadata: &Arc<Metadata>,
+    environment: Environment,
+    metadata: Arc<Metadata>,
     instance: &mut Instance,
 ) -> Result<(), String> {
-    let query = connect(cloud, metadata).await?;
+    let query = open(cloud, environment, metadata).await?;
     if !instance.interfaces.is_empty() {
         ask_checks(&query, &mut instance.interfaces).await?;
     }
@@ -151,8 +168,9 @@ async fn ask_checks(
 /// # Errors
 /// When the API does not tell.
 pub async fn limits(cloud: &Cloud, types: &[String]) -> Result<LimitsTable, String> {
-    let metadata = Arc::new(Metadata::new()?);
-    let query = connect(Some(cloud), &metadata).await?;
+    let environment = Environment::of_process();
+    let metadata = Arc::new(Metadata::new(&environment)?);
+    let query = open(Some(cloud), environment, metadata).await?;
     describe_types(&query, types).await
 }
 

@@ -9,6 +9,8 @@ use std::thread;
 use log::warn;
 use serde::Serialize;
 
+use super::archive::Archive;
+use crate::core::cloud::archive as core;
 use crate::core::time::utc;
 use crate::io::clock;
 
@@ -74,41 +76,64 @@ struct Line<'a> {
 
 /// Writes in a thread of its own: a slow disk delays no call.
 #[derive(Clone, Debug)]
-pub struct Journal(Sender<(u64, Entry)>);
+pub struct Journal {
+    node: String,
+    lines: Sender<String>,
+    archive: Option<Archive>,
+}
 
 impl Journal {
-    /// Opens the file with the first line.
-    pub fn start(path: PathBuf, node: String) -> Self {
-        let (sender, entries) = channel();
+    /// Opens the file with the first line. `archive`: gets copies.
+    pub fn start(path: PathBuf, node: String, archive: Option<Archive>) -> Self {
+        let (sender, lines) = channel();
         let thread = thread::Builder::new().name("journal".to_owned());
-        if let Err(error) = thread.spawn(move || serve(&path, &node, &entries)) {
+        if let Err(error) = thread.spawn(move || serve(&path, &lines)) {
             warn!("cloud: no journal: {error}");
         }
-        Self(sender)
+        Self {
+            node,
+            lines: sender,
+            archive,
+        }
     }
 
     /// Writes a line.
-    pub fn write(&self, entry: Entry) {
+    pub fn write(&self, entry: &Entry) {
         let at = u64::try_from(clock::wall().as_millis()).unwrap_or(u64::MAX);
+        let line = Line {
+            at: utc(at),
+            node: &self.node,
+            entry,
+        };
+        let text = match serde_json::to_string(&line) {
+            Ok(text) => text,
+            Err(error) => return warn!("cloud: journal: {error}"),
+        };
+        if let Some(archive) = &self.archive {
+            archive.write(core::Line {
+                group: entry.group.clone(),
+                node: self.node.clone(),
+                epoch: entry.epoch,
+                at,
+                is_end: entry.event == "end",
+                text: text.clone(),
+            });
+        }
         // Without the thread there is no journal, which was said.
-        let _ = self.0.send((at, entry));
+        let _ = self.lines.send(text);
     }
 }
 
-fn serve(path: &Path, node: &str, entries: &Receiver<(u64, Entry)>) {
-    for (at, entry) in entries {
-        let at = utc(at);
-        let entry = &entry;
-        let line = Line { at, node, entry };
-        if let Err(error) = append(path, &line) {
+fn serve(path: &Path, lines: &Receiver<String>) {
+    for line in lines {
+        if let Err(error) = append(path, line) {
             warn!("cloud: {}: {error}", path.display());
         }
     }
 }
 
-fn append(path: &Path, line: &Line<'_>) -> io::Result<()> {
-    let mut text = serde_json::to_string(line)?;
-    text.push('\n');
+fn append(path: &Path, mut line: String) -> io::Result<()> {
+    line.push('\n');
     let mut file = open(path)?;
     if file.metadata()?.len() >= LARGEST {
         let mut old = path.as_os_str().to_owned();
@@ -116,7 +141,7 @@ fn append(path: &Path, line: &Line<'_>) -> io::Result<()> {
         rename(path, old)?;
         file = open(path)?;
     }
-    file.write_all(text.as_bytes())?;
+    file.write_all(line.as_bytes())?;
     file.sync_data()
 }
 

@@ -8,7 +8,8 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::HOST;
 
-use super::http::{Answer, Client};
+use super::environment::Environment;
+use super::http::{Answer, Client, HttpError};
 use crate::config::model::Url;
 
 /// It is on the same host.
@@ -26,9 +27,10 @@ pub struct Metadata {
 
 impl Metadata {
     /// Asks nothing yet.
-    pub fn new() -> Result<Self, String> {
-        let given = std::env::var(VARIABLE).ok();
-        let url = given.as_deref().unwrap_or("http://169.254.169.254");
+    pub fn new(environment: &Environment) -> Result<Self, String> {
+        let url = environment
+            .get(VARIABLE)
+            .unwrap_or("http://169.254.169.254");
         let url = Url::parse(url).ok_or_else(|| format!("{VARIABLE} is no URL"))?;
         Ok(Self {
             client: Client::new(url, None, None)?,
@@ -66,9 +68,10 @@ impl Metadata {
         }
         let ttl = ("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS);
         let answer = self.ask("PUT", "api/token", ttl).await?;
-        if answer.status != 200 {
-            let status = answer.status;
-            return Err(format!("the metadata service gives no token: {status}"));
+        match answer.status {
+            200 => {}
+            403 => return Err("the metadata service is switched off for this instance".to_owned()),
+            status => return Err(format!("the metadata service gives no token: {status}")),
         }
         *self.kept() = Some(answer.body.clone());
         Ok(answer.body)
@@ -87,6 +90,13 @@ impl Metadata {
             .body(Full::new(Bytes::new()))
             .map_err(|error| error.to_string())?;
         let answer = self.client.send(request, DEADLINE).await;
-        answer.map_err(|error| format!("the metadata service: {error}"))
+        answer.map_err(|error| {
+            let why = match (&error, method) {
+                // The answer does not get through as many hops as there are.
+                (HttpError::Late(_), "PUT") => " (in a container: is the hop limit of the instance's metadata options 2 or more?)",
+                _ => "",
+            };
+            format!("the metadata service: {error}{why}")
+        })
     }
 }

@@ -2,7 +2,10 @@
 //! needs to know is found out beforehand.
 
 pub mod api;
+mod archive;
+pub mod bucket;
 mod credentials;
+pub mod environment;
 mod group;
 mod http;
 pub mod inspect;
@@ -11,6 +14,7 @@ mod metadata;
 pub mod query;
 mod rehearsal;
 mod scout;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +32,8 @@ use crate::config::model::Cloud;
 use crate::core::cloud::plan;
 use crate::core::cloud::work::Outcome;
 use api::{Api as _, Aws};
+use archive::Archive;
+use environment::Environment;
 use group::Mover;
 use journal::Journal;
 use rehearsal::Rehearser;
@@ -210,7 +216,13 @@ impl Handle {
 async fn run(setup: Setup, board: Board, asked: mpsc::UnboundedReceiver<Rehearsal>) {
     const ABOUT: &str = "start";
     let api = loop {
-        match Aws::new(setup.cloud.clone(), setup.macs.clone()).await {
+        match Aws::new(
+            setup.cloud.clone(),
+            setup.macs.clone(),
+            Environment::of_process(),
+        )
+        .await
+        {
             Ok(api) => break Arc::new(api),
             Err(error) => {
                 warn!("cloud: {error}");
@@ -221,7 +233,15 @@ async fn run(setup: Setup, board: Board, asked: mpsc::UnboundedReceiver<Rehearsa
     };
     board.problem(ABOUT, None);
     let scout = Arc::new(Scout::new(Arc::clone(&api), setup.cloud.refresh, &board));
-    let journal = Journal::start(setup.journal, setup.node);
+    let archive = match api.bucket() {
+        Ok(bucket) => bucket.map(|bucket| Archive::start(bucket, board.clone())),
+        Err(error) => {
+            warn!("cloud: no copies of the journal: {error}");
+            board.problem("the journal's copy in the bucket", Some(error));
+            None
+        }
+    };
+    let journal = Journal::start(setup.journal, setup.node, archive);
     let observer = Arc::new(setup.observer);
     let names: Vec<String> = setup.groups.iter().map(|(name, _)| name.clone()).collect();
     for (name, id) in setup.groups {

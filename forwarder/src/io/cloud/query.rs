@@ -1,11 +1,8 @@
 //! Requests of the query protocol: parameters in the body, signed, XML in the answer.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use aws_credential_types::Credentials as Key;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -13,13 +10,13 @@ use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use roxmltree::{Document, Node};
 
 use super::credentials::{Credentials, Provider};
+use super::environment::Environment;
 use super::http::{Answer, Client, HttpError};
+use super::signing::{AGENT, Service, Unsigned, signed};
 use crate::config::model::Url;
 use crate::core::time::parse_utc;
-use crate::io::clock;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
-const AGENT: &str = concat!("forwarder/", env!("CARGO_PKG_VERSION"));
 const EC2_VERSION: &str = "2016-11-15";
 const STS_VERSION: &str = "2011-06-15";
 /// Seconds that credentials of a web identity are good.
@@ -86,12 +83,12 @@ pub fn public(service: &str, region: &str) -> Url {
 pub struct Query {
     client: Client,
     region: String,
-    provider: Provider,
+    provider: Arc<Provider>,
 }
 
 impl Query {
     /// Asks nothing yet.
-    pub fn new(client: Client, region: String, provider: Provider) -> Self {
+    pub fn new(client: Client, region: String, provider: Arc<Provider>) -> Self {
         Self {
             client,
             region,
@@ -109,7 +106,15 @@ impl Query {
         let credentials = self.provider.get(&self.region).await;
         let credentials = credentials.map_err(Refusal::unsigned)?;
         let body = form(action, EC2_VERSION, parameters);
-        let request = self.signed(body, &credentials).map_err(Refusal::unsigned)?;
+        let request = Unsigned {
+            method: "POST",
+            path: "/",
+            headers: &[("content-type", FORM)],
+            body,
+        };
+        let service = (Service::Ec2, self.region.as_str());
+        let request = signed(&self.client, service, &credentials, request);
+        let request = request.map_err(Refusal::unsigned)?;
         let answer = self.client.send(request, deadline).await;
         let answer = answer.map_err(|error| Refusal::lost(&error))?;
         if answer.status == 200 {
@@ -120,53 +125,6 @@ impl Query {
             self.provider.refuse(&credentials);
         }
         Err(refusal)
-    }
-
-    fn signed(
-        &self,
-        body: String,
-        credentials: &Arc<Credentials>,
-    ) -> Result<Request<Full<Bytes>>, String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let host = self.client.server().authority();
-        let token = credentials.token.clone();
-        let key = Key::new(
-            &credentials.key,
-            &credentials.secret,
-            token,
-            None,
-            "forwarder",
-        );
-        let identity = key.into();
-        let parameters = SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("ec2")
-            .time(UNIX_EPOCH + clock::wall())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| text(&error))?
-            .into();
-        let url = format!("{}/", self.client.server());
-        let headers = [("host", host.as_str()), ("content-type", FORM)];
-        let signable = SignableRequest::new(
-            "POST",
-            url,
-            headers.into_iter(),
-            SignableBody::Bytes(body.as_bytes()),
-        )
-        .map_err(|error| text(&error))?;
-        let signed = sign(signable, &parameters).map_err(|error| text(&error))?;
-        let (instructions, _) = signed.into_parts();
-        let mut request = Request::post("/")
-            .header(HOST, &host)
-            .header(CONTENT_TYPE, FORM)
-            .header(USER_AGENT, AGENT);
-        for (name, value) in instructions.headers() {
-            request = request.header(name, value);
-        }
-        let body = Full::new(Bytes::from(body));
-        request.body(body).map_err(|error| text(&error))
     }
 }
 
@@ -250,11 +208,15 @@ pub fn items<'a, 'i>(node: Node<'a, 'i>, set: &str) -> Vec<Node<'a, 'i>> {
 }
 
 /// Credentials of a role for whoever has the token in a file.
-pub async fn assume_role(file: &str, role: &str, region: &str) -> Result<Credentials, String> {
+pub async fn assume_role(
+    environment: &Environment,
+    (file, role): (&str, &str),
+    region: &str,
+) -> Result<Credentials, String> {
     let token = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-    let url = match std::env::var("AWS_ENDPOINT_URL_STS") {
-        Ok(url) => Url::parse(&url).ok_or("AWS_ENDPOINT_URL_STS is no URL")?,
-        Err(_) => public("sts", region),
+    let url = match environment.get("AWS_ENDPOINT_URL_STS") {
+        Some(url) => Url::parse(url).ok_or("AWS_ENDPOINT_URL_STS is no URL")?,
+        None => public("sts", region),
     };
     let parameters = [
         ("RoleArn", role),
@@ -296,8 +258,11 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        let body = body.to_owned();
-        Answer { status, body }
+        Answer {
+            status,
+            body: body.to_owned(),
+            etag: None,
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Request {
 pub struct Answer {
     pub status: u16,
     pub body: String,
+    pub etag: Option<String>,
 }
 
 /// Answers requests.
@@ -97,9 +98,11 @@ fn serve(stream: TcpStream, handler: &Handler, stop: &AtomicBool) -> io::Result<
         let Some(answer) = handler(&request) else {
             return Ok(());
         };
+        let etag = answer.etag.map(|tag| format!("etag: {tag}\r\n"));
         let text = format!(
-            "HTTP/1.1 {} Answer\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{}",
+            "HTTP/1.1 {} Answer\r\ncontent-type: text/xml\r\n{}content-length: {}\r\n\r\n{}",
             answer.status,
+            etag.unwrap_or_default(),
             answer.body.len(),
             answer.body
         );

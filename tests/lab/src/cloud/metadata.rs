@@ -12,7 +12,11 @@ const ROLE: &str = "forwarder";
 const EXPIRATION: &str = "2049-12-31T23:59:59Z";
 
 pub fn answer(state: &mut State, node: usize, request: &Request) -> Answer {
-    let says = |status, body: String| Answer { status, body };
+    let says = |status, body: String| Answer {
+        status,
+        body,
+        etag: None,
+    };
     if request.path == "/latest/api/token" {
         let ttl = request.header("x-aws-ec2-metadata-token-ttl-seconds");
         return match (request.method.as_str(), ttl.parse::<u32>()) {

@@ -10,6 +10,7 @@ mod gateway;
 mod http;
 mod instance_type;
 mod metadata;
+mod s3;
 mod signature;
 mod state;
 
@@ -27,6 +28,7 @@ use crate::site::Family;
 use fabric::{Moves, Port};
 use gateway::Gateway;
 use http::{Answer, Listener, Request};
+use s3::{BUCKET, Objects};
 use signature::Claim;
 pub use state::{Allocation, Bucket, Called, Fault, FaultKind, Interface, State, Table, Things};
 
@@ -36,6 +38,8 @@ pub const REGION: &str = "eu-test-1";
 const METADATA: &str = "169.254.169.254:80";
 /// The API, at each node.
 pub const API: &str = "169.254.0.20:8080";
+/// The storage service, at each node.
+const STORAGE: &str = "169.254.0.30:8080";
 /// A private address in the inside subnet that moves: what NAT takes for the source.
 const FLOATING: u8 = 30;
 
@@ -131,13 +135,14 @@ impl Cloud {
             ports,
             followers: BTreeMap::new(),
             bucket: None,
+            objects: Objects::default(),
             dropped: Vec::new(),
         }));
         settle(&mut lock(&state), &Things::default())?;
         let mut listeners = Vec::new();
         for node in 0..2 {
             let host = nodes.host(node);
-            for address in [METADATA, API] {
+            for address in [METADATA, API, STORAGE] {
                 let address: SocketAddr = address.parse()?;
                 host.ip(&format!("address add {}/32 dev lo", address.ip()))?;
             }
@@ -148,6 +153,9 @@ impl Cloud {
             let of = Arc::clone(&state);
             let serve = move |request: &Request| answer(&of, request);
             listeners.push(Listener::start(host, API.parse()?, Arc::new(serve))?);
+            let of = Arc::clone(&state);
+            let serve = move |request: &Request| Some(s3::answer(&mut lock(&of), request));
+            listeners.push(Listener::start(host, STORAGE.parse()?, Arc::new(serve))?);
         }
         Ok(Self {
             state,
@@ -167,6 +175,11 @@ impl Cloud {
             list(Family::ALL.map(|family| family.vip(NAT))),
             list(Family::ALL.map(|family| family.backend(FLOATING))),
         )
+    }
+
+    /// The keys of `[cloud]` that keep copies of the journal in the bucket.
+    pub fn journal_bucket() -> String {
+        format!("journal_bucket = \"{BUCKET}\", journal_endpoint = \"http://{STORAGE}\"")
     }
 
     /// Everything, to look at or to change. What is changed here moves nothing: see [`Self::change`].
@@ -212,16 +225,26 @@ impl Cloud {
         Ok(())
     }
 
-    /// Adds a route table that the router follows, with a route to the first node's `eth0`.
-    pub fn route(&mut self, nodes: &Nodes, destination: &str) -> Result<()> {
-        let port = Port {
-            host: nodes.site.router.name().to_owned(),
-            device: "outside".to_owned(),
+    /// Adds route table `rtb-1`, with a route to the first node's `eth0`, that the router follows; or to its `eth1`,
+    /// that the backends follow.
+    pub fn route(&mut self, nodes: &Nodes, destination: &str, device: usize) -> Result<()> {
+        let port = |host: &crate::Namespace, device: &str| Port {
+            host: host.name().to_owned(),
+            device: device.to_owned(),
+        };
+        let site = &nodes.site;
+        let ports = match device {
+            0 => vec![port(&site.router, "outside")],
+            _ => site
+                .backends
+                .iter()
+                .map(|host| port(host, "eth0"))
+                .collect(),
         };
         let id = "rtb-1".to_owned();
-        lock(&self.state).followers.insert(id.clone(), vec![port]);
+        lock(&self.state).followers.insert(id.clone(), ports);
         self.change(|things| {
-            let routes = BTreeMap::from([(destination.to_owned(), eni(0, 0))]);
+            let routes = BTreeMap::from([(destination.to_owned(), eni(0, device))]);
             let tags = BTreeMap::new();
             things.tables.insert(id, Table { tags, routes });
         })
@@ -317,11 +340,12 @@ fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
              <Message>{text}</Message></Error></Errors><RequestID>1</RequestID></Response>"
         ),
+        etag: None,
     };
     let parameters = parse(&request.body);
     let action = parameters.get("Action").cloned().unwrap_or_default();
     let came = Instant::now();
-    let node = match caller(&lock(shared), request) {
+    let node = match caller(&lock(shared), request, "ec2") {
         Ok(node) => node,
         Err(refused) => return Some(refusal(refused)),
     };
@@ -365,6 +389,7 @@ fn answer(shared: &Shared, request: &Request) -> Option<Answer> {
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
                  <requestId>1</requestId>{content}</{action}Response>"
             ),
+            etag: None,
         },
         Err(refused) => refusal(refused),
     })
@@ -404,7 +429,7 @@ fn is_dry(parameters: &BTreeMap<String, String>) -> bool {
 }
 
 /// Which node has signed a request.
-fn caller(state: &State, request: &Request) -> Result<usize, ec2::Refused> {
+fn caller(state: &State, request: &Request, service: &str) -> Result<usize, ec2::Refused> {
     let refused = |status, code, text: &str| Err((status, code, text.to_owned()));
     let Some(claim) = Claim::of(request) else {
         return refused(403, "MissingAuthenticationToken", "no signature");
@@ -415,7 +440,7 @@ fn caller(state: &State, request: &Request) -> Result<usize, ec2::Refused> {
     if key.token != request.header("x-amz-security-token") {
         return refused(401, "AuthFailure", "another session's token");
     }
-    if !claim.is_good(request, &key.secret, REGION) {
+    if !claim.is_good(request, &key.secret, (service, REGION)) {
         return refused(403, "SignatureDoesNotMatch", "the signature is wrong");
     }
     if key.expired {

@@ -43,16 +43,22 @@ impl Claim {
         })
     }
 
-    /// Whether whoever has this secret has signed the request, for this region.
-    pub fn is_good(&self, request: &Request, secret: &str, region: &str) -> bool {
+    /// Whether whoever has this secret has signed the request, for this service and region.
+    pub fn is_good(
+        &self,
+        request: &Request,
+        secret: &str,
+        (service, region): (&str, &str),
+    ) -> bool {
         let scope: Vec<&str> = self.scope.split('/').collect();
-        let [date, at, "ec2", "aws4_request"] = scope[..] else {
+        let [date, at, of, "aws4_request"] = scope[..] else {
             return false;
         };
         let time = request.header("x-amz-date");
         let signed: Vec<&str> = self.headers.split(';').collect();
         let needed = ["host", "x-amz-date"];
         if at != region
+            || of != service
             || !time.starts_with(date)
             || !needed.iter().all(|name| signed.contains(name))
         {
@@ -73,7 +79,7 @@ impl Claim {
             sha256(&canonical)
         );
         let mut key = sign(format!("AWS4{secret}").as_bytes(), date);
-        for part in [at, "ec2", "aws4_request"] {
+        for part in [at, of, "aws4_request"] {
             key = sign(&key, part);
         }
         hex(&sign(&key, &text)) == self.signature

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::fabric::Port;
+use super::s3::Objects;
 
 /// A network interface.
 #[derive(Clone, Debug)]
@@ -183,6 +184,8 @@ pub struct State {
     pub latency: Duration,
     /// What goes wrong next.
     pub faults: Vec<Fault>,
+    /// What is stored.
+    pub objects: Objects,
     /// `None`: as many calls as anybody likes.
     pub bucket: Option<Bucket>,
     /// Actions that nobody may call.

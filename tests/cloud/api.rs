@@ -1,0 +1,420 @@
+//! What is asked of a cloud's API and how, without hosts: against answers that moto gave, through a proxy, over TLS,
+//! with credentials of every kind.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use forwarder::config::Prefix;
+use forwarder::config::model::{Cloud, ElasticIp, Movable, Route, Url, Which};
+use forwarder::core::cloud::Call;
+use forwarder::core::cloud::work::Outcome;
+use forwarder::io::cloud::api::{Api as _, Aws};
+use forwarder::io::cloud::environment::Environment;
+use forwarder_lab::certificate::Certificate;
+use serde_json::Value;
+
+use super::server::{Handler, Request, Server};
+
+const MAC: &str = "02:00:00:00:00:01";
+const REGION: &str = "eu-central-1";
+const EMPTY: &str = "<R><networkInterfaceSet/></R>";
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+fn at(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn prefix(text: &str, length: u8) -> Prefix {
+    Prefix::of(at(text), length).expect("a prefix")
+}
+
+fn url(text: &str) -> Option<Url> {
+    Some(Url::parse(text).expect("a URL"))
+}
+
+fn cloud(endpoint: &str) -> Cloud {
+    Cloud {
+        region: Some(REGION.to_owned()),
+        endpoint: url(endpoint),
+        proxy: None,
+        ca_file: None,
+        refresh: std::time::Duration::from_secs(10),
+        journal: None,
+        journal_bucket: None,
+        instance_type: None,
+        limits_file: None,
+        addresses: Vec::new(),
+        prefixes: Vec::new(),
+        elastic_ips: Vec::new(),
+        routes: Vec::new(),
+    }
+}
+
+fn movable<T>(what: T) -> Movable<T> {
+    Movable {
+        what,
+        interface: "outside".to_owned(),
+        group: "default".to_owned(),
+    }
+}
+
+async fn aws(cloud: Cloud, variables: &[(&str, &str)]) -> Aws {
+    let macs = BTreeMap::from([("outside".to_owned(), MAC.to_owned())]);
+    let environment = Environment::of(variables.iter().copied());
+    Aws::new(cloud, macs, environment).await.expect("a client")
+}
+
+/// The metadata service: one network interface, one role.
+fn metadata(eni: &str, vpc: &str, expiration: &str) -> Handler {
+    let macs = format!("get /latest/meta-data/network/interfaces/macs/{MAC}/");
+    let roles = "get /latest/meta-data/iam/security-credentials/";
+    let answers = BTreeMap::from([
+        ("put /latest/api/token".to_owned(), "token".to_owned()),
+        (format!("{macs}interface-id"), eni.to_owned()),
+        (format!("{macs}vpc-id"), vpc.to_owned()),
+        (roles.to_owned(), "role".to_owned()),
+        (
+            format!("{roles}role"),
+            format!(
+                "{{\"Code\":\"Success\",\"AccessKeyId\":\"key-of-role\",\"SecretAccessKey\":\"s\",\"Token\":\"t\",\"Expiration\":\"{expiration}\"}}"
+            ),
+        ),
+    ]);
+    Arc::new(move |request| {
+        let found = answers.get(&request.line);
+        Some(found.map_or((404, String::new()), |text| (200, text.clone())))
+    })
+}
+
+/// moto answers what the forwarder asks, and it understands the answers. Known of moto: it takes no notice of
+/// `AllowReassignment`, `PrivateIpAddress`, `Ipv4Prefix` and some dry runs, and finds nothing by private address.
+#[test]
+fn what_moto_answers_is_understood() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/cloud/moto/recorded.json");
+    let recorded: Value =
+        serde_json::from_str(&fs::read_to_string(path).expect("the file")).expect("JSON");
+    let id = |name: &str| recorded["ids"][name].as_str().expect("an id").to_owned();
+    let exchanges = recorded["exchanges"].as_array().expect("a list");
+    let answers: BTreeMap<String, (u16, String)> = exchanges
+        .iter()
+        .map(|each| {
+            let text = |key: &str| each[key].as_str().expect("text").to_owned();
+            let status = each["status"].as_u64().expect("a status") as u16;
+            (text("request"), (status, text("answer")))
+        })
+        .collect();
+    let count = answers.len();
+    let (here, vpc, table) = (id("here"), id("vpc"), id("table"));
+    let (allocation, public) = (id("allocation"), at(&id("public")));
+    run(async move {
+        let replay = move |request: &Request| {
+            let unknown = || panic!("never asked of moto: {}", request.body);
+            Some(answers.get(&request.body).cloned().unwrap_or_else(unknown))
+        };
+        let server = Server::start(None, Arc::new(replay)).await;
+        let imds = Server::start(None, metadata(&here, &vpc, "2049-12-31T23:59:59Z")).await;
+        let variable = format!("http://{}", imds.address);
+        let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", variable.as_str())];
+        let route = Which::Tag("use".to_owned(), "web".to_owned());
+        let mut cloud = cloud(&format!("http://{}", server.address));
+        cloud.addresses = ["10.0.1.10", "10.0.1.11", "2001:db8::10"]
+            .map(|text| movable(at(text)))
+            .into();
+        cloud.elastic_ips = vec![ElasticIp {
+            which: Which::Public(public),
+            interface: "outside".to_owned(),
+            private: at("10.0.1.10"),
+            peer: at("10.0.1.10"),
+            group: "default".to_owned(),
+        }];
+        cloud.routes = vec![Route {
+            table: route.clone(),
+            destination: prefix("0.0.0.0", 0),
+            interface: "outside".to_owned(),
+            group: "default".to_owned(),
+        }];
+        let api = aws(cloud.clone(), &variables).await;
+        let v4 = |text: &str| text.parse().expect("an address");
+        let assign = |to: &str| Call::AssignPrivate {
+            to: to.to_owned(),
+            addresses: vec![v4("10.0.1.10"), v4("10.0.1.11")],
+        };
+        let associate = Call::Associate {
+            allocation: allocation.clone(),
+            to: here.clone(),
+            private: at("10.0.1.10"),
+        };
+        let replace = |destination| Call::ReplaceRoute {
+            table: table.clone(),
+            destination,
+            to: here.clone(),
+        };
+        for call in [&associate, &assign(&here)] {
+            assert_eq!(api.rehearse(call).await, Outcome::Done, "{call}");
+        }
+        for call in [
+            assign(&here),
+            Call::AssignPrefixes {
+                to: here.clone(),
+                prefixes: vec![prefix("10.0.1.32", 28)],
+            },
+            Call::AssignIpv6 {
+                to: here.clone(),
+                addresses: vec!["2001:db8::10".parse().expect("an address")],
+            },
+            associate,
+            replace(prefix("0.0.0.0", 0)),
+        ] {
+            assert_eq!(api.call(&call).await, Outcome::Done, "{call}");
+        }
+        let refused = Outcome::Refused(
+            "InvalidParameterValue: There is no route defined for '198.18.0.0/15' in the route table. Use CreateRoute instead.".to_owned(),
+        );
+        assert_eq!(api.call(&replace(prefix("198.18.0.0", 15))).await, refused);
+        let stranger = Call::AssignPrivate {
+            to: "eni-0123".to_owned(),
+            addresses: vec![v4("10.0.1.10")],
+        };
+        let Outcome::Refused(why) = api.call(&stranger).await else {
+            panic!("nobody has that network interface");
+        };
+        assert!(
+            why.starts_with("InvalidNetworkInterfaceID.NotFound"),
+            "{why}"
+        );
+
+        let found = api.look().await.expect("it is known where everything is");
+        assert_eq!(found.known.interfaces["outside"], here);
+        assert_eq!(found.known.allocations[&Which::Public(public)], allocation);
+        assert_eq!(found.known.tables[&route], std::slice::from_ref(&table));
+        for text in ["10.0.1.10", "10.0.1.11", "2001:db8::10"] {
+            assert_eq!(found.holdings.addresses[&at(text)], here);
+        }
+        // It is always the primary address that moto associates.
+        assert_eq!(found.holdings.elastic[&allocation].0, here);
+        assert_eq!(found.holdings.routes[&(table, prefix("0.0.0.0", 0))], here);
+
+        // What is elsewhere moto does not find, or breaks: neither is taken for an answer that it is not.
+        cloud.addresses.push(movable(at("10.0.1.99")));
+        let found = aws(cloud.clone(), &variables)
+            .await
+            .look()
+            .await
+            .expect("nothing is there");
+        assert_eq!(found.holdings.addresses.get(&at("10.0.1.99")), None);
+        cloud.addresses.pop();
+        cloud.addresses.push(movable(at("2001:db8::99")));
+        let error = aws(cloud, &variables)
+            .await
+            .look()
+            .await
+            .expect_err("it breaks");
+        assert_eq!(error, "DescribeNetworkInterfaces: status 500");
+        let mut asked: Vec<_> = server
+            .seen()
+            .into_iter()
+            .map(|request| request.body)
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
+        assert_eq!(
+            asked.len(),
+            count,
+            "every request that was recorded is made"
+        );
+    });
+}
+
+/// Who signed a request, as its header says.
+fn signer(request: &Request) -> String {
+    let (_, rest) = request.head.split_once("credential=").unwrap_or_default();
+    rest.split_once(',')
+        .map_or("", |(scope, _)| scope)
+        .to_owned()
+}
+
+#[test]
+fn through_a_proxy_over_tls_with_an_authority_of_ones_own() {
+    run(async {
+        let name = "ec2.eu-central-1.example";
+        let certificate = Certificate::new(name, 49).expect("a certificate");
+        let directory = tempdir("tls");
+        let authorities = directory.join("ca.pem");
+        fs::write(&authorities, certificate.pem()).expect("a file");
+        let handler: Handler = Arc::new(|_| Some((200, "<R><return>true</return></R>".to_owned())));
+        let server = Server::start(Some(&certificate), handler).await;
+        let proxy = Server::proxy(server.address, 200).await;
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", "AKIA1"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+        ];
+        let call = Call::ReplaceRoute {
+            table: "rtb-1".to_owned(),
+            destination: prefix("0.0.0.0", 0),
+            to: "eni-1".to_owned(),
+        };
+        let mut behind = cloud(&format!("https://{name}"));
+        behind.proxy = url(&format!("http://{}", proxy.address));
+        behind.ca_file = Some(authorities);
+        assert_eq!(
+            aws(behind.clone(), &keys).await.call(&call).await,
+            Outcome::Done
+        );
+        // The proxy is told the name, which nobody here can resolve, and sees nothing else.
+        assert_eq!(proxy.seen()[0].line, format!("connect {name}:443"));
+        let seen = server.seen();
+        assert_eq!(
+            signer(&seen[0]),
+            "akia1/".to_owned() + &date(&seen[0]) + "/eu-central-1/ec2/aws4_request"
+        );
+        assert!(
+            seen[0].head.contains(&format!("host: {name}\r\n")),
+            "{seen:?}"
+        );
+
+        // Somebody else's certificate, and a proxy that does not like us.
+        let other = Certificate::new("ec2.elsewhere.example", 49).expect("a certificate");
+        fs::write(directory.join("other.pem"), other.pem()).expect("a file");
+        behind.ca_file = Some(directory.join("other.pem"));
+        let Outcome::Again(why) = aws(behind.clone(), &keys).await.call(&call).await else {
+            panic!("it was taken");
+        };
+        assert!(why.contains("certificate"), "{why}");
+        let grim = Server::proxy(server.address, 407).await;
+        behind.proxy = url(&format!("http://{}", grim.address));
+        let Outcome::Again(why) = aws(behind, &keys).await.call(&call).await else {
+            panic!("it was taken");
+        };
+        assert!(why.contains("the proxy says \"HTTP/1.1 407"), "{why}");
+        assert_eq!(server.seen().len(), 1);
+        fs::remove_dir_all(directory).expect("it is removed");
+    });
+}
+
+fn date(request: &Request) -> String {
+    let (_, rest) = request.head.split_once("x-amz-date: ").expect("a date");
+    rest[..8].to_owned()
+}
+
+fn tempdir(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("fwd-cloud-{name}-{}", std::process::id()));
+    fs::create_dir_all(&path).expect("a directory");
+    path
+}
+
+#[test]
+fn credentials_of_every_kind_in_their_order() {
+    run(async {
+        let handler: Handler = Arc::new(|request: &Request| {
+            let body = match request.body.contains("AssumeRoleWithWebIdentity") {
+                true => {
+                    "<A><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>key-of-web</AccessKeyId>\
+                         <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+                         <Expiration>2049-12-31T23:59:59Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></A>"
+                }
+                false => EMPTY,
+            };
+            Some((200, body.to_owned()))
+        });
+        let server = Server::start(None, handler).await;
+        let endpoint = format!("http://{}", server.address);
+        let directory = tempdir("credentials");
+        let (token, profiles) = (directory.join("token"), directory.join("credentials"));
+        fs::write(&token, "a.web.token\n").expect("a file");
+        let text = "[default]\naws_access_key_id=key-of-default\naws_secret_access_key=s\n\
+                    [ops]\naws_access_key_id=key-of-ops\naws_secret_access_key=s\n";
+        fs::write(&profiles, text).expect("a file");
+        // Expired, so that they are asked for each time.
+        let imds = Server::start(None, metadata("eni-1", "vpc-1", "2020-01-01T00:00:00Z")).await;
+        let imds_url = format!("http://{}", imds.address);
+        let (token, profiles) = (token.display().to_string(), profiles.display().to_string());
+        let role = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds_url.as_str());
+        let default = ("AWS_SHARED_CREDENTIALS_FILE", profiles.as_str());
+        let ops = ("AWS_PROFILE", "ops");
+        let web = [
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str()),
+            ("AWS_ROLE_ARN", "arn:aws:iam::1:role/lb"),
+            ("AWS_ENDPOINT_URL_STS", endpoint.as_str()),
+        ];
+        let keys = [
+            ("AWS_ACCESS_KEY_ID", "key-of-environment"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+        ];
+        let call = Call::ReplaceRoute {
+            table: "rtb-1".to_owned(),
+            destination: prefix("0.0.0.0", 0),
+            to: "eni-1".to_owned(),
+        };
+        let base = vec![role];
+        for (variables, key) in [
+            (base.clone(), "key-of-role"),
+            ([base.clone(), vec![default]].concat(), "key-of-default"),
+            ([base.clone(), vec![default, ops]].concat(), "key-of-ops"),
+            (
+                [base.clone(), vec![default], web.to_vec()].concat(),
+                "key-of-web",
+            ),
+            (
+                [base, vec![default], web.to_vec(), keys.to_vec()].concat(),
+                "key-of-environment",
+            ),
+        ] {
+            let api = aws(cloud(&endpoint), &variables).await;
+            for _ in 0..2 {
+                assert_eq!(api.call(&call).await, Outcome::Done);
+                let seen = server.seen();
+                let last = seen.last().expect("a request");
+                assert!(
+                    signer(last).starts_with(&format!("{key}/")),
+                    "{key}: {last:?}"
+                );
+            }
+        }
+        let web: Vec<_> = server
+            .seen()
+            .into_iter()
+            .filter(|each| each.body.contains("WebIdentity"))
+            .collect();
+        assert_eq!(web.len(), 1, "they are kept while they are good");
+        assert!(
+            web[0].body.contains("WebIdentityToken=a.web.token")
+                && !web[0].head.contains("authorization")
+        );
+        let role = imds
+            .seen()
+            .into_iter()
+            .filter(|each| each.line.ends_with("/role"))
+            .count();
+        assert_eq!(role, 2, "what has expired is asked for again");
+        fs::remove_dir_all(directory).expect("it is removed");
+    });
+}
+
+#[test]
+fn a_metadata_service_that_does_not_answer_is_told() {
+    run(async {
+        let off: Handler = Arc::new(|_| Some((403, String::new())));
+        let silent: Handler = Arc::new(|_| None);
+        for (handler, says) in [(off, "is switched off"), (silent, "hop limit")] {
+            let imds = Server::start(None, handler).await;
+            let imds = format!("http://{}", imds.address);
+            let environment =
+                Environment::of([("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.as_str())]);
+            let mut anywhere = cloud("http://127.0.0.1:1");
+            anywhere.region = None;
+            let error = Aws::new(anywhere, BTreeMap::new(), environment).await.err();
+            let error = error.expect("nobody knows the region");
+            assert!(error.contains(says), "{error}");
+        }
+    });
+}
