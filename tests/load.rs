@@ -33,11 +33,13 @@ fn the_decapsulator_loads() {
 }
 
 #[test]
-fn the_filter_of_probe_ports_loads() {
+fn the_filters_of_sockets_load() {
     let mut object = object();
-    let program = object.program_mut("probe").expect("the object has it");
-    let program: &mut SocketFilter = program.try_into().expect("a socket filter");
-    program.load().expect("the kernel takes it");
+    for name in ["probe", "clock"] {
+        let program = object.program_mut(name).expect("the object has it");
+        let program: &mut SocketFilter = program.try_into().expect("a socket filter");
+        program.load().expect("the kernel takes it");
+    }
 }
 
 /// Names of a set's programs.

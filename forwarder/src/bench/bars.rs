@@ -1,4 +1,5 @@
-//! How fast is fast enough: ratios within one run, so that the machine does not matter much.
+//! How fast is fast enough: ratios within one run, so that the machine does not matter much, and what single
+//! things cost.
 
 use std::collections::BTreeMap;
 
@@ -104,6 +105,29 @@ const RATIOS: &[Ratio] = ratios! {
     "VIP miss, passed ÷ empty program, gross": ["miss/ipv4/tcp/64B/1"] / ["empty/ipv4/tcp/64B/1"] <= 2.0 gross;
 };
 
+/// What one thing costs: how much more a case takes than the same without it, in nanoseconds.
+struct Difference {
+    name: &'static str,
+    with: &'static str,
+    without: &'static str,
+    bound: f64,
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "a pair's lease checked, IPv4, ns",
+        with: "1-servers+lease/ipv4/tcp/64B/1",
+        without: "1-servers/ipv4/tcp/64B/1",
+        bound: 3.0,
+    },
+    Difference {
+        name: "a pair's lease checked, IPv6, ns",
+        with: "1-servers+lease/ipv6/tcp/80B/1",
+        without: "1-servers/ipv6/tcp/80B/1",
+        bound: 3.0,
+    },
+];
+
 /// Every case's cost, round by round, net of the wrapper.
 pub struct Costs<'a> {
     cases: BTreeMap<&'a str, Vec<f64>>,
@@ -165,7 +189,16 @@ impl<'a> Costs<'a> {
             let spread = Spread::of(values?.into_iter());
             Some(Bar::new(ratio.name, spread, ratio.bound, false))
         };
-        RATIOS.iter().filter_map(bar).collect()
+        let differences = DIFFERENCES.iter().filter_map(|each| {
+            let difference = |round| {
+                let with = self.mean(&[each.with], round)?;
+                Some(with - self.mean(&[each.without], round)?)
+            };
+            let values: Option<Vec<f64>> = (0..rounds).map(difference).collect();
+            let spread = Spread::of(values?.into_iter());
+            Some(Bar::new(each.name, spread, each.bound, false))
+        });
+        RATIOS.iter().filter_map(bar).chain(differences).collect()
     }
 }
 
@@ -203,7 +236,8 @@ mod tests {
                 }
             };
             let samples = cases.iter().map(|case| vec![cost(case); 3]).collect();
-            assert_eq!(Costs::new(&cases, &samples).bars().len(), RATIOS.len());
+            let bars = Costs::new(&cases, &samples).bars();
+            assert_eq!(bars.len(), RATIOS.len() + DIFFERENCES.len());
         }
     }
 

@@ -9,7 +9,7 @@ use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use forwarder_common::bench::{PORT_BITS, Template, WORDS6};
 use forwarder_common::programs::ProgramSet;
-use forwarder_common::{Counter, Interface, Reason, limits};
+use forwarder_common::{Counter, Interface, Reason, Slot, lease, limits};
 
 use super::case::{Case, Program, Varies};
 use super::hold::Hold;
@@ -25,6 +25,8 @@ use crate::io::clock;
 
 pub static BENCH: &[u8] = aya::include_bytes_aligned!(env!("FORWARDER_BENCH_OBJECT"));
 
+/// The other node's, if there is one.
+const PAIR_PORT: u16 = 4747;
 /// Slots of lookup tables: room for two large pools and some small ones.
 const SLOTS: u32 = 1 << 20;
 
@@ -57,7 +59,7 @@ impl Bed {
         let options = Options {
             hash_key: HASH_KEY,
             gue_port: 6080,
-            pair_port: 0,
+            pair_port: u16::from(kind == Kind::Leased) * PAIR_PORT,
             sizes,
             interfaces: None,
             log_level: 0,
@@ -73,6 +75,14 @@ impl Bed {
         let mut servers = Servers::open(&ebpf)?;
         for op in plan(&Tables::default(), &scene.tables) {
             write::apply(&mut ebpf, &slots, &mut servers, &op)?;
+        }
+        if kind == Kind::Leased {
+            let leases = crate::dataplane::bpf::fd(&ebpf, "LEASES")?;
+            let leases = Slots::map(leases, lease::COUNT)?;
+            ensure!(
+                leases.store(lease::forward(0) as usize, Slot(u64::MAX)),
+                "no lease"
+            );
         }
         if kind == Kind::Modes {
             flows::fill(&mut ebpf, &scene, effort)?;

@@ -46,6 +46,7 @@ pub fn all(beds: &[Kind], effort: Effort) -> Result<Vec<Case>> {
                 }
             }
             Kind::Servers(count) => servers(&mut cases, at, count)?,
+            Kind::Leased => leased(&mut cases, at)?,
         }
     }
     Ok(cases)
@@ -314,6 +315,16 @@ fn nat(cases: &mut Vec<Case>, bed: usize, mode: Mode, ipv6: bool, effort: Effort
     let fresh = to().port(port::LARGE).syn().flows(ENDLESS);
     let case = fresh.case(bed, reason, Becomes::Translated(None, None))?;
     cases.push(with_mode(case, mode));
+    Ok(())
+}
+
+/// What a node of a pair looks at beside: to be compared with one virtual server alone.
+fn leased(cases: &mut Vec<Case>, bed: usize) -> Result<()> {
+    for ipv6 in [false, true] {
+        let to = Wanted::to(Mode::L2Dsr, ipv6, "1-servers+lease");
+        let case = to.case(bed, Reason::L2Dsr, Becomes::Switched)?;
+        cases.push(with_mode(case, Mode::L2Dsr));
+    }
     Ok(())
 }
 

@@ -63,13 +63,16 @@ pub enum Kind {
     Modes,
     /// This many virtual servers, `l2-dsr`, of each family.
     Servers(u32),
+    /// One of each family, on a node of a pair that has the lease for them.
+    Leased,
 }
 
 impl Kind {
     /// Every configuration.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Modes,
         Self::Servers(1),
+        Self::Leased,
         Self::Servers(1_024),
         Self::Servers(4_096),
     ];
@@ -225,6 +228,7 @@ fn text(kind: Kind) -> String {
         match kind {
             Kind::Modes => modes(&mut text, ipv6),
             Kind::Servers(count) => many(&mut text, count, ipv6),
+            Kind::Leased => many(&mut text, 1, ipv6),
         }
         pools(&mut text, kind, ipv6);
     }

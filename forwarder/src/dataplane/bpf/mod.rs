@@ -167,8 +167,9 @@ impl Bpf {
     }
 
     /// The leases of a pair's node.
-    pub fn leases(&self) -> Result<leases::Leases, StartError> {
-        Ok(leases::Leases::map(fd(&self.ebpf, "LEASES")?)?)
+    pub fn leases(&mut self) -> Result<leases::Leases, StartError> {
+        let clock = load::load_filter(&mut self.ebpf, "clock")?;
+        Ok(leases::Leases::map(fd(&self.ebpf, "LEASES")?, &clock)?)
     }
 
     /// The filter of probe ports: it lets connections in while this node may answer for VIPs.

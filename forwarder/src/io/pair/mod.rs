@@ -453,10 +453,7 @@ impl Side {
             Effect::Send(path, datagram) => self.paths[path].send(&datagram),
             Effect::Lease(node, groups) => {
                 self.decided_at = clock::monotonic();
-                self.leases.store_node(node);
-                for (place, lease) in (0..).zip(&groups) {
-                    self.leases.store(place, lease.forward, lease.answer);
-                }
+                self.leases.store(node, &groups);
                 self.sign.set(groups.iter().map(|group| group.answer));
                 self.leased_at = clock::monotonic();
             }
