@@ -1,10 +1,12 @@
 //! What differs between two models, in the words of the file.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::Model;
-use crate::config::model::{Egress, Pool, ProbePort};
+use crate::config::model::{Backend, Egress, Pool, ProbePort};
 
 /// What becomes of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,43 +46,40 @@ pub struct Difference {
 /// Every difference, kind by kind: first what is removed, then what is new or changed.
 pub fn difference(old: &Model, new: &Model) -> Vec<Difference> {
     let mut list = Vec::new();
-    let mut kind = |kind, old: Things, new: Things| compare(kind, &old, &new, &mut list);
-    kind("settings", settings(old), settings(new));
+    compare("settings", &settings(old), &settings(new), &mut list);
     macro_rules! named {
         ($kind:literal, $field:ident) => {
-            kind(
+            compare(
                 $kind,
-                things(&old.$field, |each| each.name.clone()),
-                things(&new.$field, |each| each.name.clone()),
+                &things(&old.$field, |each| each.name.clone()),
+                &things(&new.$field, |each| each.name.clone()),
+                &mut list,
             )
         };
     }
     named!("interface", interfaces);
     named!("health check", health_checks);
     named!("SNAT pool", snat_pools);
-    kind("pool", pools(old), pools(new));
-    kind("backend", backends(old), backends(new));
+    compare("pool", &pools(old), &pools(new), &mut list);
+    compare("backend", &backends(old), &backends(new), &mut list);
     named!("virtual server", virtual_servers);
     let source = |rule: &Egress| rule.source.to_string();
     let rules = (things(&old.egress, source), things(&new.egress, source));
-    kind("egress", rules.0, rules.1);
+    compare("egress", &rules.0, &rules.1, &mut list);
     let port = |probe: &ProbePort| format!("port {}", probe.port);
-    kind(
-        "probe",
-        things(&old.probes, port),
-        things(&new.probes, port),
-    );
+    let probes = (things(&old.probes, port), things(&new.probes, port));
+    compare("probe", &probes.0, &probes.1, &mut list);
     list
 }
 
-type Things = Vec<(String, Value)>;
+/// Things with their names.
+type Things<T> = Vec<(String, T)>;
 
-fn things<T: Serialize>(list: &[T], name: impl Fn(&T) -> String) -> Things {
-    let value = |each| serde_json::to_value(each).unwrap_or_default();
-    list.iter().map(|each| (name(each), value(each))).collect()
+fn things<T>(list: &[T], name: impl Fn(&T) -> String) -> Things<&T> {
+    list.iter().map(|each| (name(each), each)).collect()
 }
 
-fn settings(model: &Model) -> Things {
+fn settings(model: &Model) -> Things<Value> {
     let value = serde_json::json!({
         "node": model.node.as_ref().map(|node| &node.name),
         "pair": model.pair,
@@ -97,7 +96,7 @@ fn settings(model: &Model) -> Things {
     vec![("of the file".to_owned(), value)]
 }
 
-fn pools(model: &Model) -> Things {
+fn pools(model: &Model) -> Things<Value> {
     let of = |pool: &Pool| {
         let slow_start = pool.slow_start;
         let value = serde_json::json!({ "health_check": pool.health_check, "slow_start": slow_start, "when_down": pool.when_down });
@@ -106,20 +105,31 @@ fn pools(model: &Model) -> Things {
     model.pools.iter().map(of).collect()
 }
 
-fn backends(model: &Model) -> Things {
-    let of = |pool: &Pool| {
-        things(&pool.backends, |each| {
+fn backends(model: &Model) -> Things<&Backend> {
+    let mut list = Vec::new();
+    for pool in &model.pools {
+        list.extend(things(&pool.backends, |each| {
             format!("{}/{}", pool.name, each.name)
-        })
-    };
-    model.pools.iter().flat_map(of).collect()
+        }));
+    }
+    list
 }
 
-fn compare(kind: &'static str, old: &Things, new: &Things, list: &mut Vec<Difference>) {
-    let sorted = |things: &Things| -> std::collections::BTreeMap<String, Value> {
-        things.iter().cloned().collect()
-    };
-    let (old_by_name, new_by_name) = (sorted(old), sorted(new));
+fn compare<T: PartialEq + Serialize>(
+    kind: &'static str,
+    old: &[(String, T)],
+    new: &[(String, T)],
+    list: &mut Vec<Difference>,
+) {
+    // Most often little differs, and nothing is written out that does not.
+    if old == new {
+        return;
+    }
+    let new_names: BTreeSet<&str> = new.iter().map(|(name, _)| name.as_str()).collect();
+    let old_by_name: BTreeMap<&str, &T> = old
+        .iter()
+        .map(|(name, thing)| (name.as_str(), thing))
+        .collect();
     let mut push = |change, name: &String, details| {
         list.push(Difference {
             change,
@@ -130,15 +140,20 @@ fn compare(kind: &'static str, old: &Things, new: &Things, list: &mut Vec<Differ
     };
     for (name, _) in old
         .iter()
-        .filter(|(name, _)| !new_by_name.contains_key(name))
+        .filter(|(name, _)| !new_names.contains(name.as_str()))
     {
         push(Change::Removed, name, Vec::new());
     }
-    for (name, value) in new {
-        match old_by_name.get(name) {
+    let value = |thing: &T| serde_json::to_value(thing).unwrap_or_default();
+    for (name, thing) in new {
+        match old_by_name.get(name.as_str()) {
             None => push(Change::Added, name, Vec::new()),
-            Some(before) if before != value => {
-                push(Change::Changed, name, details(before, value));
+            Some(before) if *before != thing => {
+                // What the file does not say may differ too.
+                let (before, after) = (value(before), value(thing));
+                if before != after {
+                    push(Change::Changed, name, details(&before, &after));
+                }
             }
             Some(_) => (),
         }

@@ -59,6 +59,9 @@ impl Overrides {
     /// The file's model with the changes in it.
     pub fn apply(&self, file: &Model) -> Model {
         let mut model = file.clone();
+        if self.is_empty() {
+            return model;
+        }
         for pool in &mut model.pools {
             for backend in &mut pool.backends {
                 let key = (pool.name.clone(), backend.name.clone());
