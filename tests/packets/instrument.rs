@@ -103,3 +103,38 @@ fn what_is_sent_through_is_right() {
     assert!(page.ends_with("</html>\n") && page.contains("kernel-routing"));
     assert!(!page.contains("NaN") && !page.contains("http"), "{page}");
 }
+
+/// A daemon of every size: what is asked of it is done, and touches what it should.
+#[test]
+fn what_a_daemon_takes_is_measured() {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_forwarder"));
+    let report = bench::scale(Effort::Correctness, binary, &mut |done, all, what| {
+        assert!(done < all && !what.is_empty());
+    });
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    let tables: BTreeSet<&str> = report
+        .tables
+        .iter()
+        .map(|each| each.name.as_str())
+        .collect();
+    assert_eq!(
+        tables,
+        BTreeSet::from([
+            "change",
+            "health checks",
+            "memory of flows",
+            "reload",
+            "start"
+        ])
+    );
+    for table in &report.tables {
+        assert!(!table.rows.is_empty(), "{}", table.name);
+        for row in &table.rows {
+            assert!(row.value.median > 0.0, "{}: {}", table.name, row.name);
+        }
+    }
+    let elements = |bar: &&bench::Bar| bar.name.ends_with("map elements touched");
+    let elements = report.bars.iter().find(elements).expect("a bar");
+    assert!(elements.holds && elements.value == 1.0, "{elements:?}");
+    assert!(report.html().contains("Health checks") && report.markdown().contains("| reload |"));
+}

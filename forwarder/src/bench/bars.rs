@@ -40,7 +40,7 @@ impl Bar {
             bound,
             at_least,
             holds: if at_least { over } else { under },
-            certain: (ratio.median - bound).abs() > ratio.mad,
+            certain: ratio.mad == 0.0 || (ratio.median - bound).abs() > ratio.mad,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The report as one page: tables and plots (SVG), nothing from elsewhere.
 
 mod plot;
+mod table;
 mod wire;
 
 use std::fmt::Write as _;
@@ -21,7 +22,7 @@ svg text{font:12px system-ui,sans-serif;fill:#1c2430}details summary{cursor:poin
 pub fn page(report: &Report) -> String {
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>forwarder bench</title>\
-         <style>{STYLE}</style>\n<h1>Cost of a packet</h1>\n<p>forwarder {} · Linux {} · {} ({} CPUs) · load {:.2} · \
+         <style>{STYLE}</style>\n<h1>forwarder bench</h1>\n<p>forwarder {} · Linux {} · {} ({} CPUs) · load {:.2} · \
          {} rounds · configuration {}</p>\n<p>CPU time: median of the rounds, and how far the rounds are off it. Times \
          are this machine's; ratios within a run mean more.</p>\n",
         escape(&report.version),
@@ -34,6 +35,7 @@ pub fn page(report: &Report) -> String {
     );
     verdicts(&mut text, report);
     wire::sections(&mut text, report);
+    table::sections(&mut text, &report.tables);
     if !report.cases.is_empty() {
         text.push_str(
             "<h2>Programs alone</h2>\n<p>Nanoseconds per packet in the XDP programs (<code>BPF_PROG_TEST_RUN</code>), \
@@ -53,7 +55,8 @@ fn escape(text: &str) -> String {
 }
 
 fn verdicts(text: &mut String, report: &Report) {
-    text.push_str("<h2>Bars</h2>\n<table><tr><th>ratio<th class=n>measured<th class=n>bound<th>");
+    text.push_str("<h2>Bars</h2>\n<p>Each is a ratio, or a number with its unit in the name. Where the rounds scatter by more than what is missing, it is not told \
+         whether a bar holds.</p>\n<table><tr><th>bar<th class=n>measured<th class=n>bound<th>");
     for bar in &report.bars {
         let class = match (bar.certain, bar.holds) {
             (true, true) => "holds",

@@ -13,6 +13,7 @@ mod hold;
 mod html;
 mod measure;
 mod report;
+mod scale;
 mod scene;
 mod statistic;
 mod wire;
@@ -22,7 +23,9 @@ use std::thread;
 use anyhow::Result;
 
 pub use bars::Bar;
-pub use report::{Measured, Report};
+pub use report::{Measured, Report, Row, Table};
+pub use scale::scale;
+pub use wire::daemon::remove_files;
 pub use wire::wire;
 
 /// How thorough to be.

@@ -1,5 +1,6 @@
 //! What was measured, for programs and for people.
 
+mod table;
 mod wire;
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use super::case::Case;
 use super::measure::{Samples, rounds};
 use super::statistic::Spread;
 use super::{Effort, html, scene};
+pub use table::{Row, Table};
 pub use wire::{Connected, Forwarded, Sample, wire};
 
 /// A run of `forwarder bench`.
@@ -42,6 +44,9 @@ pub struct Report {
     /// Connections of `bench wire`.
     #[serde(default)]
     pub connections: Vec<Connected>,
+    /// Everything else, such as that of `bench scale`.
+    #[serde(default)]
+    pub tables: Vec<Table>,
     /// What could not be measured, and why.
     #[serde(default)]
     pub missing: Vec<String>,
@@ -65,8 +70,10 @@ pub struct Measured {
 pub struct Change {
     /// The case.
     pub name: String,
-    /// Its cost then and now, nanoseconds.
+    /// Its cost then and now.
     pub costs: [f64; 2],
+    /// Of what they are.
+    pub unit: String,
     /// By how much, percent of the old one.
     pub percent: f64,
 }
@@ -119,6 +126,7 @@ impl Report {
             cases: Vec::new(),
             chains: Vec::new(),
             connections: Vec::new(),
+            tables: Vec::new(),
             missing: Vec::new(),
         }
     }
@@ -132,6 +140,7 @@ impl Report {
         self.cases.extend(other.cases);
         self.chains.extend(other.chains);
         self.connections.extend(other.connections);
+        self.tables.extend(other.tables);
         self.missing.extend(other.missing);
         self
     }
@@ -139,9 +148,9 @@ impl Report {
     /// Tables in Markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "# Cost of a packet\n\nforwarder {}, Linux {}, {} ({} CPUs), load {:.2}, {} rounds, configuration {}.\n\
+            "# forwarder bench\n\nforwarder {}, Linux {}, {} ({} CPUs), load {:.2}, {} rounds, configuration {}.\n\
              Nanoseconds of CPU time per packet: median of the rounds, ± median absolute deviation.\n\n\
-             | bar | ratio | bound | |\n|---|---:|---:|---|\n",
+             | bar | measured | bound | |\n|---|---:|---:|---|\n",
             self.version,
             self.kernel,
             self.cpu,
@@ -162,6 +171,7 @@ impl Report {
             );
         }
         wire::markdown(&mut text, self);
+        table::markdown(&mut text, &self.tables);
         if self.cases.is_empty() {
             return text;
         }
@@ -186,14 +196,23 @@ impl Report {
         html::page(self)
     }
 
-    /// Everything with a cost.
-    fn costs(&self) -> Vec<(String, Spread)> {
-        let cases = self.cases.iter().map(|case| (case.name.clone(), case.raw));
+    /// Everything with a cost, and the unit.
+    fn costs(&self) -> Vec<(String, Spread, String)> {
+        let ns = |name, cost| (name, cost, "ns".to_owned());
+        let cases = self
+            .cases
+            .iter()
+            .map(|case| ns(case.name.clone(), case.raw));
         let chains = self.chains.iter();
-        let chains = chains.map(|chain| (format!("wire/{}", chain.name), chain.whole));
+        let chains = chains.map(|chain| ns(format!("wire/{}", chain.name), chain.whole));
         let connections = self.connections.iter();
-        let connections = connections.map(|way| (format!("tcp/{}", way.name), way.whole));
-        cases.chain(chains).chain(connections).collect()
+        let connections = connections.map(|way| ns(format!("tcp/{}", way.name), way.whole));
+        let tables = self.tables.iter().flat_map(Table::costs);
+        cases
+            .chain(chains)
+            .chain(connections)
+            .chain(tables)
+            .collect()
     }
 
     /// Cases that cost more or less than in an older run by more than `threshold` percent and more than
@@ -203,13 +222,15 @@ impl Report {
         let mut changes: Vec<Change> = self
             .costs()
             .into_iter()
-            .filter_map(|(name, new)| {
-                let (_, old) = before.iter().find(|(before, _)| *before == name)?;
+            .filter_map(|(name, new, unit)| {
+                let (_, old, _) = before.iter().find(|(before, ..)| *before == name)?;
+                // What was nothing has become infinitely more.
                 let percent = (new.median / old.median - 1.0) * 100.0;
                 let counts = percent.abs() > threshold && new.differs(*old);
                 counts.then_some(Change {
                     name,
                     costs: [old.median, new.median],
+                    unit,
                     percent,
                 })
             })

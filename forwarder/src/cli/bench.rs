@@ -4,10 +4,12 @@ use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::print;
+use super::{print, runtime};
 use crate::bench::{self, Effort, Report};
 
 /// Arguments of `bench`.
@@ -24,8 +26,13 @@ enum Bench {
     /// CPU time per packet and per TCP connection through network namespaces of its own: the forwarder, the kernel's
     /// routing and NAT, HAProxy (as root)
     Wire(Options),
-    /// Both, as one report
+    /// How long starts, changes and reloads take the daemon for configurations of many sizes; memory of flows; health
+    /// checks of 10,000 backends (as root)
+    Scale(Options),
+    /// All of these, as one report
     All(Options),
+    /// Several reports of other runs, or of `cargo xtask bench`, as one: prints it, and measures nothing
+    Report(Reports),
 }
 
 /// Arguments of each.
@@ -42,6 +49,13 @@ struct Options {
         hide_default_value = true
     )]
     only: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Where a report goes, and what it is compared with.
+#[derive(Debug, clap::Args)]
+struct Output {
     /// Write everything that was measured here; `-`: standard output, instead of the tables
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -64,13 +78,43 @@ struct Options {
     threshold: f64,
 }
 
-pub fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
-    let (Bench::Prog(options) | Bench::Wire(options) | Bench::All(options)) = &arguments.bench;
-    run(&arguments.bench, options)
+impl Output {
+    fn baseline(&self) -> Result<Option<Report>> {
+        self.baseline.as_deref().map(read).transpose()
+    }
 }
 
-fn run(bench: &Bench, arguments: &Options) -> Result<ExitCode> {
-    let old = arguments.baseline.as_deref().map(read).transpose()?;
+/// Arguments of `bench report`.
+#[derive(Debug, clap::Args)]
+struct Reports {
+    /// What `--json` has written
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
+    match &arguments.bench {
+        Bench::Prog(options)
+        | Bench::Wire(options)
+        | Bench::Scale(options)
+        | Bench::All(options) => {
+            let old = options.output.baseline()?;
+            show(&measure(&arguments.bench, options)?, old, &options.output)
+        }
+        Bench::Report(reports) => {
+            let old = reports.output.baseline()?;
+            let all = reports.files.iter().map(|file| read(file));
+            let all: Result<Vec<Report>> = all.collect();
+            let one = all?.into_iter().reduce(Report::and);
+            show(&one.context("no report")?, old, &reports.output)
+        }
+    }
+}
+
+fn measure(bench: &Bench, arguments: &Options) -> Result<Report> {
+    thread::spawn(end_on_signal);
     let effort = if arguments.quick {
         Effort::Quick
     } else {
@@ -78,16 +122,42 @@ fn run(bench: &Bench, arguments: &Options) -> Result<ExitCode> {
     };
     let only = &arguments.only;
     let prog = || bench::prog(effort, only, &mut progress());
-    let wire = || {
-        let binary = std::env::current_exe().context("this program's file")?;
-        bench::wire(effort, only, &binary, &mut progress())
+    let binary = std::env::current_exe().context("this program's file")?;
+    let wire = || bench::wire(effort, only, &binary, &mut progress());
+    let scale = || bench::scale(effort, &binary, &mut progress());
+    match bench {
+        Bench::Prog(_) => prog(),
+        Bench::Wire(_) => wire(),
+        Bench::Scale(_) => scale(),
+        _ => Ok(prog()?.and(wire()?).and(scale()?)),
+    }
+}
+
+/// Leaves nothing behind: namespaces, programs and daemons go with the process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what it holds is the kernel's to release; the threads that measure cannot be stopped"
+)]
+fn end_on_signal() {
+    let wait = async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+        }
+        anyhow::Ok(())
     };
-    let report = match bench {
-        Bench::Prog(_) => prog()?,
-        Bench::Wire(_) => wire()?,
-        Bench::All(_) => prog()?.and(wire()?),
-    };
-    let json = serde_json::to_string_pretty(&report)? + "\n";
+    // Without it a signal ends the process as ever.
+    if runtime().and_then(|runtime| runtime.block_on(wait)).is_ok() {
+        bench::remove_files();
+        std::process::exit(130);
+    }
+}
+
+/// Prints and writes it; whether it is as good as the older one.
+fn show(report: &Report, old: Option<Report>, arguments: &Output) -> Result<ExitCode> {
+    let json = serde_json::to_string_pretty(report)? + "\n";
     match arguments.json.as_deref() {
         Some(file) if file == Path::new("-") => print(json.trim_end())?,
         json_file => {
@@ -104,7 +174,7 @@ fn run(bench: &Bench, arguments: &Options) -> Result<ExitCode> {
         write(file, &report.html())?;
     }
     Ok(match old {
-        Some(old) => compare(&report, &old, arguments.threshold),
+        Some(old) => compare(report, &old, arguments.threshold),
         None => ExitCode::SUCCESS,
     })
 }
@@ -115,8 +185,8 @@ fn compare(report: &Report, old: &Report, threshold: f64) -> ExitCode {
     for change in &changes {
         let [before, now] = change.costs;
         eprintln!(
-            "{}: {before:.1} → {now:.1} ns ({:+.0} %)",
-            change.name, change.percent
+            "{}: {before:.1} → {now:.1} {} ({:+.0} %)",
+            change.name, change.unit, change.percent
         );
     }
     if changes.iter().any(|change| change.percent > 0.0) {

@@ -11,14 +11,18 @@ use forwarder_common::bench::{PORT_BITS, SINK_MAC, Sink, Template, WORDS6};
 
 use super::meter::Meter;
 use crate::bench::bed::{self, BENCH};
-use crate::bench::check;
+use crate::bench::flows::PORT;
+use crate::bench::{check, scene};
 use crate::dataplane::bpf::load;
 use crate::io::clock;
+use crate::packet::{self, Kind, Packet};
 
 /// Packets that are sent at once: well below a veth device's ring of 256, so that none can be lost in it.
 pub const BATCH: u32 = 64;
 /// Packets that were sent have arrived by then, or never will.
 const ARRIVED: Duration = Duration::from_secs(5);
+/// Flows that are established together: fewer than the daemon has room for half-open ones.
+const AT_ONCE: u32 = 8_192;
 /// How often a run is repeated in which packets were lost: to a busy machine, which happens.
 const TRIES: usize = 10;
 
@@ -90,8 +94,15 @@ impl Ends {
         Ok(map.try_into()?)
     }
 
-    /// Sends so many packets from flow 0 on; says what it took and what the sink has.
-    fn send(&mut self, chain: &Chain, packets: u32, reflect: u32, meter: &Meter) -> Result<Sent> {
+    /// Sends so many packets, of flows from the one that has this turn on; says what it took and what the sink has.
+    fn send(
+        &mut self,
+        chain: &Chain,
+        turn: u32,
+        packets: u32,
+        reflect: u32,
+        meter: &Meter,
+    ) -> Result<Sent> {
         let sink = Sink {
             reflect,
             ..Sink::default()
@@ -99,7 +110,7 @@ impl Ends {
         self.sink()?.set(0, sink, 0)?;
         let map = self.ebpf.map_mut("TEMPLATE").context("TEMPLATE")?;
         let mut template: Array<_, Template> = map.try_into()?;
-        template.set(0, self::template(chain), 0)?;
+        template.set(0, self::template(chain, turn), 0)?;
         let name = if chain.ipv6 { "generate6" } else { "generate4" };
         let program: &Xdp = self.ebpf.program(name).context("the program")?.try_into()?;
         let context = context(chain);
@@ -133,7 +144,7 @@ impl Ends {
     pub fn cost(&mut self, chain: &Chain, packets: u32, meter: &Meter) -> Result<f64> {
         let mut lost = 0;
         for _ in 0..TRIES {
-            let sent = self.send(chain, packets, 0, meter)?;
+            let sent = self.send(chain, 0, packets, 0, meter)?;
             if sent.lost == 0 {
                 return Ok(sent.time.as_nanos() as f64 / f64::from(packets));
             }
@@ -149,7 +160,7 @@ impl Ends {
     pub fn establish(&mut self, chain: &Chain, meter: &Meter) -> Result<()> {
         let mut problem = None;
         for _ in 0..TRIES {
-            let sent = self.send(chain, 1, 0, meter)?;
+            let sent = self.send(chain, 0, 1, 0, meter)?;
             problem = arrived(chain, &sent).err();
             if problem.is_none() {
                 break;
@@ -161,15 +172,33 @@ impl Ends {
         if chain.reflect == 0 {
             return self.cost(chain, chain.flows.max(BATCH), meter).map(drop);
         }
+        // A flow is established by its second packet there, after one back; until then others may push it out.
+        for turn in (0..chain.flows).step_by(AT_ONCE as usize) {
+            let packets = AT_ONCE.min(chain.flows - turn).max(BATCH);
+            for reflect in [chain.reflect, 0] {
+                self.send_all(chain, turn, packets, reflect, meter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends packets, again if some were lost.
+    fn send_all(
+        &mut self,
+        chain: &Chain,
+        turn: u32,
+        packets: u32,
+        reflect: u32,
+        meter: &Meter,
+    ) -> Result<()> {
         let mut lost = 0;
         for _ in 0..TRIES {
-            let packets = chain.flows.max(BATCH);
-            lost = self.send(chain, packets, chain.reflect, meter)?.lost;
+            lost = self.send(chain, turn, packets, reflect, meter)?.lost;
             if lost == 0 {
                 return Ok(());
             }
         }
-        bail!("{}: {lost} packets don't come back", chain.name)
+        bail!("{}: {lost} packets don't arrive or come back", chain.name)
     }
 }
 
@@ -201,7 +230,9 @@ fn arrived(chain: &Chain, sent: &Sent) -> Result<()> {
     Ok(())
 }
 
-fn template(chain: &Chain) -> Template {
+fn template(chain: &Chain, turn: u32) -> Template {
+    let step = bed::step(chain.flows);
+    let next = u64::from(turn) * u64::from(step) % u64::from(chain.flows);
     let mut head = chain.frame.clone();
     head.resize(head.len().max(14 + WORDS6 * 4), 0);
     let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -211,8 +242,8 @@ fn template(chain: &Chain) -> Template {
         words: std::array::from_fn(|at| word(14 + at * 4)),
         length: chain.frame.len() as u32,
         flows: chain.flows,
-        step: bed::step(chain.flows),
-        next: 0,
+        step,
+        next: next as u32,
         source: if chain.flows > 1 << PORT_BITS {
             u32::MAX
         } else {
@@ -239,9 +270,22 @@ fn context(chain: &Chain) -> Vec<u8> {
         .collect()
 }
 
-/// The frame's addresses: from the generator, to `mac`.
-pub fn addressed(mut frame: Vec<u8>, mac: [u8; 6]) -> Vec<u8> {
+/// A smallest datagram of flow 0 to a VIP, from the generator to `mac`.
+pub fn frame(vip: IpAddr, port: u16, mac: [u8; 6]) -> Result<Vec<u8>> {
+    let ipv6 = vip.is_ipv6();
+    let packet = Packet {
+        kind: Kind::Udp(PORT, port),
+        source: scene::client(ipv6),
+        destination: vip,
+        ttl: 64,
+        df: true,
+        length: Some(if ipv6 { 66 } else { 50 }),
+        fragment: None,
+        vlans: Vec::new(),
+        to: None,
+    };
+    let mut frame = packet::build(&packet, mac).map_err(anyhow::Error::msg)?;
     frame[..6].copy_from_slice(&mac);
     frame[6..12].copy_from_slice(&SINK_MAC);
-    frame
+    Ok(frame)
 }

@@ -27,7 +27,7 @@ impl Daemon {
     pub fn start(binary: &Path, router: &Router, config: &str) -> Result<Self> {
         let parent = std::env::temp_dir();
         let directory = (0..)
-            .map(|number| parent.join(format!("forwarder-bench-{}-{number}", std::process::id())))
+            .map(|number| parent.join(format!("{}{number}", prefix())))
             .find(|directory| !directory.exists())
             .context("a directory")?;
         fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
@@ -54,6 +54,38 @@ impl Daemon {
                 bail!("the daemon does not get ready:\n{log}");
             }
             super::pause();
+        }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its config file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.join("forwarder.toml")
+    }
+
+    /// Where it answers.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("forwarder.sock")
+    }
+}
+
+/// How the names of this process's directories begin.
+fn prefix() -> String {
+    format!("forwarder-bench-{}-", std::process::id())
+}
+
+/// Removes the files of all daemons, which end with this process: it is about to.
+pub fn remove_files() {
+    let prefix = prefix();
+    let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }

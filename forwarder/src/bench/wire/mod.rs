@@ -4,13 +4,13 @@
 //! device in a software interrupt on the CPU that sent. So its CPU time is the cost of the whole chain, and what a
 //! forwarder costs is the difference to a chain without one.
 
-mod chain;
-mod daemon;
-mod meter;
-mod network;
+pub(super) mod chain;
+pub(super) mod daemon;
+pub(super) mod meter;
+pub(super) mod network;
 mod plan;
 mod rival;
-mod router;
+pub(super) mod router;
 mod tcp;
 
 use std::path::Path;
@@ -141,10 +141,15 @@ fn run(
 }
 
 /// Lets the others work.
+fn pause() {
+    pause_for(Duration::from_millis(2));
+}
+
+/// Lets the others work for so long.
 #[expect(
     clippy::disallowed_methods,
     reason = "the thread that measures is nobody else's"
 )]
-fn pause() {
-    thread::sleep(Duration::from_millis(2));
+pub(super) fn pause_for(time: Duration) {
+    thread::sleep(time);
 }

@@ -7,16 +7,14 @@ use anyhow::{Context as _, Result};
 use forwarder_common::Mode;
 use forwarder_common::bench::SINK_MAC;
 
-use super::chain::{Chain, Ends, Expected, addressed};
+use super::chain::{Chain, Ends, Expected, frame};
 use super::daemon::{self, Daemon, MODES, NEAR};
 use super::network::Network;
 use super::rival::Rival;
 use super::router::{BACKENDS, Router, Side};
 use crate::bench::Effort;
 use crate::bench::cases::{DROP, TX};
-use crate::bench::flows::PORT;
 use crate::bench::scene::{self, MAC};
-use crate::packet::{self, Kind, Packet};
 
 /// What the others are compared with and made sure of by.
 pub const REFERENCE: &str = "redirect/ipv4/1k";
@@ -133,18 +131,7 @@ impl Making {
     ) -> Result<()> {
         let ipv6 = vip.is_ipv6();
         for flows in self.flows(more) {
-            let packet = Packet {
-                kind: Kind::Udp(PORT, port),
-                source: scene::client(ipv6),
-                destination: vip,
-                ttl: 64,
-                df: true,
-                length: Some(if ipv6 { 66 } else { 50 }),
-                fragment: None,
-                vlans: Vec::new(),
-                to: None,
-            };
-            let frame = packet::build(&packet, to).map_err(anyhow::Error::msg)?;
+            let frame = frame(vip, port, to)?;
             let family = if ipv6 { "ipv6" } else { "ipv4" };
             let count = match flows {
                 1_000 => "1k".to_owned(),
@@ -156,7 +143,7 @@ impl Making {
                 ipv6,
                 from: router.left,
                 reflect: if reflect { router.right } else { 0 },
-                frame: addressed(frame, to),
+                frame,
                 flows: *flows,
                 action: if what == "generator" { DROP } else { TX },
                 expected: expected.clone(),
