@@ -43,6 +43,22 @@ pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// From now on SIGINT, SIGTERM and SIGHUP do nothing but [`is_interrupted`]: for a process without labs of its own that
+/// waits for one that has some.
+///
+/// # Errors
+/// The handler can't be installed.
+pub fn note_signals() -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .context("can't install a signal handler")?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
 /// Ends the processes in a namespace and deletes it. Nothing to do is no error.
 pub(crate) fn remove_namespace(name: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -42,7 +42,7 @@ mod xdp_pass;
 pub use bpffs::BpfFs;
 pub use forwarder::{Forwarder, decapsulate, has_xdp};
 pub use lab::Lab;
-pub use leftovers::is_interrupted;
+pub use leftovers::{is_interrupted, note_signals};
 pub use namespace::Namespace;
 pub use nodes::Nodes;
 pub use pinned::Pinned;

@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let changes: Vec<_> = Change::ALL.into_iter().filter(wanted).collect();
     ensure!(!changes.is_empty() && rounds > 0, "nothing is to be done");
-    let mut build = cargo(["build", "--locked", "--package", "forwarder"]);
+    let mut build = cargo(["build", "--locked", "--release", "--package", "forwarder"]);
     let (binary, object) = executable_and_object(&mut build)?;
 
     let mut daemon = Daemon::start(&binary)?;

@@ -25,7 +25,7 @@ pub fn run(what: &str, options: &Options) -> Result<ExitCode> {
 
 /// Builds the forwarder and runs it with these words; whether it succeeded.
 pub fn forwarder<'a>(words: impl Iterator<Item = &'a OsString>) -> Result<bool> {
-    let mut build = cargo(["build", "--locked", "--package", "forwarder"]);
+    let mut build = cargo(["build", "--locked", "--release", "--package", "forwarder"]);
     let binary = executable(&mut build, "forwarder")?;
     let mut bench = program(&binary.to_string_lossy(), words);
     println!("$ {}", shown(&bench));

@@ -35,7 +35,9 @@ pub struct Row {
     rounds: usize,
     /// The longest time without an answer, of each round.
     pub gap_ms: Spread,
-    /// The same while what was broken came back.
+    /// How far the rounds are off their median: median absolute deviation.
+    gap_mad_ms: f64,
+    /// The same as the gap while what was broken came back.
     second_gap_ms: Spread,
     /// Datagrams, of all rounds.
     sent: u64,
@@ -51,6 +53,12 @@ pub struct Row {
     stalled_ms: f64,
     double_owner_rounds: usize,
     bar: String,
+    /// What it is about.
+    counts: &'static str,
+    /// That.
+    value: f64,
+    /// What it may be at most.
+    bound: f64,
     pub holds: bool,
 }
 
@@ -110,12 +118,13 @@ impl Bar {
         }
     }
 
-    fn holds(&self, row: &Row) -> bool {
+    /// What is looked at, and how much it may be at most.
+    fn of_row(&self, row: &Row) -> (&'static str, f64, f64) {
         match self {
-            Self::Median(ms) => row.gap_ms.median <= *ms,
-            Self::Longest(ms) => row.gap_ms.max <= *ms,
-            Self::Second(ms) => row.second_gap_ms.max <= *ms,
-            Self::NothingLost => row.lost == 0,
+            Self::Median(ms) => ("median gap, ms", row.gap_ms.median, *ms),
+            Self::Longest(ms) => ("longest gap, ms", row.gap_ms.max, *ms),
+            Self::Second(ms) => ("longest second gap, ms", row.second_gap_ms.max, *ms),
+            Self::NothingLost => ("datagrams lost", row.lost as f64, 0.0),
         }
     }
 }
@@ -136,12 +145,19 @@ impl Row {
             let gaps = rounds.iter().map(|round| Outage::of_all(of(round)).gap);
             Spread::new(&gaps.collect::<Vec<_>>())
         };
+        let gap_ms = gaps(|round| &round.fault);
+        let mut off: Vec<f64> = rounds
+            .iter()
+            .map(|round| Outage::of_all(&round.fault).gap.as_secs_f64() * 1e3 - gap_ms.median)
+            .map(f64::abs)
+            .collect();
         let bar = Bar::of(fault, timing);
         let mut row = Self {
             fault: fault.name(),
             settings: timing.name(),
             rounds: rounds.len(),
-            gap_ms: gaps(|round| &round.fault),
+            gap_ms,
+            gap_mad_ms: percentile(&mut off, 50),
             second_gap_ms: gaps(|round| &round.afterwards),
             sent: total.sent,
             lost: total.lost,
@@ -160,9 +176,13 @@ impl Row {
                 .round(),
             double_owner_rounds: rounds.iter().filter(|round| round.twice > 0).count(),
             bar: bar.name(),
+            counts: "",
+            value: 0.0,
+            bound: 0.0,
             holds: false,
         };
-        row.holds = bar.holds(&row)
+        (row.counts, row.value, row.bound) = bar.of_row(&row);
+        row.holds = row.value <= row.bound
             && row.rounds == count as usize
             && row.double_owner_rounds == 0
             && row.resets + row.broken == 0;

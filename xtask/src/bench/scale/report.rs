@@ -31,6 +31,7 @@ pub struct Step {
     pub name: &'static str,
     rounds: usize,
     median_ms: f64,
+    mad_ms: f64,
     longest_ms: f64,
 }
 
@@ -42,10 +43,13 @@ impl Step {
     /// Of at least one time.
     pub fn new(name: &'static str, times: Vec<Duration>) -> Self {
         let mut times = milliseconds(&times);
+        let median = percentile(&mut times, 50);
+        let mut off: Vec<f64> = times.iter().map(|time| (time - median).abs()).collect();
         Self {
             name,
             rounds: times.len(),
-            median_ms: percentile(&mut times, 50),
+            median_ms: median,
+            mad_ms: percentile(&mut off, 50),
             longest_ms: percentile(&mut times, 100),
         }
     }
