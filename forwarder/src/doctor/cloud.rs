@@ -219,17 +219,159 @@ fn limits(model: &Model, instance: &Instance) -> Vec<Finding> {
     let Some(limits) = instance.limits.or_else(|| built_in(of)) else {
         return vec![say(
             Severity::Note,
-            format!("how much an {of} may have is not known"),
+            format!("how much {of} may have is not known"),
         )];
     };
     let wrong = exceeded(model, of, &limits);
     if wrong.is_empty() {
         let text = format!(
-            "an {of} may have {} interfaces with {} addresses each: that is enough",
+            "{of}: {} interfaces with {} addresses each are enough",
             limits.interfaces, limits.ipv4
         );
         return vec![say(Severity::Ok, text)];
     }
     let wrong = wrong.into_iter();
     wrong.map(|text| say(Severity::Error, text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const CONFIG: &str = r#"
+version = 1
+
+[[interface]]
+name = "outside"
+device = "eth0"
+address = "10.0.1.4/24"
+gateway = "10.0.1.1"
+
+[[interface]]
+name = "inside"
+device = "eth1"
+address = "10.0.2.4/24"
+
+[[virtual_server]]
+name = "web"
+address = "10.0.1.10"
+port = 80
+mode = "dnat"
+pool = "web"
+
+[[virtual_server]]
+name = "primary"
+address = "10.0.1.5"
+port = 80
+mode = "full-nat"
+snat = "out"
+pool = "web"
+
+[[pool]]
+name = "web"
+backend = [{ address = "10.0.2.21" }]
+
+[[snat_pool]]
+name = "out"
+addresses = ["10.0.2.40"]
+interface = "inside"
+"#;
+
+    fn model(more: &str) -> Model {
+        let config = config::parse("test", &format!("{CONFIG}{more}"));
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        config.for_node(None).expect("a node of its own")
+    }
+
+    fn said() -> Instance {
+        let interface = |id: &str, addresses: &[&str], prefixes: &[(&str, u8)]| NetworkInterface {
+            id: id.to_owned(),
+            addresses: addresses
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+            prefixes: prefixes
+                .iter()
+                .filter_map(|(text, length)| config::Prefix::of(text.parse().ok()?, *length))
+                .collect(),
+            checks: Some(true),
+        };
+        Instance {
+            of: "t3.medium".to_owned(),
+            interfaces: [
+                ("mac0", interface("eni-0", &["10.0.1.5", "10.0.1.4"], &[])),
+                (
+                    "mac1",
+                    interface("eni-1", &["10.0.2.4"], &[("10.0.2.32", 28)]),
+                ),
+            ]
+            .map(|(mac, each)| (mac.to_owned(), each))
+            .into(),
+            limits: None,
+            silent: None,
+        }
+    }
+
+    fn judged(model: &Model, said: Said) -> Vec<String> {
+        let macs = [("eth0", "mac0"), ("eth1", "mac1")];
+        let macs = macs.map(|(device, mac)| (device.to_owned(), mac.to_owned()));
+        let all = findings(Some(model), &macs.into(), &said);
+        let all = all.into_iter();
+        all.map(|each| {
+            format!(
+                "{} {} {}: {}",
+                each.severity, each.subject, each.code, each.message
+            )
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_the_cloud_has_is_held_against_the_file() {
+        assert_eq!(
+            judged(&model(""), Ok(said())),
+            [
+                "ok eth0 source-dest-check: on at eni-0: nothing of the file needs it off",
+                "ERROR eth0 cloud-address: eni-0 does not have 10.0.1.10: nothing that is sent there comes here",
+                "WARNING eth0 cloud-address: 10.0.1.5 is the primary address of eni-0, which can't move",
+                "ERROR eth1 source-dest-check: eni-1 drops packets that are not from or to its addresses, which dnat of web has",
+                "ok eth1 cloud-address: eni-1 has 10.0.2.40",
+                "ok cloud cloud-limit: an t3.medium may have 3 interfaces with 6 addresses each are enough",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        let silence = judged(&model(""), Err("no route".to_owned()));
+        assert_eq!(
+            silence,
+            ["note cloud cloud: what only the cloud knows is not checked: no route"]
+        );
+        let mut elsewhere = said();
+        elsewhere.interfaces.clear();
+        elsewhere.of = "x9.huge".to_owned();
+        let found = judged(&model(""), Ok(elsewhere));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(
+            found[0].starts_with("ERROR eth0 cloud-interface"),
+            "{found:?}"
+        );
+        assert!(
+            found[2].contains("x9.huge may have is not known"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn routes_and_egress_need_packets_of_others() {
+        let more = "[[egress]]\nsource = \"10.0.2.0/24\"\ninterface = \"outside\"\n\
+             [cloud]\n[[cloud.route]]\ntable = \"rtb-1\"\ndestination = \"0.0.0.0/0\"\ninterface = \"outside\"\n";
+        let model = model(more);
+        let needs = needs_no_check(&model);
+        let why = |name: &str| needs[name].iter().cloned().collect::<Vec<_>>().join(", ");
+        assert_eq!(why("outside"), "the route to 0.0.0.0/0");
+        assert_eq!(why("inside"), "dnat of web, egress of 10.0.2.0/24");
+    }
 }
