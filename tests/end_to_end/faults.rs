@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::Command;
 use std::time::Duration;
 
+use aya::maps::MapInfo;
 use forwarder_lab::client::http;
 use forwarder_lab::site::HTTP;
 use forwarder_lab::{BpfFs, Family, Forwarder, displace, take_off, wait_until};
@@ -80,6 +82,52 @@ fn a_node_without_a_next_hop_hands_over() {
     two.site.cut(&[end], false).expect("mend");
     wait(&two, "it is well again", || is_sound(&two, 0));
     two.wait_for([Some("standby"), Some("active")]);
+}
+
+/// From now on nobody can write a map of a node's daemon but the packet path (`BPF_MAP_FREEZE`).
+fn freeze(two: &Two, node: usize, name: &str) {
+    const BPF_MAP_FREEZE: libc::c_int = 22;
+    let open = format!("/proc/{}/fdinfo", two.node(node).id());
+    let open = fs::read_dir(open).expect("descriptors");
+    // One may be closed meanwhile.
+    let texts = open.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let id = |text: String| {
+        let lines = text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let mut ids = lines.iter().filter_map(|line| line.strip_prefix("map_id:"));
+        ids.next()?.trim().parse::<u32>().ok()
+    };
+    let maps = texts
+        .filter_map(id)
+        .filter_map(|id| MapInfo::from_id(id).ok());
+    let map = maps.filter(|map| map.name_as_str() == Some(name)).last();
+    let fd = map.expect("the daemon has it").fd().expect("a descriptor");
+    let attribute = [fd.as_fd().as_raw_fd().unsigned_abs()];
+    // SAFETY: the attribute is the beginning of `union bpf_attr`, and its size is given.
+    let frozen = unsafe {
+        let (at, size) = (attribute.as_ptr(), size_of_val(&attribute));
+        libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, at, size)
+    };
+    assert_eq!(frozen, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_node_whose_maps_can_not_be_written_hands_over() {
+    let mut two = Two::start("l2-dsr");
+    two.wait_for([Some("active"), Some("standby")]);
+    freeze(&two, 0, "BACKENDS");
+    assert_eq!(
+        roles(&two),
+        ["active", "standby"],
+        "nothing is to be written"
+    );
+    // Both find that it is down, but one can't say so to its data plane.
+    two.site.stop_server(0);
+    wait(&two, "the other node has taken over", || {
+        roles(&two) == ["standby", "active"]
+            && has_problem(&two, 0, "the maps don't answer")
+            && has_problem(&two, 1, "lb1 is degraded")
+    });
+    two.served();
 }
 
 #[test]
