@@ -214,7 +214,10 @@ impl Family for FamilyV6 {
 
     #[inline(always)]
     fn addresses<P: Packet>(packet: &P) -> Option<(V6, V6)> {
-        packet.at::<Ipv6>(IP).map(|ip| (ip.source, ip.destination))
+        let ip = packet.at::<Ipv6>(IP)?;
+        // Word by word, as in `narrow`: whole arrays would be copied by bytes.
+        let ([a, b, c, d], [e, f, g, h]) = (ip.source, ip.destination);
+        Some(([a, b, c, d], [e, f, g, h]))
     }
 
     #[inline(always)]

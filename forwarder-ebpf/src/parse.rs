@@ -56,6 +56,30 @@ pub struct Headers<F: Family> {
     pub length: u32,
 }
 
+/// What [`Headers::pack`] packs.
+struct Facts {
+    transport: usize,
+    protocol: u8,
+    fragment: Fragment,
+    tcp_flags: u8,
+}
+
+impl Facts {
+    #[inline(always)]
+    const fn unpack(word: u64) -> Self {
+        Self {
+            transport: word as usize & OFFSET_MASK,
+            protocol: (word >> 16) as u8,
+            fragment: match (word >> 24) as u8 {
+                0 => Fragment::Whole,
+                1 => Fragment::First,
+                _ => Fragment::Later,
+            },
+            tcp_flags: (word >> 32) as u8,
+        }
+    }
+}
+
 impl<F: Family> Headers<F> {
     /// The 5-tuple.
     #[inline(always)]
@@ -78,8 +102,14 @@ impl<F: Family> Headers<F> {
     /// rest of the program once for every way that leads here.
     #[inline(always)]
     pub fn forget<T: Tables>(self, tables: &T) -> Self {
-        let word = tables.forget(self.pack());
-        self.with(word)
+        let facts = Facts::unpack(tables.forget(self.pack()));
+        Self {
+            transport: facts.transport,
+            protocol: facts.protocol,
+            fragment: facts.fragment,
+            tcp_flags: facts.tcp_flags,
+            ..self
+        }
     }
 
     /// Leaves the facts to the next stage program. Addresses stand in the packet.
@@ -95,18 +125,18 @@ impl<F: Family> Headers<F> {
     #[inline(always)]
     pub fn kept<P: Packet>(packet: &P, context: &Context) -> Option<Self> {
         let (source, destination) = F::addresses(packet)?;
-        let kept = Self {
+        let facts = Facts::unpack(context.headers);
+        Some(Self {
             source,
             destination,
             ports: context.ports,
-            protocol: 0,
-            tcp_flags: 0,
-            fragment: Fragment::Whole,
+            protocol: facts.protocol,
+            tcp_flags: facts.tcp_flags,
+            fragment: facts.fragment,
             fragment_id: context.fragment_id,
-            transport: 0,
+            transport: facts.transport,
             length: context.length,
-        };
-        Some(kept.with(context.headers))
+        })
     }
 
     /// Protocol, TCP flags, fragment and transport's place in one word.
@@ -116,22 +146,6 @@ impl<F: Family> Headers<F> {
             | (self.protocol as u64) << 16
             | (self.fragment as u64) << 24
             | (self.tcp_flags as u64) << 32
-    }
-
-    /// These headers with the facts out of such a word.
-    #[inline(always)]
-    fn with(self, word: u64) -> Self {
-        Self {
-            transport: word as usize & OFFSET_MASK,
-            protocol: (word >> 16) as u8,
-            fragment: match (word >> 24) as u8 {
-                0 => Fragment::Whole,
-                1 => Fragment::First,
-                _ => Fragment::Later,
-            },
-            tcp_flags: (word >> 32) as u8,
-            ..self
-        }
     }
 
     /// Begins a TCP connection: SYN without ACK, RST or FIN.
