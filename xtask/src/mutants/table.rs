@@ -327,7 +327,7 @@ const MUTANTS: &[Mutant] = &[
         name: "client-moves-unseen",
         file: "forwarder-ebpf/src/nat.rs",
         breaks: "replies go on to the MAC address that the client had first",
-        search: "        && way != flow.link\n",
+        search: "        && !link::is_same(&way, &flow.link)\n",
         replace: "        && way.ifindex != flow.link.ifindex\n",
     },
     Mutant {
