@@ -50,6 +50,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if matches!(options.bench, None | Some(Bench::Wire(_))) {
         setup::ensure(&[Purpose::Rivals])?;
     }
+    if matches!(&options.bench, Some(Bench::Failover(options)) if options.is_against_keepalived()) {
+        setup::ensure(&[Purpose::Keepalived])?;
+    }
     let Some(bench) = &options.bench else {
         return whole::run(&options.whole);
     };

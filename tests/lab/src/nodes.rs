@@ -41,7 +41,7 @@ pub struct Nodes {
 }
 
 /// The end of a path at a node.
-fn path_end(path: usize, node: usize) -> IpAddr {
+pub fn path_end(path: usize, node: usize) -> IpAddr {
     let host = 1 + node as u16;
     match path {
         0 => Ipv4Addr::new(10, 255, 0, host as u8).into(),

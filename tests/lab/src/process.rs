@@ -60,6 +60,35 @@ impl Process {
         self.signal(if paused { libc::SIGSTOP } else { libc::SIGCONT });
     }
 
+    /// The same with its children.
+    pub fn pause_all(&self, paused: bool) {
+        self.pause(paused);
+        self.signal_children(if paused { libc::SIGSTOP } else { libc::SIGCONT });
+    }
+
+    /// Kills it with its children, so that none of them notices that another one is gone.
+    pub fn kill_all(&self) {
+        self.pause(true);
+        self.signal_children(libc::SIGKILL);
+        self.signal(libc::SIGKILL);
+    }
+
+    fn signal_children(&self, signal: libc::c_int) {
+        let id = self.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        for child in children.unwrap_or_default().split_whitespace() {
+            if let Ok(child) = child.parse() {
+                // SAFETY: no memory is passed; it has a parent, which does not wait for it just now.
+                unsafe { libc::kill(child, signal) };
+            }
+        }
+    }
+
+    /// Sends SIGTERM and waits until it has ended.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.end_with(libc::SIGTERM)
+    }
+
     /// Sends SIGINT and waits until it has ended.
     pub fn interrupt(&mut self) -> Result<ExitStatus> {
         self.end_with(libc::SIGINT)

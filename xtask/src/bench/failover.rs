@@ -8,21 +8,25 @@
 mod calm;
 mod cloud;
 mod fault;
+mod keepalived;
+mod pair;
 mod report;
 mod round;
 mod sync;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::calm::Trouble;
 use self::fault::Fault;
+use self::keepalived::Keepalived;
+use self::pair::Pair as _;
 use self::report::{Report, Row};
-use self::round::World;
+use self::round::{MODES, World};
 use super::output::Output;
 use crate::command::{cargo, executable};
 
@@ -60,9 +64,19 @@ pub struct Options {
     /// daemons
     #[arg(long)]
     reflect: bool,
+    /// Do the same faults to two nodes with this too, on the same network; nothing that is no fault
+    #[arg(long, value_name = "WHAT")]
+    against: Option<Rival>,
     /// Measure this executable, and build none
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+}
+
+/// What users would run instead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Rival {
+    /// keepalived (VRRPv3) and the kernel's NAT, without and with conntrackd; installed where it is missing
+    Keepalived,
 }
 
 /// How the nodes watch each other.
@@ -105,12 +119,17 @@ impl Timing {
 }
 
 impl Options {
+    /// Whether keepalived is needed.
+    pub fn is_against_keepalived(&self) -> bool {
+        self.against == Some(Rival::Keepalived)
+    }
+
     fn rounds(&self) -> u32 {
         if self.quick { 3 } else { self.rounds }
     }
 
     fn all(&self) -> bool {
-        self.fault.is_empty() && !self.sync && !self.cloud
+        self.fault.is_empty() && !self.sync && !self.cloud && self.against.is_none()
     }
 
     /// How often the machine is busy, and for how long.
@@ -139,7 +158,7 @@ impl Options {
 
     fn faults(&self, timing: Timing) -> impl Iterator<Item = Fault> + use<'_> {
         let wanted = move |fault: &Fault| {
-            (self.all() || self.fault.contains(fault))
+            (self.fault.is_empty() && !self.sync || self.fault.contains(fault))
                 && (fault.is_detected() || !self.leaves_out(timing))
         };
         Fault::ALL.into_iter().filter(wanted)
@@ -179,7 +198,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     for timing in timings {
         world.start(timing)?;
-        report::header();
+        report::header(&MODES);
         for fault in options.faults(timing) {
             if rounds == 0 {
                 break;
@@ -200,13 +219,44 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             all.or_default().push(calm);
             keep(&mut report)?;
         }
-        if report.sync.is_none() && options.fault.is_empty() {
+        if report.sync.is_none() && (options.all() || options.sync) {
             let rounds = if options.quick { 1 } else { 5 };
             report.sync = Some(sync::measure(&mut world, timing, rounds)?);
             keep(&mut report)?;
         }
     }
+    drop(world);
+    if options.against.is_some() {
+        against(options, &binary, &mut report, keep)?;
+    }
     report.seconds = begin.elapsed().as_secs_f64();
     report.summary();
     options.output.end(&report, report.ok())
+}
+
+/// The same faults, keepalived's way.
+fn against(
+    options: &Options,
+    binary: &Path,
+    report: &mut Report,
+    keep: impl Fn(&mut Report) -> Result<()>,
+) -> Result<()> {
+    for settings in keepalived::Settings::ALL {
+        let pair = Keepalived::new(binary, settings)?;
+        report::header(pair.modes());
+        let (name, modes) = (pair.name(), pair.modes());
+        let mut world = World::with(pair)?;
+        for fault in Fault::ALL {
+            let wanted = options.fault.is_empty() || options.fault.contains(&fault);
+            if !wanted || !keepalived::can(fault) {
+                continue;
+            }
+            let rounds = world.rounds(fault, options.rounds())?;
+            let row = Row::measured(fault, &name, modes, &rounds);
+            row.print();
+            report.against.push(row);
+            keep(report)?;
+        }
+    }
+    Ok(())
 }

@@ -15,9 +15,11 @@ pub enum Purpose {
     Machines,
     /// What `cargo xtask bench` compares the forwarder with.
     Rivals,
+    /// The same, of `cargo xtask bench failover`.
+    Keepalived,
 }
 
-use Purpose::{Build, Demo, Machines, Rivals, Test};
+use Purpose::{Build, Demo, Keepalived, Machines, Rivals, Test};
 
 /// How a need is met.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +200,22 @@ pub const NEEDS: &[Need] = &[
         elsewhere: "install your system's haproxy; its service is not needed",
     },
     Need {
+        name: "keepalived",
+        why: "`bench failover --against keepalived` measures it beside the forwarder",
+        purposes: &[Keepalived],
+        find: || find::program("keepalived", "-v"),
+        get: Get::Packages(&["keepalived"]),
+        elsewhere: "install your system's keepalived; its service is not needed",
+    },
+    Need {
+        name: "conntrackd",
+        why: "the same, telling the standby of connections",
+        purposes: &[Keepalived],
+        find: || find::program("conntrackd", "-v"),
+        get: Get::Packages(&["conntrackd", "conntrack"]),
+        elsewhere: "install your system's conntrack tools; their service is not needed",
+    },
+    Need {
         name: "BPF file system",
         why: "pinned maps and links, in /sys/fs/bpf",
         purposes: &[Test, Demo],
@@ -224,7 +242,10 @@ mod tests {
             names(&[Build]),
             ["compiler for BPF", "LLVM 22", "bpf-linker"]
         );
-        assert_eq!(names(&[Build, Test, Machines, Rivals]).len(), NEEDS.len());
+        assert_eq!(
+            names(&[Build, Test, Machines, Rivals, Keepalived]).len(),
+            NEEDS.len()
+        );
         assert!(!names(&[Demo]).contains(&"scapy"));
         assert!(names(&[]).is_empty());
     }

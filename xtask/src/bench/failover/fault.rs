@@ -133,7 +133,8 @@ impl Fault {
     }
 }
 
-fn cut(nodes: &Nodes, node: usize, devices: &[&str], cut: bool) -> Result<()> {
+/// Cuts a node's cables in the middle, or mends them.
+pub fn cut(nodes: &Nodes, node: usize, devices: &[&str], cut: bool) -> Result<()> {
     let ends: Vec<_> = devices
         .iter()
         .map(|device| (nodes.host(node), *device))

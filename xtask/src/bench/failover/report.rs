@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::calm::Calm;
 use super::fault::Fault;
-use super::round::{MODES, Round, connections};
+use super::round::{MODES, Mode, Round, connections};
 use super::sync::Sync;
 use super::{Timing, cloud};
 use crate::bench::statistic::{milliseconds, percentile};
@@ -23,6 +23,9 @@ pub struct Report {
     pub sync: Option<Sync>,
     /// What a takeover takes by calls of a cloud's API.
     pub cloud: Vec<cloud::Row>,
+    /// The same faults with what users would run instead. No bar is held against it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub against: Vec<Row>,
     pub seconds: f64,
 }
 
@@ -132,6 +135,19 @@ impl Bar {
 impl Row {
     /// Of so many rounds that were wanted.
     pub fn new(fault: Fault, timing: Timing, count: u32, rounds: &[Round]) -> Self {
+        let bar = Bar::of(fault, timing);
+        let mut row = Self::measured(fault, &timing.name(), &MODES, rounds);
+        row.bar = bar.name();
+        (row.counts, row.value, row.bound) = bar.of_row(&row);
+        row.holds = row.value <= row.bound
+            && row.rounds == count as usize
+            && row.double_owner_rounds == 0
+            && row.resets + row.broken == 0;
+        row
+    }
+
+    /// Of what has no bar.
+    pub fn measured(fault: Fault, settings: &str, modes: &[Mode], rounds: &[Round]) -> Self {
         let sum = |of: fn(&Round) -> u64| rounds.iter().map(of).sum();
         let all = rounds
             .iter()
@@ -151,10 +167,9 @@ impl Row {
             .map(|round| Outage::of_all(&round.fault).gap.as_secs_f64() * 1e3 - gap_ms.median)
             .map(f64::abs)
             .collect();
-        let bar = Bar::of(fault, timing);
-        let mut row = Self {
+        Self {
             fault: fault.name(),
-            settings: timing.name(),
+            settings: settings.to_owned(),
             rounds: rounds.len(),
             gap_ms,
             gap_mad_ms: percentile(&mut off, 50),
@@ -162,36 +177,30 @@ impl Row {
             sent: total.sent,
             lost: total.lost,
             lost_by_mode: (0..)
-                .zip(MODES)
-                .map(|(at, (mode, ..))| (mode, lost(at)))
+                .zip(modes)
+                .map(|(at, (mode, ..))| (*mode, lost(at)))
                 .collect(),
             duplicated: total.duplicated,
             resets: sum(|round| round.resets),
             broken: sum(|round| round.broken),
-            connections: connections(),
+            connections: connections(modes),
             stalled_ms: rounds
                 .iter()
                 .map(|round| round.stalled.as_secs_f64() * 1e3)
                 .fold(0.0, f64::max)
                 .round(),
             double_owner_rounds: rounds.iter().filter(|round| round.twice > 0).count(),
-            bar: bar.name(),
+            bar: String::new(),
             counts: "",
             value: 0.0,
             bound: 0.0,
             holds: false,
-        };
-        (row.counts, row.value, row.bound) = bar.of_row(&row);
-        row.holds = row.value <= row.bound
-            && row.rounds == count as usize
-            && row.double_owner_rounds == 0
-            && row.resets + row.broken == 0;
-        row
+        }
     }
 
     pub fn print(&self) {
         println!(
-            "{:12} {:18} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>6} {:>5} {:>6} {:>6} {:>7.0} {:>6}  {:18} {}",
+            "{:12} {:28} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>6} {:>5} {:>6} {:>6} {:>7.0} {:>6}  {:18} {}",
             self.fault,
             self.settings,
             self.rounds,
@@ -206,19 +215,23 @@ impl Row {
             self.stalled_ms,
             self.double_owner_rounds,
             self.bar,
-            if self.holds { "holds" } else { "DOES NOT HOLD" },
+            match (self.bar.is_empty(), self.holds) {
+                (true, _) => "",
+                (false, true) => "holds",
+                (false, false) => "DOES NOT HOLD",
+            },
         );
     }
 }
 
 /// What stands above the rows.
-pub fn header() {
+pub fn header(modes: &[Mode]) {
     println!(
         "{} connections; gaps and stalls in ms; second: while what was broken comes back; double: rounds in which both nodes answered for a VIP",
-        connections()
+        connections(modes)
     );
     println!(
-        "{:12} {:18} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>7} {:>6}  {:18}",
+        "{:12} {:28} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>7} {:>6}  {:18}",
         "fault",
         "settings",
         "rounds",

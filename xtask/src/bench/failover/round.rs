@@ -16,10 +16,13 @@ use forwarder_lab::{Family, Nodes, is_interrupted, wait_until};
 use super::Timing;
 use super::calm::{self, Calm, Trouble, Window};
 use super::fault::Fault;
-use super::sync;
+use super::pair::{Forwarders, Pair};
 
-/// The modes, the last number of their VIPs, and connections through each.
-pub const MODES: [(&str, u8, usize); 2] = [("full-nat", NAT, 300), ("l2-dsr", DIRECT, 100)];
+/// A mode, the last number of its VIP, and connections through it.
+pub type Mode = (&'static str, u8, usize);
+
+/// The modes of the forwarder.
+pub const MODES: [Mode; 2] = [("full-nat", NAT, 300), ("l2-dsr", DIRECT, 100)];
 /// Between two requests on each.
 const PAUSE: Duration = Duration::from_millis(250);
 /// An answer that takes no longer than this came at once.
@@ -47,11 +50,9 @@ pub struct Round {
 }
 
 /// Dropped in this order.
-pub struct World {
+pub struct World<P = Forwarders> {
     load: Option<Load>,
-    nodes: Nodes,
-    config: String,
-    timing: Timing,
+    pair: P,
 }
 
 struct Load {
@@ -65,111 +66,21 @@ impl World {
     pub fn new(binary: &Path) -> Result<Self> {
         Ok(Self {
             load: None,
-            nodes: Nodes::new(binary)?,
-            config: String::new(),
-            timing: Timing::ALL[0],
+            pair: Forwarders::new(binary)?,
         })
     }
 
     /// Starts the pair with this timing, and the load.
     pub fn start(&mut self, timing: Timing) -> Result<()> {
         self.load = None;
-        self.timing = timing;
-        let config = sync::config(&self.nodes.config(timing.interval, timing.multiplier));
-        self.config = match timing.reflects {
-            true => Nodes::reflecting(&config),
-            false => config,
-        };
-        self.start_again()?;
+        self.pair.set(timing);
+        self.pair.start_again()?;
         self.load_again()
     }
 
     /// Ends the load.
     pub fn rest(&mut self) {
         self.load = None;
-    }
-
-    /// Starts it again.
-    pub fn load_again(&mut self) -> Result<()> {
-        self.load = Some(Load::start(&self.nodes)?);
-        Ok(())
-    }
-
-    /// The pair.
-    pub fn nodes(&self) -> &Nodes {
-        &self.nodes
-    }
-
-    fn start_again(&mut self) -> Result<()> {
-        for node in 0..2 {
-            self.nodes.kill(node);
-        }
-        for node in 0..2 {
-            self.nodes.start(node, &self.config)?;
-        }
-        self.active().map(drop)
-    }
-
-    /// The rounds of a fault that could be measured; why one could not is shown.
-    pub fn rounds(&mut self, fault: Fault, count: u32) -> Result<Vec<Round>> {
-        let mut rounds = Vec::new();
-        for number in 1..=count {
-            match self.round(fault) {
-                Ok(round) => rounds.push(round),
-                Err(error) if is_interrupted() => return Err(error),
-                Err(error) => {
-                    eprintln!("{}, round {number}: {error:#}", fault.name());
-                    Fault::mend(&self.nodes)?;
-                    self.start_again()?;
-                }
-            }
-        }
-        Ok(rounds)
-    }
-
-    fn round(&mut self, fault: Fault) -> Result<Round> {
-        let active = self.active()?;
-        self.load()?.chatter.renew();
-        self.quiet(Instant::now())?;
-        let load = self.load()?;
-        if load.chatter.talk().connections < connections() {
-            bail!(
-                "not every connection can be opened: {:?}",
-                load.chatter.talk()
-            );
-        }
-        let (asked, begin) = (load.watch.asked(), Instant::now());
-        fault.inject(&mut self.nodes, active, &self.config)?;
-        // What looks at the nodes takes CPU time from them: nobody looks until it is over.
-        thread::sleep(self.timing.detection() * 2 + Duration::from_millis(100));
-        let next = if fault == Fault::None {
-            active
-        } else {
-            1 - active
-        };
-        self.nodes.wait_for_active(next)?;
-        self.quiet(Instant::now())?;
-        let middle = Instant::now();
-        fault.restore(&mut self.nodes, active, &self.config)?;
-        let after = self.active()?;
-        let load = self.load()?;
-        let cut = fault == Fault::Partition;
-        let since = if cut { load.watch.asked() } else { asked };
-        self.quiet(Instant::now())?;
-        let end = Instant::now();
-        // Answers to the last datagrams.
-        thread::sleep(Duration::from_millis(200));
-        self.nodes.wait_for_active(after)?;
-        let load = self.load()?;
-        let talk = load.chatter.talk();
-        Ok(Round {
-            fault: load.probes.between(begin, middle),
-            afterwards: load.probes.between(middle, end),
-            resets: talk.resets,
-            broken: talk.broken + talk.waiting as u64,
-            twice: load.watch.twice_since(since),
-            stalled: talk.stalled,
-        })
     }
 
     /// Disturbs the pair so often in a way that is no reason to fail over; why a window could not be measured
@@ -182,12 +93,12 @@ impl World {
                 Err(error) if is_interrupted() => return Err(error),
                 Err(error) => {
                     eprintln!("{}, window {number}: {error:#}", trouble.name());
-                    calm::mend(&self.nodes)?;
-                    self.start_again()?;
+                    calm::mend(self.nodes())?;
+                    self.pair.start_again()?;
                 }
             }
         }
-        Ok(Calm::new(trouble, self.timing, time, count, &windows))
+        Ok(Calm::new(trouble, self.pair.timing, time, count, &windows))
     }
 
     fn window(&mut self, trouble: Trouble, time: Duration) -> Result<Window> {
@@ -195,7 +106,7 @@ impl World {
         self.load()?.chatter.renew();
         self.quiet(Instant::now())?;
         let begin = Instant::now();
-        let (false_failovers, named) = trouble.last(&self.nodes, time)?;
+        let (false_failovers, named) = trouble.last(self.nodes(), time)?;
         let end = Instant::now();
         self.quiet(end)?;
         let load = self.load()?;
@@ -207,12 +118,96 @@ impl World {
             broken: talk.resets + talk.broken + talk.waiting as u64,
         })
     }
+}
+
+impl<P: Pair> World<P> {
+    /// Starts this pair, and the load.
+    pub fn with(mut pair: P) -> Result<Self> {
+        pair.start_again()?;
+        let mut world = Self { load: None, pair };
+        world.load_again()?;
+        Ok(world)
+    }
+
+    /// Starts the load again.
+    pub fn load_again(&mut self) -> Result<()> {
+        self.load = Some(Load::start(&self.pair)?);
+        Ok(())
+    }
+
+    /// The network.
+    pub fn nodes(&self) -> &Nodes {
+        self.pair.nodes()
+    }
 
     /// Waits until the pair is well: one node active, the other ready. Which is active.
     pub fn active(&self) -> Result<usize> {
-        let active = self.nodes.active()?;
-        self.nodes.wait_until_ready(active)?;
-        Ok(active)
+        self.pair.active()
+    }
+
+    /// The rounds of a fault that could be measured; why one could not is shown.
+    pub fn rounds(&mut self, fault: Fault, count: u32) -> Result<Vec<Round>> {
+        let mut rounds = Vec::new();
+        for number in 1..=count {
+            match self.round(fault) {
+                Ok(round) => rounds.push(round),
+                Err(error) if is_interrupted() => return Err(error),
+                Err(error) => {
+                    eprintln!("{}, round {number}: {error:#}", fault.name());
+                    Fault::mend(self.nodes())?;
+                    self.pair.start_again()?;
+                }
+            }
+        }
+        Ok(rounds)
+    }
+
+    fn round(&mut self, fault: Fault) -> Result<Round> {
+        let active = self.active()?;
+        self.load()?.chatter.renew();
+        self.quiet(Instant::now())?;
+        let load = self.load()?;
+        if load.chatter.talk().connections < connections(self.pair.modes()) {
+            bail!(
+                "not every connection can be opened: {:?}",
+                load.chatter.talk()
+            );
+        }
+        self.pair
+            .wait_until_told(active, connections(self.pair.modes()))?;
+        let load = self.load()?;
+        let (asked, begin) = (load.watch.asked(), Instant::now());
+        self.pair.inject(fault, active)?;
+        // What looks at the nodes takes CPU time from them: nobody looks until it is over.
+        thread::sleep(self.pair.detection() * 2 + Duration::from_millis(100));
+        let next = if fault == Fault::None {
+            active
+        } else {
+            1 - active
+        };
+        self.pair.wait_for_active(next)?;
+        self.quiet(Instant::now())?;
+        let middle = Instant::now();
+        self.pair.restore(fault, active)?;
+        let after = self.active()?;
+        let load = self.load()?;
+        let cut = fault == Fault::Partition;
+        let since = if cut { load.watch.asked() } else { asked };
+        self.quiet(Instant::now())?;
+        let end = Instant::now();
+        // Answers to the last datagrams.
+        thread::sleep(Duration::from_millis(200));
+        self.pair.wait_for_active(after)?;
+        let load = self.load()?;
+        let talk = load.chatter.talk();
+        Ok(Round {
+            fault: load.probes.between(begin, middle),
+            afterwards: load.probes.between(middle, end),
+            resets: talk.resets,
+            broken: talk.broken + talk.waiting as u64,
+            twice: load.watch.twice_since(since),
+            stalled: talk.stalled,
+        })
     }
 
     /// Waits until datagrams and connections are answered again, or connections have had time enough.
@@ -221,7 +216,7 @@ impl World {
         wait_until("datagrams are answered", LIMIT, || {
             load.probes.flow_since(since, ROW)
         })
-        .with_context(|| self.nodes.diagnosis())?;
+        .with_context(|| self.pair.diagnosis())?;
         // Each has had its turn to ask by then.
         thread::sleep(PAUSE + Duration::from_millis(100));
         let begin = Instant::now();
@@ -237,22 +232,26 @@ impl World {
 }
 
 impl Load {
-    fn start(nodes: &Nodes) -> Result<Self> {
+    fn start(pair: &impl Pair) -> Result<Self> {
         let at = |vip, port| SocketAddr::new(Family::V4.vip(vip), port);
-        let servers = MODES.map(|(_, vip, count)| (at(vip, HTTP), count));
-        let client = &nodes.site.client;
-        let IpAddr::V4(vip) = Family::V4.vip(DIRECT) else {
+        let modes = pair.modes().iter();
+        let servers = modes
+            .clone()
+            .map(|(_, vip, count)| (at(*vip, HTTP), *count));
+        let probed: Vec<_> = modes.map(|(_, vip, _)| at(*vip, ECHO)).collect();
+        let site = &pair.nodes().site;
+        let IpAddr::V4(vip) = Family::V4.vip(pair.watched()) else {
             bail!("an IPv4 address");
         };
         Ok(Self {
-            chatter: Chatter::start(client, &servers, PAUSE)?,
-            probes: Probes::start(client, &MODES.map(|(_, vip, _)| at(vip, ECHO)))?,
-            watch: Watch::start(&nodes.site.router, "outside", vip)?,
+            chatter: Chatter::start(&site.client, &servers.collect::<Vec<_>>(), PAUSE)?,
+            probes: Probes::start(&site.client, &probed)?,
+            watch: Watch::start(&site.router, "outside", vip)?,
         })
     }
 }
 
 /// All of them.
-pub fn connections() -> usize {
-    MODES.iter().map(|(_, _, count)| count).sum()
+pub fn connections(modes: &[Mode]) -> usize {
+    modes.iter().map(|(_, _, count)| count).sum()
 }
