@@ -337,7 +337,7 @@ interface = "inside"
                 "WARNING eth0 cloud-address: 10.0.1.5 is the primary address of eni-0, which can't move",
                 "ERROR eth1 source-dest-check: eni-1 drops packets that are not from or to its addresses, which dnat of web has",
                 "ok eth1 cloud-address: eni-1 has 10.0.2.40",
-                "ok cloud cloud-limit: an t3.medium may have 3 interfaces with 6 addresses each are enough",
+                "ok cloud cloud-limit: t3.medium: 3 interfaces with 6 addresses each are enough",
             ]
         );
     }
