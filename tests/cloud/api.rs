@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use forwarder::config::Prefix;
 use forwarder::config::model::{Cloud, ElasticIp, Movable, Route, Url, Which};
-use forwarder::core::cloud::Call;
 use forwarder::core::cloud::work::Outcome;
+use forwarder::core::cloud::{Call, plan};
 use forwarder::io::cloud::api::{Api as _, Aws};
 use forwarder::io::cloud::environment::Environment;
 use forwarder_lab::certificate::Certificate;
@@ -416,5 +416,66 @@ fn a_metadata_service_that_does_not_answer_is_told() {
             let error = error.expect("nobody knows the region");
             assert!(error.contains(says), "{error}");
         }
+    });
+}
+
+/// What a tag finds has to be one thing; what is not there at all is told, and the rest is known all the same.
+#[test]
+fn two_with_one_tag_and_none_at_all() {
+    run(async {
+        let item = |id: &str| {
+            format!(
+                "<item><publicIp>198.51.100.1</publicIp><allocationId>{id}</allocationId></item>"
+            )
+        };
+        let both = item("eipalloc-1") + &item("eipalloc-2");
+        let handler: Handler = Arc::new(move |request: &Request| {
+            let addresses = request.body.contains("DescribeAddresses");
+            let body = match addresses && request.body.contains("tag%3Ause") {
+                true => format!("<R><addressesSet>{both}</addressesSet></R>"),
+                false => "<R/>".to_owned(),
+            };
+            Some((200, body))
+        });
+        let server = Server::start(None, handler).await;
+        let imds = Server::start(None, metadata("eni-1", "vpc-1", "2049-12-31T23:59:59Z")).await;
+        let imds = format!("http://{}", imds.address);
+        let elastic = |which: Which, private: &str| ElasticIp {
+            which,
+            interface: "outside".to_owned(),
+            private: at(private),
+            peer: at(private),
+            group: "default".to_owned(),
+        };
+        let mut cloud = cloud(&format!("http://{}", server.address));
+        cloud.addresses = vec![movable(at("10.0.1.10"))];
+        cloud.elastic_ips = vec![
+            elastic(Which::Tag("use".to_owned(), "web".to_owned()), "10.0.1.10"),
+            elastic(Which::Id("eipalloc-9".to_owned()), "10.0.1.11"),
+        ];
+        cloud.routes = vec![Route {
+            table: Which::Tag("use".to_owned(), "none".to_owned()),
+            destination: prefix("0.0.0.0", 0),
+            interface: "inside".to_owned(),
+            group: "default".to_owned(),
+        }];
+        let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.as_str())];
+        let found = aws(cloud.clone(), &variables)
+            .await
+            .look()
+            .await
+            .expect("answers");
+        let planned = plan(&cloud, "default", &found.known);
+        assert_eq!(
+            planned.missing,
+            [
+                "the Elastic IP address eipalloc-9",
+                "the Elastic IP address tag use=web alone: several have it",
+                "the network interface of \"inside\"",
+                "the route table tag use=none",
+            ]
+        );
+        let calls: Vec<_> = planned.calls.iter().map(ToString::to_string).collect();
+        assert_eq!(calls, ["AssignPrivateIpAddresses 10.0.1.10 → eni-1"]);
     });
 }

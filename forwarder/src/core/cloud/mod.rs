@@ -28,8 +28,18 @@ pub struct Known {
     pub interfaces: BTreeMap<String, String>,
     /// Allocations of Elastic and carrier IP addresses.
     pub allocations: BTreeMap<Which, String>,
+    /// Tags that several allocations have: nobody can tell which is meant, and none moves.
+    pub ambiguous: BTreeSet<Which>,
     /// Route tables.
     pub tables: BTreeMap<Which, Vec<String>>,
+}
+
+impl Known {
+    /// The one allocation that is meant.
+    fn allocation(&self, which: &Which) -> Option<&String> {
+        let found = self.allocations.get(which);
+        found.filter(|_| !self.ambiguous.contains(which))
+    }
 }
 
 /// Which network interface has what.
@@ -109,7 +119,7 @@ pub fn plan(cloud: &Cloud, group: &str, known: &Known) -> Planned {
         }
     }
     for each in cloud.elastic_ips.iter().filter(|each| each.group == group) {
-        let (to, allocation) = (at(&each.interface), known.allocations.get(&each.which));
+        let (to, allocation) = (at(&each.interface), known.allocation(&each.which));
         if let (Some(to), Some(allocation)) = (to, allocation) {
             let (allocation, private) = (allocation.clone(), each.private);
             planned.calls.push(Call::Associate {
@@ -132,8 +142,14 @@ pub fn plan(cloud: &Cloud, group: &str, known: &Known) -> Planned {
         }
     }
     let elastic = cloud.elastic_ips.iter().filter(|each| each.group == group);
-    let unknown = elastic.filter(|each| !known.allocations.contains_key(&each.which));
-    missing.extend(unknown.map(|each| format!("the Elastic IP address {}", each.which)));
+    let unknown = elastic.filter(|each| known.allocation(&each.which).is_none());
+    missing.extend(unknown.map(|each| {
+        let several = match known.ambiguous.contains(&each.which) {
+            true => " alone: several have it",
+            false => "",
+        };
+        format!("the Elastic IP address {}{several}", each.which)
+    }));
     let routes = cloud.routes.iter().filter(|route| route.group == group);
     let unknown = routes.filter(|route| known.tables.get(&route.table).is_none_or(Vec::is_empty));
     missing.extend(unknown.map(|route| format!("the route table {}", route.table)));

@@ -1,13 +1,14 @@
 //! Plans, calls under way, and whose things are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::owner::{Look, Owner, Verdict};
 use super::work::{Outcome, PATIENCE, Try, Work};
 use super::*;
-use crate::config::model::{ElasticIp, Movable, Route};
+use crate::config::model::{ElasticIp, JournalBucket, Movable, Route};
+use serde_json::json;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -76,6 +77,7 @@ fn known() -> Known {
             Which::Tag("use".to_owned(), "web".to_owned()),
             "eipalloc-1".to_owned(),
         )]),
+        ambiguous: BTreeSet::new(),
         tables: BTreeMap::from([(Which::Id("rtb-1".to_owned()), vec!["rtb-1".to_owned()])]),
     }
 }
@@ -348,6 +350,29 @@ fn the_policy_allows_what_the_file_needs_and_no_more() {
         statements[3]["Condition"]["StringEquals"]["aws:ResourceTag/use"],
         "web"
     );
+    cloud.journal_bucket = Some(JournalBucket {
+        name: "journal".to_owned(),
+        prefix: "forwarder/".to_owned(),
+        endpoint: None,
+    });
+    for (region, partition) in [
+        ("eu-central-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ] {
+        cloud.region = Some(region.to_owned());
+        let policy = policy::policy(&cloud);
+        let last = policy["Statement"].as_array().and_then(|all| all.last());
+        let last = last.expect("a statement");
+        let objects = format!("arn:{partition}:s3:::journal/forwarder/*");
+        assert_eq!(
+            (&last["Sid"], &last["Resource"][0]),
+            (&json!("KeepJournal"), &json!(objects))
+        );
+        assert_eq!(last["Action"], json!(["s3:GetObject", "s3:PutObject"]));
+    }
+    cloud.journal_bucket = None;
     cloud.addresses.retain(|each| each.what.is_ipv4());
     (cloud.elastic_ips, cloud.routes) = (Vec::new(), Vec::new());
     let text = policy::policy(&cloud).to_string();
@@ -360,4 +385,18 @@ fn the_policy_allows_what_the_file_needs_and_no_more() {
     ] {
         assert!(!text.contains(action), "{text}");
     }
+}
+
+#[test]
+fn a_tag_that_several_have_moves_none_of_them() {
+    let (cloud, mut known) = (cloud(), known());
+    let which = cloud.elastic_ips[0].which.clone();
+    known.ambiguous.insert(which);
+    let planned = plan(&cloud, "default", &known);
+    assert_eq!(
+        planned.missing,
+        ["the Elastic IP address tag use=web alone: several have it"]
+    );
+    let associates = |call: &Call| matches!(call, Call::Associate { .. });
+    assert!(!planned.calls.iter().any(associates) && !planned.calls.is_empty());
 }

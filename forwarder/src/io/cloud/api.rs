@@ -177,9 +177,12 @@ impl Aws {
                 let public = child(item, "publicIp").and_then(|text| text.parse().ok());
                 let itself = [Some(Which::Id(id.to_owned())), public.map(Which::Public)];
                 let named = itself.into_iter().chain([which.clone()]).flatten();
-                known
-                    .allocations
-                    .extend(named.map(|which| (which, id.to_owned())));
+                for which in named {
+                    let before = known.allocations.insert(which.clone(), id.to_owned());
+                    if before.is_some_and(|before| before != id) {
+                        known.ambiguous.insert(which);
+                    }
+                }
                 let at = child(item, "networkInterfaceId").filter(|at| !at.is_empty());
                 let private = child(item, "privateIpAddress").and_then(|text| text.parse().ok());
                 if let (Some(at), Some(private)) = (at, private) {
@@ -251,6 +254,7 @@ impl Api for Aws {
         asked?;
         also?;
         found.known.allocations = elastic.known.allocations;
+        found.known.ambiguous = elastic.known.ambiguous;
         found.holdings.elastic = elastic.holdings.elastic;
         found.known.tables = routes.known.tables;
         found.holdings.routes = routes.holdings.routes;

@@ -300,6 +300,9 @@ mod tests {
             ("eu-central-1", "ec2.eu-central-1.amazonaws.com"),
             ("us-gov-west-1", "ec2.us-gov-west-1.amazonaws.com"),
             ("cn-north-1", "ec2.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", "ec2.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", "ec2.us-isob-east-1.sc2s.sgov.gov"),
+            ("eusc-de-east-1", "ec2.eusc-de-east-1.amazonaws.eu"),
         ] {
             assert_eq!(public("ec2", region).host, host);
         }
