@@ -127,4 +127,7 @@ pub mod state {
     pub const FULL_NAT: u32 = 1 << 5;
     /// The peer has told of it. While it is active its packets are not seen here, so the flow does not age.
     pub const TOLD: u32 = 1 << 6;
+    /// It was forgotten for being quiet: what still comes of it is answered with a reset. The forward entry's
+    /// backend is nobody, and the reply entry has no link, so that only packets without a way ask for this bit.
+    pub const EXPIRED: u32 = 1 << 7;
 }

@@ -40,6 +40,8 @@ stage_programs! {
     Answer "answer" "ARP and neighbour discovery for VIPs.";
     TooBig4 "too_big4" "Tells an IPv4 sender what size fits.";
     TooBig6 "too_big6" "Tells an IPv6 sender what size fits.";
+    Reset4 "reset4" "Tells an IPv4 host that its connection was forgotten.";
+    Reset6 "reset6" "Tells an IPv6 host that its connection was forgotten.";
     Reflect4 "reflect4" "Echoes between the nodes of a pair over IPv4.";
     Reflect6 "reflect6" "Echoes between the nodes of a pair over IPv6.";
 }

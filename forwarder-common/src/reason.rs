@@ -100,6 +100,8 @@ reasons! {
         "Nothing. That a VIP answers pings says nothing of its backends: `forwarder status`";
     AnswerTooBig "answer-too-big" Answer "Too big for the way to the backend; the sender was told the size that fits."
         "Raise the MTU towards the backend, or set `mss_clamp`. If connections hang, the answer is lost on its way to the sender.";
+    AnswerReset "answer-reset" Answer "A TCP segment of a connection that was forgotten for being quiet; its sender was told that it is over."
+        "Longer pauses than `idle_timeout`? Raise it, or let one end send keepalives: `sysctl net.ipv4.tcp_keepalive_time`";
     AnswerPeer "answer-peer" Answer "An echo of the pair's other node, answered."
         "Nothing: the other node knows that this one lives.";
     AnswerNoted "answer-noted" Answer "The other node's answer to this node's echo, noted for the daemon."

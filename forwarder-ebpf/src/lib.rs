@@ -26,6 +26,7 @@ pub mod packet;
 pub mod parse;
 pub mod pipeline;
 pub mod reflect;
+pub mod reset;
 #[cfg(test)]
 mod tests;
 pub mod too_big;

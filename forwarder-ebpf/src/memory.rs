@@ -18,7 +18,7 @@ use crate::lookup::{Draft, Entry, FamilyTables, Route, Tables};
 use crate::packet::{Header, Packet};
 use crate::verdict::{Step, Verdict};
 use crate::{
-    answer, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, reflect, too_big, tunnel,
+    answer, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, reflect, reset, too_big, tunnel,
 };
 
 /// A frame with room in front.
@@ -344,6 +344,12 @@ impl<const WRITE: bool> Run<'_, WRITE> {
                 }
                 StageProgram::TooBig6 => {
                     too_big::too_big::<FamilyV6, _, _>(packet, self, &interface, context)
+                }
+                StageProgram::Reset4 => {
+                    reset::reset::<FamilyV4, _, _>(packet, self, &interface, context)
+                }
+                StageProgram::Reset6 => {
+                    reset::reset::<FamilyV6, _, _>(packet, self, &interface, context)
                 }
                 StageProgram::Reflect4 => {
                     reflect::reflect::<FamilyV4, _, _>(packet, self, &interface, context)

@@ -74,6 +74,9 @@ pub fn nat<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         let Some((link, mtu)) =
             way_out::<F, T>(tables, context, &headers, &key, &mut flow, way_back)
         else {
+            if flow.state & state::EXPIRED != 0 && headers.protocol == protocol::TCP {
+                return Step::Next(F::RESET_STAGE);
+            }
             return Reason::DropNoNextHop.into();
         };
         if let Err(step) = translate::check(packet, context, &headers, link.ifindex, mtu) {
@@ -152,6 +155,10 @@ fn forward<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     };
     let dead = !backend_flags::keeps(backend.flags, key.protocol);
     if dead || begins_anew::<F, T>(tables, headers, &flow, embryonic) {
+        let tcp = headers.protocol == protocol::TCP && !headers.is_syn();
+        if flow.state & state::EXPIRED != 0 && tcp {
+            return Step::Next(F::RESET_STAGE);
+        }
         context.replaces = 1;
         return Step::Next(F::NEW_FLOW_STAGE);
     }

@@ -39,6 +39,8 @@ pub trait Stages: Family {
     const ICMP_FLOW_STAGE: StageProgram;
     /// Too big.
     const TOO_BIG_STAGE: StageProgram;
+    /// Connections that were forgotten.
+    const RESET_STAGE: StageProgram;
     /// Echoes between the nodes of a pair.
     const REFLECT_STAGE: StageProgram;
 }
@@ -51,6 +53,7 @@ impl Stages for FamilyV4 {
     const ICMP_STAGE: StageProgram = StageProgram::Icmp4;
     const ICMP_FLOW_STAGE: StageProgram = StageProgram::IcmpFlow4;
     const TOO_BIG_STAGE: StageProgram = StageProgram::TooBig4;
+    const RESET_STAGE: StageProgram = StageProgram::Reset4;
     const REFLECT_STAGE: StageProgram = StageProgram::Reflect4;
 }
 
@@ -62,6 +65,7 @@ impl Stages for FamilyV6 {
     const ICMP_STAGE: StageProgram = StageProgram::Icmp6;
     const ICMP_FLOW_STAGE: StageProgram = StageProgram::IcmpFlow6;
     const TOO_BIG_STAGE: StageProgram = StageProgram::TooBig6;
+    const RESET_STAGE: StageProgram = StageProgram::Reset6;
     const REFLECT_STAGE: StageProgram = StageProgram::Reflect6;
 }
 

@@ -15,8 +15,8 @@ use forwarder_ebpf::lookup::Tables as _;
 use forwarder_ebpf::packet::Packet;
 use forwarder_ebpf::verdict::{Action, Step, Verdict};
 use forwarder_ebpf::{
-    answer, decapsulate, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, reflect, too_big,
-    tunnel,
+    answer, decapsulate, egress, icmp, icmp_flow, link, nat, new_flow, pipeline, reflect, reset,
+    too_big, tunnel,
 };
 
 use crate::frame::Frame;
@@ -193,7 +193,7 @@ macro_rules! stage {
 macro_rules! program_set {
     ($stages:ident, $write:literal, $frags:literal, [$($attribute:ident)?], $entry:ident,
      $tunnel4:ident $tunnel6:ident $nat4:ident $nat6:ident $new_flow4:ident $new_flow6:ident
-     $egress4:ident $egress6:ident $icmp4:ident $icmp6:ident $icmp_flow4:ident $icmp_flow6:ident $answer:ident $too_big4:ident $too_big6:ident $reflect4:ident $reflect6:ident) => {
+     $egress4:ident $egress6:ident $icmp4:ident $icmp6:ident $icmp_flow4:ident $icmp_flow6:ident $answer:ident $too_big4:ident $too_big6:ident $reset4:ident $reset6:ident $reflect4:ident $reflect6:ident) => {
         #[xdp $(($attribute))?]
         pub fn $entry(xdp: XdpContext) -> u32 {
             enter::<$write, $frags>(&xdp, &$stages)
@@ -214,6 +214,8 @@ macro_rules! program_set {
             $answer => answer::answer,
             $too_big4 => too_big::too_big::<FamilyV4, _, _>,
             $too_big6 => too_big::too_big::<FamilyV6, _, _>,
+            $reset4 => reset::reset::<FamilyV4, _, _>,
+            $reset6 => reset::reset::<FamilyV6, _, _>,
             $reflect4 => reflect::reflect::<FamilyV4, _, _>,
             $reflect6 => reflect::reflect::<FamilyV6, _, _>,
         );
@@ -231,15 +233,15 @@ macro_rules! program_set {
 
 program_set!(STAGES, true, false, [], forwarder,
     tunnel4 tunnel6 nat4 nat6 new_flow4 new_flow6 egress4 egress6 icmp4 icmp6 icmp_flow4 icmp_flow6 answer too_big4 too_big6
-    reflect4 reflect6);
+    reset4 reset6 reflect4 reflect6);
 program_set!(STAGES_FRAGS, true, true, [frags], forwarder_frags,
     tunnel4_frags tunnel6_frags nat4_frags nat6_frags new_flow4_frags new_flow6_frags
     egress4_frags egress6_frags icmp4_frags icmp6_frags icmp_flow4_frags icmp_flow6_frags answer_frags too_big4_frags too_big6_frags
-    reflect4_frags reflect6_frags);
+    reset4_frags reset6_frags reflect4_frags reflect6_frags);
 program_set!(STAGES_TRACE, false, false, [], trace,
     tunnel4_trace tunnel6_trace nat4_trace nat6_trace new_flow4_trace new_flow6_trace
     egress4_trace egress6_trace icmp4_trace icmp6_trace icmp_flow4_trace icmp_flow6_trace answer_trace too_big4_trace too_big6_trace
-    reflect4_trace reflect6_trace);
+    reset4_trace reset6_trace reflect4_trace reflect6_trace);
 
 #[xdp]
 pub fn record(xdp: XdpContext) -> u32 {

@@ -60,7 +60,7 @@ fn reshape<P: Packet>(packet: &mut P, header: usize, quote: usize, ethertype: u1
 
 /// The sum of `N` words.
 #[inline(always)]
-fn sum<const N: usize>(words: &Words<N>) -> u64 {
+pub fn sum<const N: usize>(words: &Words<N>) -> u64 {
     let mut sum = 0;
     let mut word = 0;
     while word < N {

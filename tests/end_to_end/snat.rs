@@ -1,13 +1,14 @@
 //! Source addresses: pools, connections that backends open, ports that belong to no flow.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use forwarder_lab::client::{http, udp};
 use forwarder_lab::server::Server;
 use forwarder_lab::site::{BACKENDS, HTTP, HTTP_REWRITTEN};
-use forwarder_lab::{Family, wait_until};
+use forwarder_lab::{Family, Namespace, wait_until};
 use serde_json::Value;
 
 use super::world::{HEADER, LIMIT, VIP, World, pool, site, virtual_server};
@@ -292,6 +293,49 @@ fn a_virtual_server_forgets_quiet_flows_in_its_own_time() {
     connection.get("/").expect("an answer");
 }
 
+/// The client, which only waits, reads a reset, and the backend has no connection left.
+#[test]
+fn both_ends_of_a_forgotten_connection_are_reset() {
+    let mut config = String::new();
+    for family in Family::ALL {
+        let name = format!("web-{family}");
+        let more = format!(
+            "pool = \"{name}\"\nsnat = \"automap\"\nidle_timeout = \"3s\"\nidle_reset = true"
+        );
+        config += &pool(&name, family, Some(HTTP_REWRITTEN));
+        config += &virtual_server(&name, "full-nat", family.vip(VIP), HTTP, "tcp", &more);
+    }
+    let world = World::start(&config);
+    for family in Family::ALL {
+        let server = SocketAddr::new(family.vip(VIP), HTTP);
+        world.wait_for_all_backends(server);
+        let end = world.site.client.run(|| {
+            let mut stream = TcpStream::connect_timeout(&server, LIMIT)?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: vip\r\n\r\n")?;
+            io::copy(&mut stream, &mut io::sink())
+        });
+        let end = end.map_err(|error| error.kind());
+        let expected = Err(io::ErrorKind::ConnectionReset);
+        assert_eq!(end, expected, "{family}\n{}", world.forwarder.diagnosis());
+    }
+    let open = || -> Vec<String> {
+        let of = |backend: &Namespace| {
+            let port = format!("( sport = :{HTTP_REWRITTEN} )");
+            let mut command = backend.command("ss");
+            command.args(["-Htn", "state", "established", &port]);
+            let output = command.output().expect("ss runs");
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        world.site.backends.iter().map(of).collect()
+    };
+    wait_until("the backends are told", LIMIT, || {
+        open().concat().trim().is_empty()
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {:?}\n{}", open(), world.forwarder.diagnosis()));
+}
+
 #[test]
 fn a_port_of_the_range_without_a_flow_is_silent() {
     let mut config = String::new();
@@ -313,19 +357,19 @@ fn a_port_of_the_range_without_a_flow_is_silent() {
         let connect = |port, limit| {
             world.site.backends[0].run(|| {
                 let server = SocketAddr::new(family.inside(), port);
-                std::net::TcpStream::connect_timeout(&server, limit)
+                TcpStream::connect_timeout(&server, limit)
                     .expect_err("nobody listens")
                     .kind()
             })
         };
         assert_eq!(
             connect(20000, Duration::from_millis(500)),
-            std::io::ErrorKind::TimedOut,
+            io::ErrorKind::TimedOut,
             "a port of the range"
         );
         assert_eq!(
             connect(9, LIMIT),
-            std::io::ErrorKind::ConnectionRefused,
+            io::ErrorKind::ConnectionRefused,
             "a port of the host's own"
         );
     }

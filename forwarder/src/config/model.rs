@@ -354,6 +354,8 @@ pub struct VirtualServer {
     pub new_flows_per_second: Option<u32>,
     /// How long its flows may be quiet; `None`: as long as those of others.
     pub idle_timeout: Option<Duration>,
+    /// Whether both ends of a forgotten TCP connection are told.
+    pub idle_reset: bool,
     /// Largest MSS let through; `None`: what fits in tunnel modes, untouched in others.
     pub mss_clamp: Option<u16>,
 }

@@ -232,6 +232,9 @@ section! {
         new_flows_per_second: Number<1, 100_000_000> = Optional("no limit"), "10000";
         /// How long a flow may be quiet before it is forgotten, in `dnat` and `full-nat`; at least 1s.
         idle_timeout: Duration = Optional("an hour for TCP, two minutes for UDP"), "\"15m\"";
+        /// Whether both ends of a TCP connection that is forgotten are told so by a reset, in `dnat` and
+        /// `full-nat`.
+        idle_reset: bool = Default("false"), "true";
         /// The largest TCP segment that a SYN may announce, in bytes; larger ones are lowered to it.
         mss_clamp: Number<536, 65_495> = Optional("what fits in the tunnel modes, untouched in NAT modes"),
             "1360";

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use forwarder_common::flow::SECOND_SHIFT;
 use forwarder_common::{Reason, protocol};
 
 use super::Node;
 use crate::admin::api::{Count, Flow, FlowQuery, Flows, Snat, SnatPool};
 use crate::core::compile::SnatKey;
-use crate::dataplane::bpf::expiry::FlowMaps;
+use crate::dataplane::bpf::expiry::{FlowMaps, Idle};
 use crate::dataplane::bpf::flows::{Filter, Found, State, count, list};
 use crate::dataplane::{Counters, DataPlane as _};
 use crate::io::clock;
@@ -142,4 +144,21 @@ pub fn pools(node: &Node, counters: &Counters) -> Vec<SnatPool> {
         })
     });
     pools.collect()
+}
+
+impl Node {
+    /// How flows are forgotten of virtual servers that say so, by id.
+    pub(super) fn idle_times(&self) -> BTreeMap<u32, Idle> {
+        let servers = self.model.virtual_servers.iter();
+        let own = servers.filter(|server| server.idle_timeout.is_some() || server.idle_reset);
+        let times = own.filter_map(|server| {
+            let seconds = |time: Duration| (time.as_nanos() >> SECOND_SHIFT).max(1) as u32;
+            let idle = Idle {
+                seconds: server.idle_timeout.map(seconds),
+                reset: server.idle_reset,
+            };
+            Some((self.state.virtual_server(&server.name)?, idle))
+        });
+        times.collect()
+    }
 }

@@ -158,7 +158,7 @@ impl Node {
             pair.flows.hold(self.followed.clone());
         }
         self.failure = failure;
-        self.bpf.set_idle_times(&self.state.idle_times(&self.model));
+        self.bpf.set_idle_times(self.idle_times());
         self.receive_solicitations();
         self.inform_pair();
         if let Some(routes) = &self.routes {

@@ -92,6 +92,7 @@ impl<'d> View<'d, '_> {
             deny: prefixes(&section.deny),
             new_flows_per_second: section.new_flows_per_second.as_ref().map(|key| key.0),
             idle_timeout: section.idle_timeout.as_ref().map(|key| key.value),
+            idle_reset: section.idle_reset.as_ref().is_some_and(|key| key.value),
             mss_clamp: match &section.mss_clamp {
                 Some(bytes) => Some(u16::try_from(bytes.0).ok()?),
                 None => None,
@@ -196,6 +197,8 @@ impl<'d> View<'d, '_> {
     fn check_mode_keys(&mut self, section: &'d schema::VirtualServer) {
         let Some(mode) = &section.mode else { return };
         let mss = section.mss_clamp.as_ref().map(|key| key.span);
+        let idle_reset = section.idle_reset.as_ref().filter(|key| key.value);
+        let idle_reset = idle_reset.map(|key| key.span);
         if mode.value == Mode::Local {
             let keys = [
                 ("affinity", section.affinity.as_ref().map(|key| key.span)),
@@ -209,6 +212,7 @@ impl<'d> View<'d, '_> {
                     "idle_timeout",
                     section.idle_timeout.as_ref().map(|key| key.span),
                 ),
+                ("idle_reset", idle_reset),
                 ("mss_clamp", mss),
             ];
             for (key, given) in keys {
@@ -221,21 +225,25 @@ impl<'d> View<'d, '_> {
                 }
             }
         }
-        if let Some(idle) = &section.idle_timeout {
-            if idle.value < SHORTEST_IDLE {
-                let message = format!("{:?} is too short", idle.value);
-                self.out.push(
-                    Diagnostic::new(Code::OutOfRange, idle.span, message).expected("at least 1s"),
-                );
-            }
-            if matches!(mode.value, Mode::L2Dsr | Mode::IpipDsr | Mode::GueDsr) {
-                let message = format!("idle_timeout has no meaning in mode {}", mode.name());
-                self.out.push(
-                    Diagnostic::new(Code::KeyNotForMode, idle.span, message).note(
+        if let Some(idle) = &section.idle_timeout
+            && idle.value < SHORTEST_IDLE
+        {
+            let message = format!("{:?} is too short", idle.value);
+            self.out.push(
+                Diagnostic::new(Code::OutOfRange, idle.span, message).expected("at least 1s"),
+            );
+        }
+        let idle = section.idle_timeout.as_ref().map(|key| key.span);
+        for (key, at) in [("idle_timeout", idle), ("idle_reset", idle_reset)] {
+            if let Some(at) = at
+                && matches!(mode.value, Mode::L2Dsr | Mode::IpipDsr | Mode::GueDsr)
+            {
+                let message = format!("{key} has no meaning in mode {}", mode.name());
+                self.out
+                    .push(Diagnostic::new(Code::KeyNotForMode, at, message).note(
                         mode.span,
                         "this mode remembers no flows that could be forgotten",
-                    ),
-                );
+                    ));
             }
         }
         let Some(at) = mss else { return };

@@ -9,7 +9,7 @@ use forwarder_common::{Slot, limits};
 use serde::{Deserialize, Serialize};
 
 use super::snat::SnatKey;
-use crate::config::model::{Backend, Limits, Model};
+use crate::config::model::{Backend, Limits};
 use crate::core::allocate::Ids;
 use crate::core::slots::{self, NOWHERE};
 use crate::core::table::Member;
@@ -174,14 +174,6 @@ impl State {
     /// The id of a virtual server (by name) or egress rule (see [`egress_name`]).
     pub fn virtual_server(&self, name: &str) -> Option<u32> {
         self.virtual_servers.get(&name.to_owned())
-    }
-
-    /// How long flows may be quiet of virtual servers that say so, by id.
-    pub fn idle_times(&self, model: &Model) -> BTreeMap<u32, Duration> {
-        let servers = model.virtual_servers.iter();
-        let times =
-            servers.map(|server| Some((self.virtual_server(&server.name)?, server.idle_timeout?)));
-        times.flatten().collect()
     }
 
     /// Every virtual server and egress rule, and its id.

@@ -33,7 +33,6 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aya::maps::{Map, MapError};
 use aya::{Ebpf, Pod};
@@ -51,7 +50,7 @@ use crate::core::op::Op;
 use crate::core::tables::Tables;
 use crate::io::netlink::Netlink;
 use drops::Dropped;
-use expiry::{Census, Churned, Expiry, FlowMaps, Timeouts};
+use expiry::{Census, Churned, Expiry, FlowMaps, Idle, Timeouts};
 use load::{LoadError, Options};
 use servers::Servers;
 use shape::Adoption;
@@ -331,8 +330,8 @@ impl Bpf {
 }
 
 impl Bpf {
-    /// Flows of these virtual servers, by id, may be quiet for so long.
-    pub fn set_idle_times(&self, times: &BTreeMap<u32, Duration>) {
+    /// How flows of these virtual servers, by id, are forgotten.
+    pub fn set_idle_times(&self, times: BTreeMap<u32, Idle>) {
         self.expiry.set_idle_times(times);
     }
 }

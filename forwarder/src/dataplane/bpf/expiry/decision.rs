@@ -14,6 +14,8 @@ pub struct Timeouts {
     pub tcp_closing: u32,
     /// TCP, reset.
     pub tcp_reset: u32,
+    /// TCP, forgotten, and its ends told.
+    pub tcp_expired: u32,
     /// TCP, not yet answered.
     pub tcp_embryonic: u32,
     /// UDP, answered.
@@ -29,6 +31,7 @@ impl Default for Timeouts {
             tcp_half_closed: 600,
             tcp_closing: 60,
             tcp_reset: 10,
+            tcp_expired: 60,
             tcp_embryonic: 60,
             udp: 120,
             udp_embryonic: 30,
@@ -51,7 +54,7 @@ pub struct StageTimeouts {
     tcp: u32,
     udp: u32,
     all: Timeouts,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 impl StageTimeouts {
@@ -122,7 +125,9 @@ fn timeout(protocol: u32, own: u32, partner: Option<u32>, timeouts: &StageTimeou
     let any = own | partner.unwrap_or(0);
     // Before the partner is looked up it may have closed too: the shorter time makes a candidate.
     let both = own & partner.unwrap_or(own);
-    if any & state::RST != 0 {
+    if any & state::EXPIRED != 0 {
+        timeouts.all.tcp_expired
+    } else if any & state::RST != 0 {
         timeouts.all.tcp_reset
     } else if both & state::FIN != 0 {
         timeouts.all.tcp_closing

@@ -91,15 +91,17 @@ mod tests {
             for (key, flow) in there {
                 map.insert(key, flow, 0).expect("room");
             }
-            let established = Times {
-                all: Timeouts::default().of(super::super::Stage::Established),
-                idle: Arc::default(),
-            };
             let mut removed = 0;
             for turn in 0..TURNS {
                 let mut census = super::super::Census::default();
                 let told = Told::default();
-                let walked = walk::<V4>(&fd, now, &established, &mut census, &told, Some(turn));
+                let times = Times {
+                    all: Timeouts::default().of(super::super::Stage::Established),
+                    idle: Arc::default(),
+                    turn: Some(turn),
+                };
+                let asked = &mut Vec::new();
+                let walked = walk::<V4>(&fd, now, &times, &mut census, &told, asked);
                 removed += walked.expect("a walk").expired;
             }
             assert_eq!(map.keys().count(), left);

@@ -1,25 +1,29 @@
-//! Virtual servers whose flows may be quiet for a time of their own.
+//! Virtual servers whose flows are forgotten in a way of their own.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use forwarder_common::flow::SECOND_SHIFT;
+/// When and how flows are forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Idle {
+    /// How long they may be quiet, in the data plane's seconds; `None`: as long as others.
+    pub seconds: Option<u32>,
+    /// Whether both ends of a TCP connection are told.
+    pub reset: bool,
+}
 
-/// The data plane's seconds, by id of the virtual server. Set by the node, read by the walks.
+/// By id of the virtual server. Set by the node, read by the walks.
 #[derive(Debug, Default)]
-pub struct IdleTimes(Mutex<Arc<BTreeMap<u32, u32>>>);
+pub struct IdleTimes(Mutex<Arc<BTreeMap<u32, Idle>>>);
 
 impl IdleTimes {
-    /// Other times.
-    pub fn set(&self, times: &BTreeMap<u32, Duration>) {
-        let seconds = |time: &Duration| (time.as_nanos() >> SECOND_SHIFT).max(1) as u32;
-        let times = times.iter().map(|(id, time)| (*id, seconds(time)));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(times.collect());
+    /// Others.
+    pub fn set(&self, times: BTreeMap<u32, Idle>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(times);
     }
 
     /// Those that hold now.
-    pub fn get(&self) -> Arc<BTreeMap<u32, u32>> {
+    pub fn get(&self) -> Arc<BTreeMap<u32, Idle>> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,8 +1,10 @@
 //! Takes idle NAT flows out of the flow maps, and counts what is in them on the way.
 
+mod ask;
 mod census;
 mod churn;
 mod decision;
+mod expired;
 mod halves;
 mod idle;
 
@@ -27,13 +29,14 @@ use crate::core::key::{Address, partner_key};
 use crate::core::pair::sync::Entry;
 use crate::core::pair::sync::entry::Change;
 use crate::io::clock;
+use ask::Segment;
 pub use census::Census;
 use census::MapCensus;
 pub use churn::Churned;
 use churn::Evictions;
 pub use decision::Timeouts;
 use decision::{Stage, is_idle};
-pub use idle::IdleTimes;
+pub use idle::{Idle, IdleTimes};
 
 /// Pause between two walks.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -136,8 +139,8 @@ impl Expiry {
         Arc::clone(&self.told)
     }
 
-    /// Flows of these virtual servers, by id, may be quiet for so long; those of others as long as ever.
-    pub fn set_idle_times(&self, times: &BTreeMap<u32, Duration>) {
+    /// How flows of these virtual servers, by id, are forgotten; those of others as ever.
+    pub fn set_idle_times(&self, times: BTreeMap<u32, Idle>) {
         self.idle.set(times);
     }
 
@@ -199,33 +202,24 @@ impl FlowMaps {
     ) -> io::Result<Census> {
         // The data plane's "seconds": the clock wraps after 146 years.
         let now = (now.as_nanos() >> SECOND_SHIFT) as u32;
-        let times = |stage| Times {
+        let times = |stage, turn| Times {
             all: timeouts.of(stage),
             idle: idle.get(),
+            turn,
         };
-        let (established, embryonic) = (times(Stage::Established), times(Stage::Embryonic));
+        let established = times(Stage::Established, Some(number));
+        let embryonic = times(Stage::Embryonic, None);
         let mut census = Census::default();
         let all = &mut census;
+        let mut asked = Vec::new();
+        let ask = &mut asked;
         let maps = [
-            walk::<V4>(
-                &self.established4,
-                now,
-                &established,
-                all,
-                told,
-                Some(number),
-            )?,
-            walk::<V6>(
-                &self.established6,
-                now,
-                &established,
-                all,
-                told,
-                Some(number),
-            )?,
-            walk::<V4>(&self.embryonic4, now, &embryonic, all, told, None)?,
-            walk::<V6>(&self.embryonic6, now, &embryonic, all, told, None)?,
+            walk::<V4>(&self.established4, now, &established, all, told, ask)?,
+            walk::<V6>(&self.established6, now, &established, all, told, ask)?,
+            walk::<V4>(&self.embryonic4, now, &embryonic, all, told, ask)?,
+            walk::<V6>(&self.embryonic6, now, &embryonic, all, told, ask)?,
         ];
+        ask::ask(&asked);
         census.maps = maps;
         Ok(census)
     }
@@ -261,26 +255,34 @@ where
     }
 }
 
-/// How long the flows of a map may be quiet.
+/// Which flows of a map go.
 struct Times {
     all: decision::StageTimeouts,
-    idle: Arc<BTreeMap<u32, u32>>,
+    idle: Arc<BTreeMap<u32, Idle>>,
+    /// In the walk of this number flows are looked for that have lost their reply entry; `None`: in none.
+    turn: Option<u32>,
 }
 
 impl Times {
     fn of<A>(&self, flow: &Flow<A>) -> decision::StageTimeouts {
-        self.all.of_server(self.idle.get(&flow.id).copied())
+        let idle = self.idle.get(&flow.id);
+        self.all.of_server(idle.and_then(|idle| idle.seconds))
+    }
+
+    /// Whether the ends of a flow's connection are told that it is forgotten.
+    fn tells<A>(&self, flow: &Flow<A>) -> bool {
+        let idle = self.idle.get(&flow.id);
+        self.all.stage == Stage::Established && idle.is_some_and(|idle| idle.reset)
     }
 }
 
-/// `halves`: flows are looked for that have lost their reply entry, in the walk of this number.
 fn walk<A>(
     fd: &OwnedFd,
     now: u32,
     times: &Times,
     census: &mut Census,
     told: &Told,
-    halves: Option<u32>,
+    asked: &mut Vec<Segment>,
 ) -> io::Result<MapCensus>
 where
     A: Address + Default + PartialEq,
@@ -306,13 +308,13 @@ where
                 })
                 .map(|(key, flow)| (*key, *flow)),
         );
-        if let Some(number) = halves {
+        if let Some(number) = times.turn {
             let entries = keys.iter().zip(flows);
             let turn = entries.filter(|(key, flow)| halves::is_due(key, flow, number));
             due.extend(turn.map(|(key, flow)| (*key, *flow)));
         }
     })?;
-    let removed = remove(fd, &idle, now, times, told)? + halves::remove(fd, &due, told)?;
+    let removed = remove(fd, &idle, now, times, told, asked)? + halves::remove(fd, &due, told)?;
     Ok(MapCensus {
         entries: entries.saturating_sub(removed) as u64,
         expired: removed as u64,
@@ -328,14 +330,15 @@ fn remove<A>(
     now: u32,
     times: &Times,
     told: &Told,
+    asked: &mut Vec<Segment>,
 ) -> io::Result<usize>
 where
-    A: Copy,
+    A: Address,
     Entry: From<Change<A>>,
     FlowKey<A>: Pod + PartialEq,
     Flow<A>: Pod,
 {
-    let map = open(fd)?;
+    let mut map = open(fd)?;
     let mut removed = 0;
     let aging = told.aging();
     for (key, flow) in idle {
@@ -352,6 +355,20 @@ where
             continue;
         };
         if !is_idle(key.protocol, &own, other.as_ref(), now, &times.of(&own)) {
+            continue;
+        }
+        if let Some(other) = &partner
+            && times.tells(flow)
+            && expired::is_open(key.protocol, flow, other)
+        {
+            let (own, partner) = ((key, flow), (&partner_key, other));
+            let (forward, reply) = match decision::is_reply(flow) {
+                true => (partner, own),
+                false => (own, partner),
+            };
+            if expired::mark(&mut map, forward, reply, now)? && asked.len() < ask::MOST {
+                asked.extend(expired::segments(forward));
+            }
             continue;
         }
         // The forward entry goes first: what it translates could no longer be answered.
@@ -421,6 +438,7 @@ mod tests {
         let times = Times {
             all: Timeouts::default().of(Stage::Established),
             idle: Arc::default(),
+            turn: None,
         };
         let old = flow(10, NOW - 60);
         for again in [None, Some(10), Some(11)] {
@@ -433,7 +451,7 @@ mod tests {
             for (key, flow) in now {
                 map.insert(key, flow, 0).expect("room");
             }
-            let removed = remove(&fd, &old, NOW, &times, &Told::default())
+            let removed = remove(&fd, &old, NOW, &times, &Told::default(), &mut Vec::new())
                 .expect("a map that can be changed");
             let left = map.keys().count();
             let expected = if again.is_some() { (0, 2) } else { (2, 0) };
