@@ -8,7 +8,6 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{
     Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf,
 };
-use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use forwarder_common::flow::event;
 use forwarder_common::hash::HashKey;
@@ -24,6 +23,7 @@ use forwarder_ebpf::context::Context;
 use forwarder_ebpf::decapsulate::Accepts;
 use forwarder_ebpf::lookup::{Draft, Entry, FamilyTables, Route, Tables};
 
+use crate::clock::{self, Read};
 use crate::events;
 use crate::route::route;
 
@@ -99,7 +99,7 @@ maps! {
     DRAFTS4: PerCpuArray<Draft<V4>, 1>;
     DRAFTS6: PerCpuArray<Draft<V6>, 1>;
     FORGET: PerCpuArray<u64, 1>;
-    CLOCK: PerCpuArray<Clock, 1>;
+    CLOCK: PerCpuArray<Read, 1>;
     SCRATCH: PerCpuArray<Context, 1>;
     LAST_DROPS: PerCpuArray<LastDrop, { drop::REASONS }>;
     TRACE: Array<TraceLog, 1>;
@@ -115,13 +115,6 @@ maps! {
     DECAP_SOURCES4: LpmTrie<AddressKey<V4>, u32, { limits::EGRESS_PREFIXES }>;
     DECAP_SOURCES6: LpmTrie<AddressKey<V6>, u32, { limits::EGRESS_PREFIXES }>;
     DECAP_COUNTERS: PerCpuArray<Counter, 2>;
-}
-
-/// What the time was when a CPU asked last.
-#[repr(C)]
-pub struct Clock {
-    tick: u64,
-    second: u64,
 }
 
 /// Adds a packet to a per-CPU counter.
@@ -173,29 +166,14 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
 
     #[inline(always)]
     fn now_seconds(&self) -> u32 {
-        // A shift, not a division: 2^30 ns. The daemon reads the same clock the same way.
-        let ask = || (self.now_nanoseconds() >> forwarder_common::flow::SECOND_SHIFT) as u32;
-        let Some(clock) = CLOCK.get_ptr_mut(0).filter(|_| WRITE) else {
-            return ask();
-        };
-        // SAFETY: a helper without arguments (kernel 5.5); the kernel puts a load in its place.
-        let tick = unsafe { bpf_jiffies64() };
+        let read = CLOCK.get_ptr_mut(0).filter(|_| WRITE);
         // SAFETY: this CPU's own copy; XDP programs on one CPU don't interrupt each other.
-        let clock: &mut Clock = unsafe { &mut *clock };
-        // The coarse clock goes on with the tick too: it is asked once in each, not for each packet.
-        if clock.tick != tick {
-            *clock = Clock {
-                tick,
-                second: ask().into(),
-            };
-        }
-        clock.second as u32
+        clock::seconds(read.map(|read| unsafe { &mut *read }))
     }
 
     #[inline(always)]
     fn now_nanoseconds(&self) -> u64 {
-        // SAFETY: a helper without arguments (kernel 5.11).
-        unsafe { bpf_ktime_get_coarse_ns() }
+        clock::coarse()
     }
 
     #[inline(always)]
@@ -208,8 +186,7 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
         PAIR.load() == 0
             || LEASES
                 .get(index)
-                // SAFETY: a helper without arguments (kernel 5.6); the verifier makes a load of it.
-                .is_some_and(|until| unsafe { bpf_jiffies64() } < *until)
+                .is_some_and(|until| clock::ticks() < *until)
     }
 
     #[inline(always)]
@@ -229,8 +206,7 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
 
     #[inline(always)]
     fn monotonic(&self) -> u64 {
-        // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_ns() }
+        clock::monotonic()
     }
 
     #[inline(always)]
@@ -331,9 +307,8 @@ impl<const WRITE: bool> Tables for Maps<WRITE> {
 /// Writes down what time it is.
 pub fn note_ticks() {
     if let Some(pointer) = LEASES.get_ptr_mut(lease::CLOCK) {
-        // SAFETY: a helper without arguments; map memory stays valid while the program runs, and the word is
-        // written whole.
-        unsafe { pointer.write_volatile(bpf_jiffies64()) };
+        // SAFETY: map memory stays valid while the program runs, and the word is written whole.
+        unsafe { pointer.write_volatile(clock::ticks()) };
     }
 }
 
