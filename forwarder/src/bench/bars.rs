@@ -254,7 +254,7 @@ mod tests {
         let bars = Costs::new(&cases, &samples).bars();
         // (28 − 16 + 6) ÷ 6
         assert_eq!((bars[0].value, bars[0].bound), (3.0, 3.0));
-        assert!(bars[0].holds && !bars[0].certain);
+        assert!(bars[0].holds && bars[0].certain, "nothing scatters");
         // (40 − 16) ÷ (40 − 16)
         assert_eq!(bars[4].value, 1.0);
         assert!(bars[4].holds && bars[4].certain);
