@@ -344,10 +344,17 @@ fn connections_that_backends_opened_outlive_a_kill_and_a_hand_over() {
     two.served();
     let mut opened = two.open_outwards();
     two.wait_for_outward(1, &opened);
+    let cables = |two: &Two, cut| {
+        let ends = ["eth0", "eth1"].map(|device| (two.host(0), device));
+        two.site.cut(&ends, cut).expect("cables");
+    };
+    // Without pins its kernel would route, untranslated, what still comes to it: that would be reset.
+    cables(&two, true);
     two.nodes[0] = None;
     two.wait_for([None, Some("active")]);
     two.outward_goes_on(&mut opened);
     opened.extend(two.open_outwards());
+    cables(&two, false);
     let config = two.config(&services);
     two.nodes[0] = Some(two.daemon(0, &config));
     two.wait_for([Some("standby"), Some("active")]);

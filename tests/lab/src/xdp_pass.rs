@@ -7,7 +7,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::namespace::Namespace;
 
@@ -46,23 +46,30 @@ struct LinkCreate {
 
 /// Attaches the program, natively. It stays as long as the result is kept.
 pub(crate) fn attach(host: &Namespace, device: &str) -> Result<OwnedFd> {
-    host.run(|| {
-        let load = Load {
-            program_type: BPF_PROG_TYPE_XDP,
-            instruction_count: PASS.len() as u32,
-            instructions: PASS.as_ptr() as u64,
-            license: c"Dual MIT/GPL".as_ptr() as u64,
-        };
-        let program = bpf(BPF_PROG_LOAD, &load)?;
-        let link = LinkCreate {
-            program: program.as_raw_fd().cast_unsigned(),
-            ifindex: index(device)?,
-            attach_type: BPF_XDP,
-            flags: XDP_FLAGS_DRV_MODE,
-        };
-        bpf(BPF_LINK_CREATE, &link)
-    })
-    .with_context(|| format!("attach XDP to {device} of {}", host.name()))
+    let program = load()?;
+    host.run(|| link(&program, index(device)?))
+        .with_context(|| format!("attach XDP to {device} of {}", host.name()))
+}
+
+fn load() -> io::Result<OwnedFd> {
+    let load = Load {
+        program_type: BPF_PROG_TYPE_XDP,
+        instruction_count: PASS.len() as u32,
+        instructions: PASS.as_ptr() as u64,
+        license: c"Dual MIT/GPL".as_ptr() as u64,
+    };
+    bpf(BPF_PROG_LOAD, &load)
+}
+
+/// Attaches a program to a device of the thread's namespace.
+fn link(program: &OwnedFd, index: u32) -> io::Result<OwnedFd> {
+    let link = LinkCreate {
+        program: program.as_raw_fd().cast_unsigned(),
+        ifindex: index,
+        attach_type: BPF_XDP,
+        flags: XDP_FLAGS_DRV_MODE,
+    };
+    bpf(BPF_LINK_CREATE, &link)
 }
 
 /// The index of a device of the thread's namespace.
@@ -91,7 +98,7 @@ struct LinkInfo {
 /// # Errors
 /// When no link holds it, or the kernel refuses.
 pub fn take_off(program: u32) -> Result<()> {
-    let link = link_of(program)?.context("no link holds the program")?;
+    let link = link_of(program, None)?.context("no link holds the program")?;
     call(BPF_LINK_DETACH, &mut [link.as_raw_fd().cast_unsigned()])?;
     Ok(())
 }
@@ -102,22 +109,29 @@ pub fn take_off(program: u32) -> Result<()> {
 /// # Errors
 /// When its owner is quicker again and again, or the kernel refuses.
 pub fn displace(host: &Namespace, device: &str) -> Result<OwnedFd> {
-    let mut result = attach(host, device);
+    let program = load()?;
+    let index = host.run(|| index(device))?;
     for _ in 0..100 {
-        if result.is_ok() {
-            break;
-        }
         let shown = host.show(&["link", "show", device])?;
-        if let Some(id) = shown[0]["xdp"]["prog"]["id"].as_u64() {
-            take_off(id as u32)?;
+        let id = shown[0]["xdp"]["prog"]["id"].as_u64();
+        let held = id.map(|id| link_of(id as u32, Some(index)));
+        let held = held.transpose()?.flatten();
+        // Its owner is told at once: nothing comes between the two calls.
+        let ours = host.run(|| {
+            if let Some(held) = &held {
+                call(BPF_LINK_DETACH, &mut [held.as_raw_fd().cast_unsigned()])?;
+            }
+            link(&program, index)
+        });
+        if let Ok(ours) = ours {
+            return Ok(ours);
         }
-        result = attach(host, device);
     }
-    result
+    bail!("{device} of {} always has a program", host.name())
 }
 
-/// The link that holds a program.
-fn link_of(program: u32) -> io::Result<Option<OwnedFd>> {
+/// The link that holds a program; `index`: at this device.
+fn link_of(program: u32, index: Option<u32>) -> io::Result<Option<OwnedFd>> {
     let mut id = 0;
     loop {
         // `start_id`, `next_id`.
@@ -137,7 +151,9 @@ fn link_of(program: u32) -> io::Result<Option<OwnedFd>> {
             u64::from(link.as_raw_fd().cast_unsigned()) | (size_of::<LinkInfo>() as u64) << 32,
             address,
         ];
-        if call(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).is_ok() && info.program == program {
+        let known = call(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).is_ok();
+        let at = index.is_none_or(|index| info.rest[0] as u32 == index);
+        if known && info.program == program && at {
             return Ok(Some(link));
         }
     }
