@@ -1,6 +1,6 @@
 //! The link layer: VLAN tags off and on, MAC addresses, and the way out.
 
-use forwarder_common::{Interface, Link, Reason, Stage, interface};
+use forwarder_common::{Backend, Interface, Link, Reason, Stage, interface};
 
 use crate::context::Context;
 use crate::header::{Ethernet, Macs, Vlan, ethertype};
@@ -90,6 +90,25 @@ pub fn restore<P: Packet>(packet: &mut P, context: &Context, verdict: Verdict) -
         },
         _ => verdict,
     }
+}
+
+/// Sends a frame on to a backend, in the VLANs that it came in.
+#[inline(always)]
+pub fn to_backend<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    interface: &Interface,
+    context: &Context,
+    backend: &Backend,
+    reason: Reason,
+) -> Verdict {
+    let link = Link {
+        destination_mac: backend.destination_mac,
+        source_mac: backend.source_mac,
+        ifindex: backend.ifindex,
+        tags: kept_tags(context, backend.ifindex),
+    };
+    transmit(packet, tables, interface, context, &link, reason)
 }
 
 /// Sends the packet to `link`: MAC addresses, tags, and the way out.

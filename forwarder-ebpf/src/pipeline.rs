@@ -6,8 +6,8 @@
 use forwarder_common::programs::StageProgram;
 use forwarder_common::virtual_server::{flags as server_flags, service};
 use forwarder_common::{
-    FragmentKey, Interface, Link, Mode, Reason, Stage, V4, V6, VipKey, VirtualServer, counter,
-    interface, lease, protocol,
+    FragmentKey, Interface, Mode, Reason, Stage, V4, V6, VipKey, VirtualServer, counter, interface,
+    lease, protocol,
 };
 
 use crate::choose::{self, Age};
@@ -337,14 +337,8 @@ pub fn switch<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
     if reason as u32 != Reason::IcmpError as u32 {
         count_in(tables, id, context.backend, context.bytes);
     }
-    let link = Link {
-        destination_mac: backend.destination_mac,
-        source_mac: backend.source_mac,
-        ifindex: backend.ifindex,
-        tags: link::kept_tags(context, backend.ifindex),
-    };
-    Step::Done(link::transmit(
-        packet, tables, interface, context, &link, reason,
+    Step::Done(link::to_backend(
+        packet, tables, interface, context, backend, reason,
     ))
 }
 

@@ -3,7 +3,7 @@
 
 use forwarder_common::hash::flow_hash;
 use forwarder_common::virtual_server::backend_flags;
-use forwarder_common::{Affinity, Backend, Interface, Link, Mode, Reason, Stage, protocol};
+use forwarder_common::{Affinity, Backend, Interface, Mode, Reason, Stage, protocol};
 
 use crate::checksum::fold;
 use crate::context::Context;
@@ -140,14 +140,8 @@ pub fn tunnel<F: Stages, P: Packet, T: FamilyTables<F::Address>>(
         );
         if gue { Reason::GueDsr } else { Reason::IpipDsr }
     };
-    let link = Link {
-        destination_mac: backend.destination_mac,
-        source_mac: backend.source_mac,
-        ifindex: backend.ifindex,
-        tags: link::kept_tags(context, backend.ifindex),
-    };
-    Step::Done(link::transmit(
-        packet, tables, interface, context, &link, reason,
+    Step::Done(link::to_backend(
+        packet, tables, interface, context, backend, reason,
     ))
 }
 

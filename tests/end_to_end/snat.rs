@@ -11,7 +11,7 @@ use forwarder_lab::site::{BACKENDS, HTTP, HTTP_REWRITTEN};
 use forwarder_lab::{Family, Namespace, wait_until};
 use serde_json::Value;
 
-use super::world::{HEADER, LIMIT, VIP, World, pool, site, virtual_server};
+use super::world::{HEADER, LIMIT, VIP, World, pool, site, virtual_server, web};
 
 /// Two addresses inside that only the SNAT pool uses.
 fn pool_addresses(family: Family) -> [IpAddr; 2] {
@@ -36,16 +36,7 @@ fn full_nat_from_a_pool() {
             "[[snat_pool]]\nname = \"out-{family}\"\naddresses = [\"{first}\", \"{second}\"]\n\
              ports = \"20000-20999\"\ninterface = \"inside\"\n"
         );
-        config += &pool(&format!("web-{family}"), family, Some(HTTP_REWRITTEN));
-        let more = format!("pool = \"web-{family}\"\nsnat = \"out-{family}\"");
-        config += &virtual_server(
-            &format!("web-{family}"),
-            "full-nat",
-            family.vip(VIP),
-            HTTP,
-            "tcp",
-            &more,
-        );
+        config += &web(family, "full-nat", &format!("snat = \"out-{family}\""));
     }
     let world = World::run(site, HEADER, &config);
     for family in Family::ALL {
@@ -90,16 +81,7 @@ fn backends_open_connections_through_egress_snat() {
             "[[egress]]\nsource = \"{source}\"\ninterface = \"outside\"\nsnat = \"automap\"\n"
         );
         // A file without a virtual server would have nothing to forward.
-        config += &pool(&format!("web-{family}"), family, Some(HTTP_REWRITTEN));
-        let more = format!("pool = \"web-{family}\"");
-        config += &virtual_server(
-            &format!("web-{family}"),
-            "dnat",
-            family.vip(VIP),
-            HTTP,
-            "tcp",
-            &more,
-        );
+        config += &web(family, "dnat", "");
     }
     let site = site();
     let world = World::run(site, HEADER, &config);
@@ -340,16 +322,7 @@ fn both_ends_of_a_forgotten_connection_are_reset() {
 fn a_port_of_the_range_without_a_flow_is_silent() {
     let mut config = String::new();
     for family in Family::ALL {
-        config += &pool(&format!("web-{family}"), family, Some(HTTP_REWRITTEN));
-        let more = format!("pool = \"web-{family}\"\nsnat = \"automap\"");
-        config += &virtual_server(
-            &format!("web-{family}"),
-            "full-nat",
-            family.vip(VIP),
-            HTTP,
-            "tcp",
-            &more,
-        );
+        config += &web(family, "full-nat", "snat = \"automap\"");
     }
     let world = World::start(&config);
     for family in Family::ALL {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use forwarder_lab::Family;
 use forwarder_lab::site::{BACKENDS, ECHO, HTTP, HTTP_REWRITTEN};
 
-use super::world::{VIP, World, pool, virtual_server};
+use super::world::{VIP, World, pool, virtual_server, web};
 
 #[test]
 fn every_port_of_a_vip_and_one_of_its_own() {
@@ -39,16 +39,7 @@ fn every_port_of_a_vip_and_one_of_its_own() {
 fn one_source_stays_with_one_backend() {
     let mut config = String::new();
     for family in Family::ALL {
-        config += &pool(&format!("web-{family}"), family, Some(HTTP_REWRITTEN));
-        let more = format!("pool = \"web-{family}\"\naffinity = \"source\"");
-        config += &virtual_server(
-            &format!("web-{family}"),
-            "dnat",
-            family.vip(VIP),
-            HTTP,
-            "tcp",
-            &more,
-        );
+        config += &web(family, "dnat", "affinity = \"source\"");
     }
     let world = World::start(&config);
     // Addresses .40 to .63 of the client's subnet.

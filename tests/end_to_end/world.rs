@@ -163,6 +163,14 @@ pub fn virtual_server(
     )
 }
 
+/// A virtual server of a family and its pool: HTTP that the backends have at another port.
+pub fn web(family: Family, mode: &str, more: &str) -> String {
+    let name = format!("web-{family}");
+    let more = format!("pool = \"{name}\"\n{more}");
+    pool(&name, family, Some(HTTP_REWRITTEN))
+        + &virtual_server(&name, mode, family.vip(VIP), HTTP, "tcp", &more)
+}
+
 /// A pool of the three backends, with health checks; `port` is what NAT rewrites to.
 pub fn pool(name: &str, family: Family, port: Option<u16>) -> String {
     let port = port

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -98,6 +98,12 @@ impl Namespace {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
+    }
+
+    /// Listens for connections in the namespace.
+    pub fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
+        self.run(|| TcpListener::bind(address))
+            .with_context(|| format!("listen on {address}"))
     }
 
     /// Starts a thread in the namespace. Threads must end before the namespace can go.

@@ -1,13 +1,13 @@
 //! A TLS server that answers every request with 200 and "ok".
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -38,8 +38,7 @@ impl TlsServer {
                 key.into(),
             )?;
         let config = Arc::new(config);
-        let listener = host.run(|| TcpListener::bind(address));
-        let listener = listener.with_context(|| format!("listen on {address}"))?;
+        let listener = host.listen(address)?;
         listener.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

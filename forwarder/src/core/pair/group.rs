@@ -311,14 +311,7 @@ impl Group {
     }
 
     fn active(&mut self, situation: &Situation, now: Duration) -> Option<Change> {
-        if situation.health == Health::Isolated {
-            return Some(self.step_down(Cause::Isolated, now));
-        }
-        if situation.lost && !situation.alone {
-            let cause = match situation.overtaken {
-                true => Cause::Overtaken,
-                false => Cause::NotAllowed,
-            };
+        if let Some(cause) = must_step_down(situation) {
             return Some(self.step_down(cause, now));
         }
         let since = self.hands_over_since.take();
@@ -346,14 +339,7 @@ impl Group {
     }
 
     fn releasing(&mut self, situation: &Situation, now: Duration) -> Option<Change> {
-        if situation.health == Health::Isolated {
-            return Some(self.step_down(Cause::Isolated, now));
-        }
-        if situation.lost && !situation.alone {
-            let cause = match situation.overtaken {
-                true => Cause::Overtaken,
-                false => Cause::NotAllowed,
-            };
+        if let Some(cause) = must_step_down(situation) {
             return Some(self.step_down(cause, now));
         }
         let over = situation.lost || now >= self.promise_until;
@@ -438,6 +424,16 @@ impl Group {
             epoch: self.epoch,
             cause,
         }
+    }
+}
+
+/// Why an active node may not stay it.
+fn must_step_down(situation: &Situation) -> Option<Cause> {
+    match situation {
+        _ if situation.health == Health::Isolated => Some(Cause::Isolated),
+        _ if !situation.lost || situation.alone => None,
+        _ if situation.overtaken => Some(Cause::Overtaken),
+        _ => Some(Cause::NotAllowed),
     }
 }
 

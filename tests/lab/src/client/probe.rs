@@ -1,7 +1,7 @@
 //! Numbered datagrams at a steady pace, whatever becomes of them: when and for how long nobody answers.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::udp;
 use crate::namespace::Namespace;
 use crate::server::STAMP;
 
@@ -209,12 +210,7 @@ fn receive(socket: &UdpSocket, answer: &mut [u8]) -> io::Result<usize> {
 }
 
 fn open(server: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(server)?;
+    let socket = udp::connect(server)?;
     socket.set_nonblocking(true)?;
     // SAFETY: the kernel reads an int.
     let set = unsafe {

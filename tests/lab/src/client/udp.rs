@@ -20,6 +20,17 @@ pub fn request(server: SocketAddr, length: usize, timeout: Duration) -> Result<A
     Socket::open(server, timeout)?.request(length)
 }
 
+/// A socket of a free port, connected.
+pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(server)?;
+    Ok(socket)
+}
+
 /// A socket with one server.
 pub struct Socket {
     socket: UdpSocket,
@@ -31,14 +42,7 @@ pub struct Socket {
 impl Socket {
     /// Binds a free port; `timeout` holds for every request.
     pub fn open(server: SocketAddr, timeout: Duration) -> Result<Self> {
-        let any: SocketAddr = match server {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket
-            .connect(server)
-            .with_context(|| format!("connect to {server}"))?;
+        let socket = connect(server).with_context(|| format!("connect to {server}"))?;
         Ok(Self {
             socket,
             timeout,

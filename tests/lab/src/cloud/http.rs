@@ -1,13 +1,13 @@
 //! HTTP/1.1 for the simulated services: one thread a connection.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::namespace::Namespace;
 
@@ -53,8 +53,7 @@ pub struct Listener {
 
 impl Listener {
     pub fn start(host: &Namespace, address: SocketAddr, handler: Handler) -> Result<Self> {
-        let listener = host.run(|| TcpListener::bind(address));
-        let listener = listener.with_context(|| format!("listen on {address}"))?;
+        let listener = host.listen(address)?;
         listener.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);

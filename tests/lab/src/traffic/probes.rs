@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::Part;
+use crate::client::udp;
 use crate::server::STAMP;
 use crate::wait::wait_until;
 
@@ -77,12 +78,7 @@ struct Flow {
 
 impl Flow {
     fn open(server: SocketAddr) -> io::Result<Self> {
-        let any: SocketAddr = match server {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(server)?;
+        let socket = udp::connect(server)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket,
