@@ -479,3 +479,42 @@ fn two_with_one_tag_and_none_at_all() {
         assert_eq!(calls, ["AssignPrivateIpAddresses 10.0.1.10 → eni-1"]);
     });
 }
+
+/// A carrier IP address is asked for as a public one, and answered under a name of its own.
+#[test]
+fn a_carrier_ip_address_is_known_by_itself() {
+    run(async {
+        let handler: Handler = Arc::new(|request: &Request| {
+            let asked = ["Action=DescribeAddresses", "public-ip", "155.146.0.7"];
+            let body = match asked.iter().all(|part| request.body.contains(part)) {
+                true => {
+                    "<R><addressesSet><item><carrierIp>155.146.0.7</carrierIp><allocationId>eipalloc-1</allocationId>\
+                     <networkBorderGroup>us-east-1-wl1-bos-wlz-1</networkBorderGroup><networkInterfaceId>eni-9</networkInterfaceId>\
+                     <privateIpAddress>10.0.8.9</privateIpAddress></item></addressesSet></R>"
+                }
+                false => EMPTY,
+            };
+            Some((200, body.to_owned()))
+        });
+        let server = Server::start(None, handler).await;
+        let imds = Server::start(None, metadata("eni-1", "vpc-1", "2049-12-31T23:59:59Z")).await;
+        let imds = format!("http://{}", imds.address);
+        let mut cloud = cloud(&format!("http://{}", server.address));
+        cloud.elastic_ips = vec![ElasticIp {
+            which: Which::Public(at("155.146.0.7")),
+            interface: "outside".to_owned(),
+            private: at("10.0.8.10"),
+            peer: at("10.0.8.9"),
+            group: "default".to_owned(),
+        }];
+        let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.as_str())];
+        let api = aws(cloud.clone(), &variables).await;
+        let found = api.look().await.expect("answers");
+        let planned = plan(&cloud, "default", &found.known);
+        assert_eq!(planned.missing, [""; 0]);
+        let calls: Vec<_> = planned.calls.iter().map(ToString::to_string).collect();
+        assert_eq!(calls, ["AssociateAddress eipalloc-1 at 10.0.8.10 → eni-1"]);
+        let there = ("eni-9".to_owned(), at("10.0.8.9"));
+        assert_eq!(found.holdings.elastic["eipalloc-1"], there);
+    });
+}

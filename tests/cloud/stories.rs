@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use forwarder_lab::client::{http, udp};
-use forwarder_lab::cloud::Cloud;
+use forwarder_lab::cloud::{Cloud, eni};
 use forwarder_lab::nodes::{DEVICES, NODES};
 use forwarder_lab::pinned::NAT;
 use forwarder_lab::server::Server;
@@ -170,6 +170,7 @@ fn a_wavelength_zone() {
     cloud
         .elastic_ip(&nodes, carrier, ("use", "game"), vip)
         .expect("a carrier IP address");
+    cloud.at_carrier("eipalloc-1");
     for node in 0..2 {
         let host = nodes.host(node);
         host.ip(&format!("link set eth1 mtu {ZONE}"))
@@ -274,6 +275,8 @@ fn a_wavelength_zone() {
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", nodes.diagnosis()));
     // By the address' own call, and none for the carrier IP address.
+    let at = cloud.state().things.allocations["eipalloc-1"].at.clone();
+    assert_eq!(at, Some((eni(1, 0), vip)));
     let called = cloud.called();
     assert!(
         called.iter().all(|call| call.action != "AssociateAddress"),

@@ -168,29 +168,11 @@ impl Aws {
 
     async fn elastic_ips(&self, found: &mut Found) -> Result<(), String> {
         let whiches = self.cloud.elastic_ips.iter().map(|each| &each.which);
+        // A carrier IP address is asked for as a public one, and answered under a name of its own.
         for (which, filters) in selections(whiches, "allocation-id", "public-ip") {
-            let Found { known, holdings } = &mut *found;
-            self.describe("DescribeAddresses", "addressesSet", &[filters], |item| {
-                let Some(id) = child(item, "allocationId") else {
-                    return;
-                };
-                let public = child(item, "publicIp").and_then(|text| text.parse().ok());
-                let itself = [Some(Which::Id(id.to_owned())), public.map(Which::Public)];
-                let named = itself.into_iter().chain([which.clone()]).flatten();
-                for which in named {
-                    let before = known.allocations.insert(which.clone(), id.to_owned());
-                    if before.is_some_and(|before| before != id) {
-                        known.ambiguous.insert(which);
-                    }
-                }
-                let at = child(item, "networkInterfaceId").filter(|at| !at.is_empty());
-                let private = child(item, "privateIpAddress").and_then(|text| text.parse().ok());
-                if let (Some(at), Some(private)) = (at, private) {
-                    let place = (at.to_owned(), private);
-                    holdings.elastic.insert(id.to_owned(), place);
-                }
-            })
-            .await?;
+            let note = |item: Node<'_, '_>| note_allocation(item, which.as_ref(), found);
+            self.describe("DescribeAddresses", "addressesSet", &[filters], note)
+                .await?;
         }
         Ok(())
     }
@@ -307,6 +289,38 @@ fn filter(filters: &[(&str, Vec<String>)]) -> Parameters {
         }
     }
     parameters
+}
+
+/// The address that an item has under a name.
+fn public(item: Node<'_, '_>, name: &str) -> Option<Which> {
+    let text = child(item, name)?;
+    text.parse().ok().map(Which::Public)
+}
+
+/// `which`: what it was asked for by, if that was a tag.
+fn note_allocation(item: Node<'_, '_>, which: Option<&Which>, found: &mut Found) {
+    let Some(id) = child(item, "allocationId") else {
+        return;
+    };
+    let Found { known, holdings } = found;
+    let names = [
+        Some(Which::Id(id.to_owned())),
+        public(item, "publicIp"),
+        public(item, "carrierIp"),
+        which.cloned(),
+    ];
+    for which in names.into_iter().flatten() {
+        let before = known.allocations.insert(which.clone(), id.to_owned());
+        if before.is_some_and(|before| before != id) {
+            known.ambiguous.insert(which);
+        }
+    }
+    let at = child(item, "networkInterfaceId").filter(|at| !at.is_empty());
+    let private = child(item, "privateIpAddress").and_then(|text| text.parse().ok());
+    if let (Some(at), Some(private)) = (at, private) {
+        let place = (at.to_owned(), private);
+        holdings.elastic.insert(id.to_owned(), place);
+    }
 }
 
 fn note_interface(item: Node<'_, '_>, found: &mut Holdings) {

@@ -288,8 +288,13 @@ pub fn describe(state: &State, action: &str, parameters: &Parameters) -> Result<
                             each.number
                         )
                     });
+                    let kind = if each.carrier {
+                        "carrierIp"
+                    } else {
+                        "publicIp"
+                    };
                     text += &format!(
-                        "<item><publicIp>{}</publicIp><allocationId>{id}</allocationId>{}</item>",
+                        "<item><{kind}>{}</{kind}><allocationId>{id}</allocationId>{}</item>",
                         each.public,
                         at.unwrap_or_default()
                     );

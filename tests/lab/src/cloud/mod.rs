@@ -202,6 +202,7 @@ impl Cloud {
         let id = format!("eipalloc-{}", allocations.len() + 1);
         let allocation = Allocation {
             public,
+            carrier: false,
             tags: BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]),
             at: Some((eni(0, 0), private)),
             number: 1,
@@ -223,6 +224,15 @@ impl Cloud {
         let gateway = Gateway::start(&nodes.site.router, state, &id, public)?;
         self.gateways.push(gateway);
         Ok(())
+    }
+
+    /// An allocation turns out to be a carrier's.
+    pub fn at_carrier(&self, id: &str) {
+        let allocations = &mut lock(&self.state).things.allocations;
+        allocations
+            .get_mut(id)
+            .into_iter()
+            .for_each(|each| each.carrier = true);
     }
 
     /// Adds route table `rtb-1`, with a route to the first node's `eth0`, that the router follows; or to its `eth1`,

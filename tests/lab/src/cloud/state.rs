@@ -54,6 +54,8 @@ impl Interface {
 pub struct Allocation {
     /// The address itself.
     pub public: IpAddr,
+    /// Whether it is a carrier's, which is shown under another name.
+    pub carrier: bool,
     /// Tags by key.
     pub tags: BTreeMap<String, String>,
     /// Network interface and private address.
