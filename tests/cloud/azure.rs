@@ -70,16 +70,8 @@ impl World {
         let config = nodes.config(INTERVAL, 3).replace(&floating, "");
         assert!(!config.contains("floating"), "{config}");
         let config = config.replacen("pair = { ", "pair = { drain = \"5m\", ", 1) + sections;
-        for node in 0..2 {
-            nodes
-                .start(node, &config)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-            nodes
-                .wait_for_active(0)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-        }
         nodes
-            .wait_until_ready(0)
+            .start_both(&config)
             .unwrap_or_else(|error| panic!("{error:#}"));
         let world = Self {
             front: FrontEnd::start(&nodes, rule, probe).expect("a front end"),

@@ -186,16 +186,8 @@ fn a_wavelength_zone() {
              mode = \"full-nat\"\nsnat = \"automap\"\npool = \"ipv4\"\nmss_clamp = {}\n",
         ZONE - 40
     );
-    for node in 0..2 {
-        nodes
-            .start(node, &config)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        nodes
-            .wait_for_active(0)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-    }
     nodes
-        .wait_until_ready(0)
+        .start_both(&config)
         .unwrap_or_else(|error| panic!("{error:#}"));
 
     // A device of the carrier plays a game.

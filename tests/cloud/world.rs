@@ -51,16 +51,8 @@ impl World {
         let config = nodes.config(INTERVAL, MULTIPLIER);
         let head = format!("version = 1\n{}", cloud.config());
         let config = edit(config.replacen("version = 1\n", &head, 1));
-        for node in 0..2 {
-            nodes
-                .start(node, &config)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-            nodes
-                .wait_for_active(0)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-        }
         nodes
-            .wait_until_ready(0)
+            .start_both(&config)
             .unwrap_or_else(|error| panic!("{error:#}"));
         let servers: Vec<_> = servers
             .iter()

@@ -141,6 +141,17 @@ impl Nodes {
         Ok(())
     }
 
+    /// Starts both nodes' daemons: the first is active before the second begins. Waits until both are ready.
+    ///
+    /// # Errors
+    /// When one does not start, or they don't become ready: with what they say.
+    pub fn start_both(&mut self, config: &str) -> Result<()> {
+        self.start(0, config)?;
+        self.wait_for_active(0)?;
+        self.start(1, config)?;
+        self.wait_until_ready(0)
+    }
+
     /// Kills a node's daemon (SIGKILL). What it has pinned stays.
     pub fn kill(&mut self, node: usize) {
         self.forwarders[node] = None;

@@ -245,11 +245,12 @@ async fn run(setup: Setup, board: Board, asked: mpsc::UnboundedReceiver<Rehearsa
     let observer = Arc::new(setup.observer);
     let names: Vec<String> = setup.groups.iter().map(|(name, _)| name.clone()).collect();
     for (name, id) in setup.groups {
+        // A node on its own is always active, and has no groups.
+        let group = observer.is_some().then_some(name.as_str());
+        let watch = setup.sign.watch(group);
         let rehearser = Rehearser {
             name: name.clone(),
-            watch: setup
-                .sign
-                .watch(observer.is_some().then_some(name.as_str())),
+            watch: watch.clone(),
             api: Arc::clone(&api),
             scout: Arc::clone(&scout),
             cloud: setup.cloud.clone(),
@@ -257,9 +258,7 @@ async fn run(setup: Setup, board: Board, asked: mpsc::UnboundedReceiver<Rehearsa
         };
         tokio::spawn(rehearser.run());
         let mover = Mover {
-            watch: setup
-                .sign
-                .watch(observer.is_some().then_some(name.as_str())),
+            watch,
             api: Arc::clone(&api),
             scout: Arc::clone(&scout),
             cloud: setup.cloud.clone(),

@@ -223,10 +223,7 @@ impl World {
         let head = format!("version = 1\ncloud = {{ endpoint = \"http://{API}\", {things} }}\n");
         let config = nodes.config(timing.interval, timing.multiplier);
         let config = config.replacen("version = 1\n", &head, 1) + &servers;
-        for node in 0..2 {
-            nodes.start(node, &config)?;
-            nodes.wait_for_active(0)?;
-        }
+        nodes.start_both(&config)?;
         let ends = [0, count - 1].map(|index| match kind {
             Kind::Private => at(index),
             Kind::Elastic | Kind::Limited => public(index),
