@@ -12,6 +12,7 @@ mod cloud {
     mod host;
     mod import;
     mod in_a_cloud;
+    mod pages;
     mod server;
     mod stories;
     #[expect(clippy::disallowed_methods, reason = "real time: it measures")]

@@ -13,7 +13,7 @@ use super::host::{LIMIT, binary, findings, forwarder, said};
 
 const VIP: u8 = 10;
 
-fn config(mode: &str, more: &str) -> String {
+pub fn config(mode: &str, more: &str) -> String {
     let mut text = "version = 1\nlimits = { flows = 100000 }\n[[interface]]\nname = \"outside\"\ndevice = \"eth0\"\n\
                     [[interface]]\nname = \"inside\"\ndevice = \"eth1\"\naddress = [\"192.0.2.2/24\", \"2001:db8:2::2/64\"]\n"
         .to_owned();
@@ -39,7 +39,7 @@ fn config(mode: &str, more: &str) -> String {
 
 /// A site whose backends know nothing of VIPs, as hosts come: they answer ARP for every address of theirs, and
 /// their way to clients does not lead through the forwarder.
-fn untouched() -> Site {
+pub fn untouched() -> Site {
     let site = Site::new(&[], &[]).expect("build the site");
     for backend in &site.backends {
         backend
@@ -58,7 +58,7 @@ fn untouched() -> Site {
     site
 }
 
-fn write(site: &Site, name: &str, text: &str) -> PathBuf {
+pub fn write(site: &Site, name: &str, text: &str) -> PathBuf {
     let file = site.directory().join(name);
     std::fs::write(&file, text).expect("write");
     file

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::host::{LIMIT, binary, findings, forwarder, said};
 
-const GOOD: &str = r#"
+pub const GOOD: &str = r#"
 version = 1
 limits = { flows = 100000 }
 egress = [{ source = "192.0.2.0/24", interface = "outside" }]
@@ -71,7 +71,7 @@ name = "lost"
 backend = [{ address = "192.0.2.99" }]
 "#;
 
-fn site() -> Site {
+pub fn site() -> Site {
     let site = Site::new(&[], &[]).expect("build the site");
     site.forwarder
         .sysctl(&[("net/ipv4/conf/eth1/forwarding", "1")])
@@ -79,7 +79,7 @@ fn site() -> Site {
     site
 }
 
-fn write(site: &Site, text: &str) -> PathBuf {
+pub fn write(site: &Site, text: &str) -> PathBuf {
     let file = site.directory().join("doctor.toml");
     std::fs::write(&file, text).expect("write");
     file

@@ -1,6 +1,6 @@
 //! What the command line finds out of a cloud: whether it has what the file wants, and how much it may have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use forwarder_lab::cloud::{Cloud, Interface, eni};
 use serde_json::Value;
 
 use super::host::{binary, forwarder, said};
+use super::pages::follow;
 
 /// Dropped in this order.
 struct World {
@@ -152,7 +153,11 @@ fn limits_are_refreshed_from_the_cloud() {
     );
     says(&["cloud", "limits", file], false, &["--refresh"]);
     let told = "x9.huge: 4 network interfaces; on each 15 addresses and prefixes of IPv4, 15 of IPv6 (limits_file)";
-    says(&["cloud", "limits", file, "--refresh"], true, &[told]);
+    let directory = world.nodes.site.directory();
+    for (line, output) in follow(world.nodes.host(0), "cloud.md", directory, Path::new(file)) {
+        assert!(output.status.success(), "{line}: {}", said(&output));
+        assert!(said(&output).contains(told), "{line}: {}", said(&output));
+    }
     says(&["cloud", "limits", file], true, &[told]);
     says(&["check", file], true, &["good"]);
 

@@ -30,6 +30,9 @@ mod uninstall;
 mod views;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
