@@ -174,6 +174,16 @@ fn limits_are_refreshed_from_the_cloud() {
         &["error[cloud-limit]", "may have 2"],
     );
 
+    // It allows more now, as another size does: the file that was refused is what it is asked with.
+    says(&["cloud", "iam-policy", file], true, &["ec2:"]);
+    world.change(0, |each| each.limit = 15);
+    says(
+        &["cloud", "limits", file, "--refresh"],
+        true,
+        &["on each 15 addresses"],
+    );
+    says(&["check", file], true, &["good"]);
+
     // A table that somebody broke is no reason not to start.
     std::fs::write(&table, "[\"x9.huge\"]\ninterfaces = 4\n").expect("write");
     says(

@@ -122,8 +122,15 @@ fn an_operator_moves_and_holds_it_from_either_node() {
         );
         assert!(text.contains("lb2 takes them with epoch"), "{text}");
     }
-    let (done, text) = run(&two, 1, &["failover", "--to", "lb1", "--dry-run"]);
-    assert!(!done && text.contains("it is there already"), "{text}");
+    for node in 0..2 {
+        for words in [
+            &["failover", "--to", "lb1", "--dry-run"][..],
+            &["failover", "--to", "lb1"],
+        ] {
+            let (done, text) = run(&two, node, words);
+            assert!(done && text == "lb1 is active already\n", "{text}");
+        }
+    }
     let (done, text) = run(&two, 1, &["failover", "--to", "lb3"]);
     assert!(!done && text.contains("no node \"lb3\""), "{text}");
 

@@ -63,6 +63,10 @@ pub async fn failover(arguments: &Failover) -> Result<ExitCode> {
         ..PairRequest::default()
     };
     let answer = client::pair(socket, &request).await?;
+    if answer.steps.is_empty() {
+        print(&format!("{} is active already", answer.node))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.dry_run {
         print(&answer.steps.join("\n"))?;
         return Ok(ExitCode::SUCCESS);

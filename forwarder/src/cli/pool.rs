@@ -27,6 +27,8 @@ enum Action {
     Drain(Member),
     /// Give a backend flows again
     Enable(Member),
+    /// Give a backend flows whatever its health check says
+    Force(Member),
     /// Give a backend nothing; its flows move at once
     Disable(Member),
     /// Change a backend's share of new flows
@@ -59,6 +61,7 @@ pub async fn pool(arguments: &Pool) -> Result<ExitCode> {
     let (member, state, weight) = match action {
         Action::Drain(member) => (member, Some("drained"), None),
         Action::Enable(member) => (member, Some("enabled"), None),
+        Action::Force(member) => (member, Some("forced"), None),
         Action::Disable(member) => (member, Some("disabled"), None),
         Action::Weight { member, weight } => (member, None, Some(*weight)),
     };

@@ -118,11 +118,17 @@ impl Diagnostics {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.dropped > 0
-            || self
-                .list
-                .iter()
-                .any(|d| d.code.severity() == Severity::Error)
+        self.dropped > 0 || self.errors().next().is_some()
+    }
+
+    /// Whether there are errors of another code.
+    pub(super) fn has_errors_but(&self, code: Code) -> bool {
+        self.dropped > 0 || self.errors().any(|error| error != code)
+    }
+
+    fn errors(&self) -> impl Iterator<Item = Code> {
+        let codes = self.list.iter().map(|diagnostic| diagnostic.code);
+        codes.filter(|code| code.severity() == Severity::Error)
     }
 
     pub(super) fn has_code(&self, code: Code) -> bool {

@@ -91,6 +91,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
 }
 
+/// Reads and checks a file all but for what its instances may have: for whoever asks the cloud just that.
+pub fn load_beyond_limits(path: &Path) -> Result<Vec<Model>, ConfigErrors> {
+    let file = path.display().to_string();
+    let text = source::read(path).map_err(|diagnostic| ConfigErrors::one(&file, diagnostic))?;
+    let mut out = Diagnostics::default();
+    let models = models(&text, &mut out);
+    models.ok_or_else(|| ConfigErrors::new(&file, &text, out))
+}
+
 /// Reads and checks a file; the result is the model of `node`.
 pub fn check(path: &Path, node: Option<&str>) -> Result<Model, ConfigErrors> {
     load(path)?.for_node(node)

@@ -252,7 +252,7 @@ section! {
         /// the whole.
         slow_start: Duration = Optional("its whole share at once"), "\"30s\"";
         /// What becomes of the flows of a backend that goes down: all `move` at once, or those of TCP stay
-        /// and those of UDP move (`keep-tcp`).
+        /// and those of UDP move (`keep-tcp`); so do they when it is drained.
         when_down: WhenDown = Default("\"move\""), "\"keep-tcp\"";
         /// The backends.
         backend: Many<Backend> = Default("[]"), "[{ address = \"10.0.2.11\", port = 8080 }]";

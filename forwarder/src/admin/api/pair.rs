@@ -40,7 +40,7 @@ pub struct PairRequest {
 pub struct PairAnswer {
     /// The node that it is about: the one that is to be active, or whose maintenance it is.
     pub node: String,
-    /// What happens, or would happen, in order.
+    /// What happens, or would happen, in order; none: there is nothing to do.
     pub steps: Vec<String>,
 }
 

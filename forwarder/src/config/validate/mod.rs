@@ -37,7 +37,7 @@ const UNUSED: [Code; 4] = [
     Code::UnusedHealthCheck,
 ];
 
-/// The model of each node; `None` when there were errors, here or earlier.
+/// The model of each node; `None` when there were errors, here or earlier, about more than what the cloud allows.
 pub(super) fn models(document: &Document, out: &mut Diagnostics) -> Option<Vec<Model>> {
     let nodes = Nodes::read(document, out);
     let mut models = Vec::new();
@@ -68,8 +68,9 @@ pub(super) fn models(document: &Document, out: &mut Diagnostics) -> Option<Vec<M
     if out.has_errors() {
         // A misspelt name leaves unused what it should have named.
         out.retain(|code| !UNUSED.contains(&code));
-        None
-    } else {
-        models.into_iter().collect()
     }
+    if out.has_errors_but(Code::CloudLimit) {
+        return None;
+    }
+    models.into_iter().collect()
 }

@@ -40,9 +40,11 @@ impl Compilation<'_> {
                 continue;
             };
             let mut entry = self.backend_entry(pool, backend);
-            if self.keeps_flows(key, backend) {
+            let keep_tcp = keeps_tcp.contains(pool);
+            let moves_udp = keep_tcp && backend.state == BackendState::Drained;
+            if self.keeps_flows(key, backend) && !moves_udp {
                 entry.flags |= backend_flags::KEEPS_FLOWS;
-            } else if keeps_tcp.contains(pool) && backend.state != BackendState::Disabled {
+            } else if keep_tcp && backend.state != BackendState::Disabled {
                 entry.flags |= backend_flags::KEEPS_TCP;
             }
             if entry.flags & (backend_flags::KEEPS_FLOWS | backend_flags::KEEPS_TCP) != 0 {

@@ -344,6 +344,12 @@ fn states_and_health_decide_who_takes_and_who_keeps_flows() {
     let outcome = compiled(&model, &facts, down);
     let flags = outcome.tables.backends[&outcome.state.backend(&first).expect("it")].flags;
     assert_eq!(flags, backend_flags::KEEPS_TCP);
+    // An operator who takes one out there means what the check would say.
+    model.pools[web].backends[0].state = BackendState::Drained;
+    assert_eq!(shares(&model, &[]), [(true, 0), (true, 16_384)]);
+    let outcome = compiled(&model, &facts, &[]);
+    let flags = outcome.tables.backends[&outcome.state.backend(&first).expect("it")].flags;
+    assert_eq!(flags, backend_flags::KEEPS_TCP);
     model.pools[web].when_down = WhenDown::Move;
     model.pools[web].backends[0].state = BackendState::Disabled;
     model.pools[web].backends[1].weight = 0;

@@ -38,7 +38,7 @@ impl Node {
         // An asker that went away needs no answer.
         let (answer, done) = match asked {
             Ok((answer, Some(done))) => (answer, done),
-            Ok((answer, None)) if request.fail_over_to.is_some() => {
+            Ok((answer, None)) if !answer.steps.is_empty() => {
                 let group = request.group.clone();
                 return self.rehearse(group, answer, reply);
             }
@@ -47,7 +47,7 @@ impl Node {
         };
         tokio::spawn(async move {
             let result = match done.await {
-                Ok(Ok(())) => Ok(answer),
+                Ok(Ok(()) | Err(hand_over::Unable::Already)) => Ok(answer),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("the daemon is stopping".to_owned()),
             };
@@ -91,13 +91,16 @@ impl Member {
         };
         let wish = self.wish(request.group.as_deref(), to, &view)?;
         let Wish { only, here } = wish;
-        hand_over::check(&view, only, here).map_err(|error| error.to_string())?;
         let names = &self.names;
-        let answer = PairAnswer {
-            node: if here { &names.own } else { &names.peer }.clone(),
-            steps: self.steps(wish, &view),
+        let node = if here { &names.own } else { &names.peer }.clone();
+        let steps = match hand_over::check(&view, only, here) {
+            Ok(()) => self.steps(wish, &view),
+            Err(hand_over::Unable::Already) => Vec::new(),
+            Err(error) => return Err(error.to_string()),
         };
-        if request.dry_run {
+        let already = steps.is_empty();
+        let answer = PairAnswer { node, steps };
+        if request.dry_run || already {
             return Ok((answer, None));
         }
         let (done, receiver) = oneshot::channel();
