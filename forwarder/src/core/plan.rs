@@ -186,10 +186,8 @@ fn gone<'a, K: Ord, V>(
 }
 
 fn differing(old: &[Slot], new: &[Slot]) -> usize {
-    new.iter()
-        .enumerate()
-        .filter(|(at, slot)| old.get(*at) != Some(slot))
-        .count()
+    let both = old.iter().zip(new).filter(|(old, new)| old != new).count();
+    both + new.len().saturating_sub(old.len())
 }
 
 #[cfg(test)]

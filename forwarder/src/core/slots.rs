@@ -37,6 +37,14 @@ pub fn transition(old: &[Slot], table: &[u32], keeps: impl Fn(u32) -> bool) -> V
     slots
 }
 
+/// As [`transition`] to a table of the same size that differs in these slots at most, each with its backend.
+pub fn change(slots: &mut [Slot], changes: &[(u32, u32)], keeps: impl Fn(u32) -> bool) {
+    for &(at, backend) in changes {
+        let slot = &mut slots[at as usize];
+        *slot = next(*slot, backend, &keeps);
+    }
+}
+
 /// One slot's next state.
 ///
 /// A → B → C: the previous backend stays A while A keeps flows. Flows of B all began in a changed

@@ -22,7 +22,7 @@ use super::wire::chain::{BATCH, Chain, Ends, Expected, frame};
 use super::wire::meter::Meter;
 use super::wire::router::Side;
 use super::{Effort, wire};
-use crate::core::table::{self, Member};
+use crate::core::table::{self, Filling, Member};
 use crate::io::clock;
 
 /// Everything has happened by then, or never will.
@@ -169,7 +169,9 @@ impl Scale<'_> {
         }
         let of = |values: Vec<f64>| Spread::of(values.into_iter());
         let (times, costs, asked) = (of(times), of(costs), of(asked));
-        let built = of((0..self.times(5, 11)).map(|_| built(backends)).collect());
+        let (anew, changed): (Vec<f64>, Vec<f64>) =
+            (0..self.times(5, 11)).map(|_| filled(backends)).unzip();
+        let (anew, changed) = (of(anew), of(changed));
         self.bars.push(Bar::new(
             "one backend changed in a pool of 1,000: ms of CPU, from the command to the maps",
             costs,
@@ -178,7 +180,7 @@ impl Scale<'_> {
         ));
         Ok(Table::new(
             "change",
-            "One backend's weight changes in a pool of 1,000 that a virtual server has, by the socket: the pool's lookup table is computed and exchanged. \
+            "One backend's weight changes in a pool of 1,000 that a virtual server has, by the socket: the pool's lookup table changes, and its slots. \
              CPU time is all of the daemon's, from the command to the answer.",
             &["ms"],
             vec![
@@ -186,8 +188,13 @@ impl Scale<'_> {
                 Row::new("CPU time", costs, &[]),
                 Row::new("CPU time where nothing is to be done", asked, &[]),
                 Row::new(
-                    "CPU time of computing the lookup table, of that",
-                    built,
+                    "CPU time of changing the lookup table, of that",
+                    changed,
+                    &[],
+                ),
+                Row::new(
+                    "CPU time of computing the lookup table anew, beside that",
+                    anew,
                     &[],
                 ),
             ],
@@ -375,9 +382,10 @@ impl Scale<'_> {
     }
 }
 
-/// Milliseconds that a lookup table takes to be computed.
-fn built(backends: u16) -> f64 {
-    let members: Vec<Member> = (0..backends)
+/// Milliseconds that a lookup table takes to be computed, and to be computed otherwise when a backend gets three times
+/// its weight.
+fn filled(backends: u16) -> (f64, f64) {
+    let mut members: Vec<Member> = (0..backends)
         .map(|number| Member {
             address: Ipv4Addr::from_bits(0x0a40_0000 + u32::from(number)).into(),
             port: 0,
@@ -385,8 +393,15 @@ fn built(backends: u16) -> f64 {
             backend: u32::from(number),
         })
         .collect();
+    let mut filling = Filling::new(table::size(members.len()));
     let begin = clock::thread_cpu();
-    let table = table::build(&members, table::size(members.len()));
-    std::hint::black_box(table);
-    (clock::thread_cpu() - begin).as_secs_f64() * 1e3
+    std::hint::black_box(filling.set(&members));
+    let anew = clock::thread_cpu() - begin;
+    for member in members.iter_mut().skip(7).take(1) {
+        member.weight = 3;
+    }
+    let begin = clock::thread_cpu();
+    std::hint::black_box(filling.set(&members));
+    let changed = clock::thread_cpu() - begin;
+    (anew.as_secs_f64() * 1e3, changed.as_secs_f64() * 1e3)
 }

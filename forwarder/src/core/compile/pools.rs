@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use forwarder_common::Slot;
 
-use super::state::PoolTable;
+use super::state::{Filled, PoolTable};
 use super::{BackendKey, Compilation, Note};
 use crate::config::model::Pool;
 use crate::core::allocate::Regions;
 use crate::core::health::FULL;
-use crate::core::slots::{forget, forgettable, transition};
-use crate::core::table::{self, Member};
+use crate::core::slots::{change, forget, forgettable, transition};
+use crate::core::table::{self, Filling, Member};
 
 impl Compilation<'_> {
     pub(super) fn pools(&mut self) {
@@ -97,7 +97,7 @@ impl Compilation<'_> {
         if same && !old.stale && !forgettable(&old.slots, keeps) {
             return Some(old);
         }
-        let mut slots = self.slots(&old, &members, size);
+        let (mut slots, mut filling) = self.slots(&old, &members, size);
         if slots.len() != old.slots.len() {
             let end = self.model().limits.table_slots;
             match regions.take(slots.len() as u32, end) {
@@ -105,7 +105,7 @@ impl Compilation<'_> {
                 // Better a table of the wrong size than none; the next compilation tries again.
                 None if !old.slots.is_empty() => {
                     size = old.slots.len() as u32;
-                    slots = self.slots(&old, &members, size);
+                    (slots, filling) = self.slots(&old, &members, size);
                     self.note_no_room(pool);
                 }
                 None => {
@@ -117,22 +117,35 @@ impl Compilation<'_> {
         let changed = if same { old.changed } else { self.input.now };
         Some(PoolTable {
             base: old.base,
-            slots: slots.into(),
+            slots,
             changed,
             members,
             size,
             stale: false,
+            filling,
         })
     }
 
-    fn slots(&self, old: &PoolTable, members: &[Member], size: u32) -> Vec<Slot> {
+    fn slots(&self, old: &PoolTable, members: &[Member], size: u32) -> (Arc<[Slot]>, Filled) {
         let keeps = |backend| self.state.keeps.contains(&backend);
-        if members.is_empty() && !self.any_keeps(&old.slots) {
-            return Vec::new();
+        if members.is_empty() {
+            let slots = match self.any_keeps(&old.slots) {
+                true => transition(&old.slots, &[], keeps),
+                false => Vec::new(),
+            };
+            return (forgotten(slots.into(), keeps), Filled::default());
         }
-        let mut slots = transition(&old.slots, &table::build(members, size), keeps);
-        forget(&mut slots, keeps);
-        slots
+        let known = old.filling.0.as_ref();
+        let known = known.filter(|filling| filling.is_of(size, &old.members));
+        let mut filling = known.map_or_else(|| Arc::new(Filling::new(size)), Arc::clone);
+        let changes = Arc::make_mut(&mut filling).set(members);
+        let mut slots = Arc::clone(&old.slots);
+        if known.is_some() && slots.len() as u32 == size {
+            change(Arc::make_mut(&mut slots), &changes, keeps);
+        } else {
+            slots = transition(&old.slots, &filling.table(), keeps).into();
+        }
+        (forgotten(slots, keeps), Filled(Some(filling)))
     }
 
     fn note_no_room(&mut self, pool: &Pool) {
@@ -151,4 +164,11 @@ impl Compilation<'_> {
                 || slot.is_changed() && self.state.keeps.contains(&slot.previous())
         })
     }
+}
+
+fn forgotten(mut slots: Arc<[Slot]>, keeps: impl Fn(u32) -> bool) -> Arc<[Slot]> {
+    if forgettable(&slots, &keeps) {
+        forget(Arc::make_mut(&mut slots), keeps);
+    }
+    slots
 }

@@ -7,7 +7,7 @@ use forwarder_common::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::snat::SnatKey;
-use super::state::{BackendKey, PoolTable, SnatAddresses, State};
+use super::state::{BackendKey, Filled, PoolTable, SnatAddresses, State};
 use crate::config::model::Limits;
 use crate::core::allocate::{Ids, Regions};
 use crate::core::slots::NOWHERE;
@@ -128,6 +128,7 @@ impl State {
                 members: pool.members,
                 size: pool.size,
                 stale: pool.stale,
+                filling: Filled::default(),
             };
             state.pools.insert(pool.name, table);
         }

@@ -12,7 +12,7 @@ use super::snat::SnatKey;
 use crate::config::model::{Backend, Limits};
 use crate::core::allocate::Ids;
 use crate::core::slots::{self, NOWHERE};
-use crate::core::table::Member;
+use crate::core::table::{Filling, Member};
 
 /// What a pool member is known by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,7 +59,21 @@ pub struct PoolTable {
     pub(super) size: u32,
     /// Slots have settled; perhaps fewer of them will do.
     pub(super) stale: bool,
+    /// What the next change starts from.
+    pub(super) filling: Filled,
 }
+
+/// How a table was filled; `None`: not known. Members and size say all that matters of it, so any two are equal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filled(pub Option<Arc<Filling>>);
+
+impl PartialEq for Filled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Filled {}
 
 /// Where a SNAT pool's addresses are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

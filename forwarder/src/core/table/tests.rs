@@ -10,7 +10,7 @@ use figures::{evenness, excess, members};
 fn shares_follow_weights_and_a_change_moves_little() {
     for count in [2, 3, 8, 10, 16, 17, 64, 100] {
         for weights in [|_| 1, |index| 1 + (index % 10) as u8] {
-            for seed in 0..8 {
+            for seed in 0..4 {
                 let members = members(count, seed, weights);
                 let table = build(&members, size(members.len()));
                 let (low, high) = evenness(&members, &table);
@@ -38,6 +38,76 @@ fn four_thousand_pools_fit() {
     let shift = shift(sizes.clone(), 4_194_304);
     assert_eq!(scaled(size(4), shift), 1_024);
     assert_eq!(super::shift(sizes.take(256), 4_194_304), 0);
+}
+
+#[test]
+fn a_large_pool_is_even_and_a_change_moves_little() {
+    for weights in [|_| 1, |index| 1 + (index % 10) as u8] {
+        let members = members(400, 1, weights);
+        let size = size(members.len());
+        let table = build(&members, size);
+        let (low, high) = evenness(&members, &table);
+        assert!(low > 0.98 && high < 1.02, "{low}..{high}");
+        let excess = excess(&members, &table, 7);
+        assert!(excess < 0.01, "{excess}");
+    }
+}
+
+/// What happens to a pool: backends with these numbers come, or come with another weight (0: go).
+fn changes() -> impl Strategy<Value = Vec<Vec<(u32, u16)>>> {
+    let weight = prop_oneof![2 => Just(0u16), 4 => Just(10), 3 => 1u16..=1_000];
+    let change = proptest::collection::vec((0u32..60, weight), 1..12);
+    proptest::collection::vec(change, 1..12)
+}
+
+fn sequence_is_as_from_scratch(slots: u32, sequence: Vec<Vec<(u32, u16)>>) {
+    let all = members(60, 5, |_| 1);
+    let mut weights = vec![0; all.len()];
+    let mut filling = Filling::new(slots);
+    let mut table = Vec::new();
+    for step in sequence {
+        for (number, weight) in step {
+            weights[number as usize] = weight;
+        }
+        let mut members: Vec<Member> = all.clone();
+        for (member, weight) in members.iter_mut().zip(&weights) {
+            member.weight = *weight;
+        }
+        members.retain(|member| member.weight > 0);
+        members.sort_unstable();
+        if members.is_empty() {
+            continue;
+        }
+        let changes = filling.set(&members);
+        let expected = build(&members, slots);
+        assert!(filling.is_of(slots, &members));
+        assert!(filling.table() == expected, "other than from scratch");
+        // What is said to have changed is all that has.
+        table.resize(slots as usize, u32::MAX);
+        for (slot, backend) in changes {
+            table[slot as usize] = backend;
+        }
+        assert!(table == expected, "changes left something out");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_table_that_changed_is_as_one_from_scratch(bits in 0u32..12, sequence in changes()) {
+        sequence_is_as_from_scratch(1 << bits, sequence);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2))]
+
+    /// Where not everybody visits all slots.
+    #[test]
+    fn so_is_a_large_one(sequence in changes()) {
+        sequence_is_as_from_scratch(1 << 17, sequence);
+    }
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::plan::plan;
 use crate::core::slots::NOWHERE;
+use crate::core::table;
 use crate::core::tables::Tables;
 use crate::dataplane::DataPlane;
 use crate::dataplane::fake::Fake;
@@ -232,6 +233,12 @@ proptest! {
                 prop_assert!(still.is_empty(), "a second compilation changes {}", still[0]);
             }
             state = outcome.state;
+            for table in state.pools.values().filter(|table| !table.members.is_empty()) {
+                let anew = table::build(&table.members, table.size);
+                let each = table.slots.len() / anew.len();
+                let at = |(at, slot): (usize, &Slot)| slot.current() == anew[at / each];
+                prop_assert!(table.slots.iter().enumerate().all(at), "other than a table made anew");
+            }
             for index in &outcome.lost {
                 prop_assert!(state.backends().any(|(_, each)| each == *index), "{} is gone", index);
             }

@@ -1,0 +1,385 @@
+//! Filling a table, and filling it otherwise when members change.
+
+use super::order::{Back, Order, Size};
+use super::rest::share_out;
+use super::{Member, mix, seed};
+
+/// Nobody.
+const NONE: u16 = u16::MAX;
+/// Larger tables are filled up to where each slot was visited so often on average, in binary logarithms: what
+/// is left then, some 0.6 %, is shared out. To the end some members would visit nearly every slot.
+const VISITS: u64 = 12 << 24;
+const ALWAYS_TO_THE_END: u32 = 65_536;
+
+/// A table with what it takes to change it: see [`super`].
+///
+/// It is a stable matching. Everybody ranks by time: a slot prefers who visits it earlier, a member what it
+/// visits earlier, up to its share. Ranks that agree so allow one stable matching only. So it does
+/// not matter in which order it was come to, and from one to the next the way is short.
+#[derive(Clone, Debug)]
+pub struct Filling {
+    size: Size,
+    /// As they were given, with their places.
+    members: Vec<(Member, u16)>,
+    places: Places,
+    free: Vec<u16>,
+    /// Who took each slot.
+    takers: Vec<u16>,
+    /// Slots that nobody took, and who has them.
+    rest: Vec<(u32, u16)>,
+    /// Slots that may have changed.
+    touched: Vec<u32>,
+}
+
+/// Members by place, column by column: that is looked through for every slot that becomes free.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    order: Vec<Order>,
+    /// Orders the other way round.
+    start: Vec<u32>,
+    step: Vec<u32>,
+    factor: Vec<u32>,
+    /// Turns taken: it visited these slots and has, of them, those that nobody visited earlier.
+    turns: Vec<u32>,
+    /// Turns that it may take.
+    end: Vec<u32>,
+    seed: Vec<u64>,
+    weight: Vec<u64>,
+    backend: Vec<u32>,
+    has: Vec<u32>,
+    share: Vec<u32>,
+}
+
+impl Filling {
+    /// A table of so many slots (a power of two) and without members.
+    pub fn new(slots: u32) -> Self {
+        Self {
+            size: Size::new(slots),
+            members: Vec::new(),
+            places: Places::default(),
+            free: Vec::new(),
+            takers: vec![NONE; slots as usize],
+            rest: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// Whether it is of so many slots, for these members (in order).
+    pub fn is_of(&self, slots: u32, members: &[Member]) -> bool {
+        self.size.slots() == slots && self.members.iter().map(|(member, _)| member).eq(members)
+    }
+
+    /// The backend of every slot. There must be members.
+    pub fn table(&self) -> Vec<u32> {
+        let backend = |taker: &u16| self.places.backend.get(usize::from(*taker));
+        let mut table: Vec<u32> = self
+            .takers
+            .iter()
+            .map(|taker| backend(taker).copied().unwrap_or(u32::MAX))
+            .collect();
+        for (slot, place) in &self.rest {
+            table[*slot as usize] = self.places.backend[usize::from(*place)];
+        }
+        table
+    }
+
+    /// From now on for these members, in order and at least one. Returns the slots that may have changed, with their backends.
+    pub fn set(&mut self, members: &[Member]) -> Vec<(u32, u32)> {
+        self.touched.clear();
+        self.touched.extend(self.rest.iter().map(|(slot, _)| *slot));
+        let vacant = self.exchange(members);
+        self.shares();
+        self.ends();
+        vacant.into_iter().for_each(|slot| self.vacant(slot));
+        for place in 0..self.places.order.len() {
+            while self.places.turns[place] > self.places.end[place] {
+                if let Some(slot) = self.turn_back(place) {
+                    self.vacant(slot);
+                }
+            }
+            while self.places.has[place] > self.places.share[place] {
+                let slot = self.last(place);
+                self.vacant(slot);
+            }
+        }
+        self.advance();
+        self.share_out();
+        self.touched.extend(self.rest.iter().map(|(slot, _)| *slot));
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        let mut rest = self.rest.iter().peekable();
+        let backends = self.touched.iter().map(|&slot| {
+            let left = rest.next_if(|(left, _)| *left == slot);
+            let taker = left.map_or(self.takers[slot as usize], |(_, place)| *place);
+            (slot, self.places.backend[usize::from(taker)])
+        });
+        backends.collect()
+    }
+
+    /// Takes out members that are not among these, or not as before, and in those that were not. Returns slots that
+    /// nobody has now.
+    fn exchange(&mut self, members: &[Member]) -> Vec<u32> {
+        let mut vacant = Vec::new();
+        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.members)
+            .into_iter()
+            .partition(|(member, _)| members.binary_search(member).is_ok());
+        for (_, place) in go {
+            self.take_out(place, &mut vacant);
+        }
+        let mut stay = stay.into_iter().peekable();
+        for &member in members {
+            let place = stay.next_if(|(before, _)| *before == member);
+            let place = place.map_or_else(|| self.take_in(&member), |(_, place)| place);
+            self.members.push((member, place));
+        }
+        vacant
+    }
+
+    fn take_out(&mut self, place: u16, vacant: &mut Vec<u32>) {
+        let at = usize::from(place);
+        while self.places.turns[at] > 0 {
+            vacant.extend(self.turn_back(at));
+        }
+        self.places.weight[at] = 0;
+        self.places.share[at] = 0;
+        self.free.push(place);
+    }
+
+    fn take_in(&mut self, member: &Member) -> u16 {
+        let places = &mut self.places;
+        let place = self.free.pop().unwrap_or_else(|| {
+            let place = places.order.len();
+            places.grow(place + 1);
+            place as u16
+        });
+        let (at, seed) = (usize::from(place), seed(member));
+        let order = Order::new(seed, mix(seed));
+        let Back {
+            start,
+            step,
+            factor,
+        } = order.back();
+        places.order[at] = order;
+        (places.start[at], places.step[at], places.factor[at]) = (start, step, factor);
+        places.seed[at] = seed;
+        places.weight[at] = u64::from(member.weight);
+        places.backend[at] = member.backend;
+        place
+    }
+
+    /// Exact shares; what is left over goes to those who were cut most (largest remainder).
+    fn shares(&mut self) {
+        let places = &mut self.places;
+        let (slots, total) = (u64::from(self.size.slots()), places.total());
+        let mut left = slots;
+        let mut cut = Vec::with_capacity(self.members.len());
+        for &(member, place) in &self.members {
+            let at = usize::from(place);
+            let share = slots * places.weight[at] / total;
+            places.share[at] = share as u32;
+            left -= share;
+            let rest = slots * places.weight[at] % total;
+            cut.push((u64::MAX - rest, places.seed[at], member, place));
+        }
+        let left = left as usize;
+        if left > 0 {
+            // Fewer are left over than there are members.
+            cut.select_nth_unstable(left - 1);
+            for (_, _, _, place) in &cut[..left] {
+                places.share[usize::from(*place)] += 1;
+            }
+        }
+    }
+
+    /// How far each may go: all have the same time.
+    fn ends(&mut self) {
+        let (size, slots) = (self.size, self.size.slots());
+        let total = self.places.total();
+        let mut known = (0, 0);
+        for (end, &weight) in self.places.end.iter_mut().zip(&self.places.weight) {
+            if known.0 != weight {
+                let (mut low, mut high) = (0, slots);
+                while low < high && slots > ALWAYS_TO_THE_END {
+                    let middle = low.midpoint(high);
+                    if size.time(middle) * total <= VISITS * weight {
+                        low = middle + 1;
+                    } else {
+                        high = middle;
+                    }
+                }
+                known = (weight, high);
+            }
+            *end = known.1;
+        }
+    }
+
+    /// Takes a member's last turn back. Returns the slot, if it had it.
+    fn turn_back(&mut self, place: usize) -> Option<u32> {
+        let places = &mut self.places;
+        places.turns[place] -= 1;
+        let slot = self.size.slot(places.order[place], places.turns[place]);
+        let taker = &mut self.takers[slot as usize];
+        if usize::from(*taker) != place {
+            return None;
+        }
+        *taker = NONE;
+        places.has[place] -= 1;
+        self.touched.push(slot);
+        Some(slot)
+    }
+
+    /// Takes the slot from a member that it visited last of those it has.
+    fn last(&mut self, place: usize) -> u32 {
+        loop {
+            if let Some(slot) = self.turn_back(place) {
+                return slot;
+            }
+        }
+    }
+
+    /// Gives a slot to who visited it next; who has too many then gives its last away, and so on. Times go up, so
+    /// this ends.
+    fn vacant(&mut self, mut slot: u32) {
+        while let Some(place) = self.next_visitor(slot) {
+            self.give(slot, place);
+            if self.places.has[place] <= self.places.share[place] {
+                return;
+            }
+            slot = self.last(place);
+        }
+    }
+
+    fn give(&mut self, slot: u32, place: usize) {
+        self.takers[slot as usize] = place as u16;
+        self.places.has[place] += 1;
+        self.touched.push(slot);
+    }
+
+    /// Who visited a slot earliest of all.
+    fn next_visitor(&self, slot: u32) -> Option<usize> {
+        const LANES: usize = 64;
+        let places = &self.places;
+        let (starts, steps) = (places.start.chunks(LANES), places.step.chunks(LANES));
+        let (factors, turns) = (places.factor.chunks(LANES), places.turns.chunks(LANES));
+        let mut first: Option<(usize, u32)> = None;
+        for (chunk, (((starts, steps), factors), turns)) in
+            starts.zip(steps).zip(factors).zip(turns).enumerate()
+        {
+            // Few visited it. To find them is what costs; the compiler makes this loop wide.
+            let mut visited = [0; LANES];
+            let backs = starts.iter().zip(steps).zip(factors);
+            for ((visited, ((&start, &step), &factor)), turns) in
+                visited.iter_mut().zip(backs).zip(turns)
+            {
+                let back = Back {
+                    start,
+                    step,
+                    factor,
+                };
+                *visited = u8::from(self.size.turn(back, slot) < *turns);
+            }
+            let (words, _) = visited.as_chunks::<8>();
+            for (word, visited) in words.iter().enumerate() {
+                let mut visited = u64::from_le_bytes(*visited);
+                while visited != 0 {
+                    let lane = visited.trailing_zeros() as usize / 8;
+                    visited &= visited - 1;
+                    let place = chunk * LANES + word * 8 + lane;
+                    let turn = (place, self.turn(place, slot));
+                    if first.is_none_or(|first| self.is_earlier(turn, first)) {
+                        first = Some(turn);
+                    }
+                }
+            }
+        }
+        first.map(|(place, _)| place)
+    }
+
+    fn turn(&self, place: usize, slot: u32) -> u32 {
+        let back = Back {
+            start: self.places.start[place],
+            step: self.places.step[place],
+            factor: self.places.factor[place],
+        };
+        self.size.turn(back, slot)
+    }
+
+    /// Whether a member's turn is before another's.
+    fn is_earlier(&self, one: (usize, u32), other: (usize, u32)) -> bool {
+        let places = &self.places;
+        let (weight, others) = (places.weight[one.0], places.weight[other.0]);
+        let order = if weight == others {
+            one.1.cmp(&other.1)
+        } else {
+            // Time runs by the weight.
+            let time = self.size.time(one.1) * others;
+            time.cmp(&(self.size.time(other.1) * weight))
+        };
+        let seeds = || places.seed[one.0].cmp(&places.seed[other.0]);
+        order.then_with(seeds).is_lt()
+    }
+
+    /// Members without their share go on visiting slots, and so do those whose slots they take.
+    fn advance(&mut self) {
+        let mut wanting: Vec<usize> = (0..self.places.order.len()).collect();
+        while let Some(place) = wanting.pop() {
+            while self.places.has[place] < self.places.share[place]
+                && self.places.turns[place] < self.places.end[place]
+            {
+                let turn = self.places.turns[place];
+                self.places.turns[place] += 1;
+                let slot = self.size.slot(self.places.order[place], turn);
+                let taker = usize::from(self.takers[slot as usize]);
+                if taker == usize::from(NONE) {
+                    self.give(slot, place);
+                    continue;
+                }
+                let takers_turn = self.turn(taker, slot);
+                if self.is_earlier((place, turn), (taker, takers_turn)) {
+                    self.give(slot, place);
+                    self.places.has[taker] -= 1;
+                    wanting.push(taker);
+                }
+            }
+        }
+    }
+
+    /// Shares out what nobody took.
+    fn share_out(&mut self) {
+        let free = (0..).zip(&self.takers);
+        let free = free.filter(|(_, taker)| **taker == NONE);
+        let slots = free.map(|(slot, _): (u32, _)| (mix(u64::from(slot)), slot));
+        let places = &self.places;
+        let wanting = self.members.iter().flat_map(|(_, place)| {
+            let at = usize::from(*place);
+            let wants = places.share[at] - places.has[at];
+            (0..wants).map(move |number| (mix(places.seed[at] ^ u64::from(number)), *place))
+        });
+        self.rest = share_out(slots, wanting);
+        self.rest.sort_unstable();
+    }
+}
+
+impl Places {
+    fn grow(&mut self, places: usize) {
+        self.order.resize(places, Order::default());
+        self.seed.resize(places, 0);
+        self.weight.resize(places, 0);
+        for column in [
+            &mut self.start,
+            &mut self.step,
+            &mut self.factor,
+            &mut self.turns,
+            &mut self.end,
+            &mut self.backend,
+            &mut self.has,
+            &mut self.share,
+        ] {
+            column.resize(places, 0);
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.weight.iter().sum()
+    }
+}
