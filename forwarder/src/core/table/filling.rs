@@ -10,6 +10,9 @@ const NONE: u16 = u16::MAX;
 /// is left then, some 0.6 %, is shared out. To the end some members would visit nearly every slot.
 const VISITS: u64 = 12 << 24;
 const ALWAYS_TO_THE_END: u32 = 65_536;
+/// When more members than these come and go at once, filling anew is quicker: it takes as long as some thirty changes,
+/// however many members there are.
+const MANY: usize = 24;
 
 /// A table with what it takes to change it: see [`super`].
 ///
@@ -27,8 +30,9 @@ pub struct Filling {
     takers: Vec<u16>,
     /// Slots that nobody took, and who has them.
     rest: Vec<(u32, u16)>,
-    /// Slots that may have changed.
+    /// Slots that may have changed; they are not counted while it is filled anew.
     touched: Vec<u32>,
+    anew: bool,
 }
 
 /// Members by place, column by column: that is looked through for every slot that becomes free.
@@ -61,6 +65,7 @@ impl Filling {
             takers: vec![NONE; slots as usize],
             rest: Vec::new(),
             touched: Vec::new(),
+            anew: true,
         }
     }
 
@@ -103,10 +108,13 @@ impl Filling {
             }
         }
         self.advance();
+        if std::mem::take(&mut self.anew) {
+            self.touched = (0..self.size.slots()).collect();
+        } else {
+            self.touched.sort_unstable();
+            self.touched.dedup();
+        }
         self.share_out();
-        self.touched.extend(self.rest.iter().map(|(slot, _)| *slot));
-        self.touched.sort_unstable();
-        self.touched.dedup();
         let mut rest = self.rest.iter().peekable();
         let backends = self.touched.iter().map(|&slot| {
             let left = rest.next_if(|(left, _)| *left == slot);
@@ -119,19 +127,32 @@ impl Filling {
     /// Takes out members that are not among these, or not as before, and in those that were not. Returns slots that
     /// nobody has now.
     fn exchange(&mut self, members: &[Member]) -> Vec<u32> {
+        let (mut go, mut come, mut now) = (Vec::new(), Vec::new(), Vec::new());
+        let mut before = self.members.iter().copied().peekable();
+        for &member in members {
+            while let Some((_, place)) = before.next_if(|(before, _)| *before < member) {
+                go.push(place);
+            }
+            let stays = before.next_if(|(before, _)| *before == member);
+            if stays.is_none() {
+                come.push(now.len());
+            }
+            now.push((member, stays.map_or(NONE, |(_, place)| place)));
+        }
+        go.extend(before.map(|(_, place)| place));
+        if !self.members.is_empty() && go.len() + come.len() > MANY {
+            *self = Self::new(self.size.slots());
+            go.clear();
+            come = (0..now.len()).collect();
+        }
         let mut vacant = Vec::new();
-        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.members)
-            .into_iter()
-            .partition(|(member, _)| members.binary_search(member).is_ok());
-        for (_, place) in go {
+        for place in go {
             self.take_out(place, &mut vacant);
         }
-        let mut stay = stay.into_iter().peekable();
-        for &member in members {
-            let place = stay.next_if(|(before, _)| *before == member);
-            let place = place.map_or_else(|| self.take_in(&member), |(_, place)| place);
-            self.members.push((member, place));
+        for at in come {
+            now[at].1 = self.take_in(&now[at].0);
         }
+        self.members = now;
         vacant
     }
 
@@ -224,7 +245,7 @@ impl Filling {
         }
         *taker = NONE;
         places.has[place] -= 1;
-        self.touched.push(slot);
+        self.touch(slot);
         Some(slot)
     }
 
@@ -252,7 +273,13 @@ impl Filling {
     fn give(&mut self, slot: u32, place: usize) {
         self.takers[slot as usize] = place as u16;
         self.places.has[place] += 1;
-        self.touched.push(slot);
+        self.touch(slot);
+    }
+
+    fn touch(&mut self, slot: u32) {
+        if !self.anew {
+            self.touched.push(slot);
+        }
     }
 
     /// Who visited a slot earliest of all.
@@ -344,11 +371,11 @@ impl Filling {
         }
     }
 
-    /// Shares out what nobody took.
+    /// Shares out what nobody took: slots that were touched, and what was shared out before is.
     fn share_out(&mut self) {
-        let free = (0..).zip(&self.takers);
-        let free = free.filter(|(_, taker)| **taker == NONE);
-        let slots = free.map(|(slot, _): (u32, _)| (mix(u64::from(slot)), slot));
+        let touched = self.touched.iter().copied();
+        let free = touched.filter(|slot| self.takers[*slot as usize] == NONE);
+        let slots = free.map(|slot| (mix(u64::from(slot)), slot));
         let places = &self.places;
         let wanting = self.members.iter().flat_map(|(_, place)| {
             let at = usize::from(*place);
