@@ -72,6 +72,21 @@ pub fn difference(old: &Model, new: &Model) -> Vec<Difference> {
     list
 }
 
+/// What differs between two states of one backend of a pool.
+pub fn of_backend(pool: &str, old: &Backend, new: &Backend) -> Vec<Difference> {
+    let thing = |backend| {
+        let name = backend_name(pool, backend);
+        [(name, backend)]
+    };
+    let mut list = Vec::new();
+    compare("backend", &thing(old), &thing(new), &mut list);
+    list
+}
+
+fn backend_name(pool: &str, backend: &Backend) -> String {
+    format!("{pool}/{}", backend.name)
+}
+
 /// Things with their names.
 type Things<T> = Vec<(String, T)>;
 
@@ -109,7 +124,7 @@ fn backends(model: &Model) -> Things<&Backend> {
     let mut list = Vec::new();
     for pool in &model.pools {
         list.extend(things(&pool.backends, |each| {
-            format!("{}/{}", pool.name, each.name)
+            backend_name(&pool.name, each)
         }));
     }
     list

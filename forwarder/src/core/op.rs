@@ -43,8 +43,8 @@ pub enum Op {
         base: u32,
         /// Every slot of the table.
         slots: Arc<[Slot]>,
-        /// How many of them differ from what is there.
-        changed: usize,
+        /// Those of them that differ from what is there, in order.
+        changed: Arc<[u32]>,
     },
     /// Nothing points at this part of `SLOTS` any more; its content does not matter.
     FreeSlots {
@@ -156,7 +156,7 @@ impl Op {
                 )
             }),
             Op::Slots { slots, changed, .. } => {
-                Some(format!("{} slots, {changed} changed", slots.len()))
+                Some(format!("{} slots, {} changed", slots.len(), changed.len()))
             }
             Op::FreeSlots { .. } => None,
             Op::Backend { entry, .. } => entry.as_ref().map(backend),

@@ -64,14 +64,20 @@ impl Overrides {
         }
         for pool in &mut model.pools {
             for backend in &mut pool.backends {
-                let key = (pool.name.clone(), backend.name.clone());
-                if let Some(Override { state, weight }) = self.0.get(&key) {
-                    backend.state = state.unwrap_or(backend.state);
-                    backend.weight = weight.unwrap_or(backend.weight);
-                }
+                *backend = self.applied(&pool.name, backend);
             }
         }
         model
+    }
+
+    /// The file's backend with its changes in it.
+    pub fn applied(&self, pool: &str, backend: &Backend) -> Backend {
+        let mut backend = backend.clone();
+        if let Some(Override { state, weight }) = self.of(pool, &backend.name) {
+            backend.state = state.unwrap_or(backend.state);
+            backend.weight = weight.unwrap_or(backend.weight);
+        }
+        backend
     }
 }
 

@@ -185,9 +185,11 @@ fn gone<'a, K: Ord, V>(
     actual.iter().filter(|(key, _)| !desired.contains_key(key))
 }
 
-fn differing(old: &[Slot], new: &[Slot]) -> usize {
-    let both = old.iter().zip(new).filter(|(old, new)| old != new).count();
-    both + new.len().saturating_sub(old.len())
+fn differing(old: &[Slot], new: &[Slot]) -> Arc<[u32]> {
+    let both = (0..).zip(old.iter().zip(new));
+    let differing = both.filter(|(_, (old, new))| old != new);
+    let more = old.len() as u32..new.len() as u32;
+    differing.map(|(at, _)| at).chain(more).collect()
 }
 
 #[cfg(test)]

@@ -38,11 +38,18 @@ pub fn transition(old: &[Slot], table: &[u32], keeps: impl Fn(u32) -> bool) -> V
 }
 
 /// As [`transition`] to a table of the same size that differs in these slots at most, each with its backend.
-pub fn change(slots: &mut [Slot], changes: &[(u32, u32)], keeps: impl Fn(u32) -> bool) {
+/// Returns those that have changed, in the same order.
+pub fn change(slots: &mut [Slot], changes: &[(u32, u32)], keeps: impl Fn(u32) -> bool) -> Vec<u32> {
+    let mut changed = Vec::with_capacity(changes.len());
     for &(at, backend) in changes {
         let slot = &mut slots[at as usize];
-        *slot = next(*slot, backend, &keeps);
+        let next = next(*slot, backend, &keeps);
+        if *slot != next {
+            *slot = next;
+            changed.push(at);
+        }
     }
+    changed
 }
 
 /// One slot's next state.
@@ -78,14 +85,16 @@ pub fn forgettable(slots: &[Slot], keeps: impl Fn(u32) -> bool) -> bool {
 }
 
 /// Takes previous backends that keep no flows out of the slots, which stay changed. So no slot
-/// names a backend that is gone, whose index may one day be another's.
-pub fn forget(slots: &mut [Slot], keeps: impl Fn(u32) -> bool) {
-    for slot in slots
-        .iter_mut()
-        .filter(|slot| is_forgettable(**slot, &keeps))
-    {
-        *slot = Slot::changed(slot.current(), slot.current(), false);
+/// names a backend that is gone, whose index may one day be another's. Returns those that have changed.
+pub fn forget(slots: &mut [Slot], keeps: impl Fn(u32) -> bool) -> Vec<u32> {
+    let mut changed = Vec::new();
+    for (at, slot) in (0..).zip(slots) {
+        if is_forgettable(*slot, &keeps) {
+            *slot = Slot::changed(slot.current(), slot.current(), false);
+            changed.push(at);
+        }
     }
+    changed
 }
 
 fn is_forgettable(slot: Slot, keeps: impl Fn(u32) -> bool) -> bool {

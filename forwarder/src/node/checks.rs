@@ -220,12 +220,18 @@ impl Checks {
 
     /// Backends of a model that get nothing.
     pub fn down(&self, model: &Model) -> BTreeSet<BackendKey> {
-        let is_down = |key: &BackendKey| match self.backends.get(key) {
-            Some(checked) => !checked.health.counts_as_up(),
-            None => self.joins(key),
-        };
-        let keys = questions(model).map(|(key, ..)| key);
-        keys.filter(is_down).collect()
+        let down = members(model).filter(|(key, _, backend)| self.is_down(key, backend));
+        down.map(|(key, ..)| key).collect()
+    }
+
+    /// Whether a backend gets nothing; as [`Self::down`] has it.
+    pub fn is_down(&self, key: &BackendKey, backend: &model::Backend) -> bool {
+        let is_asked = backend.state != BackendState::Disabled && backend.check.is_some();
+        is_asked
+            && match self.backends.get(key) {
+                Some(checked) => !checked.health.counts_as_up(),
+                None => self.joins(key),
+            }
     }
 
     /// Backends of a model that have only a part of their weight, of [`FULL`].

@@ -14,6 +14,7 @@ mod keep;
 mod metrics;
 mod moving;
 mod notes;
+mod one_backend;
 mod pair;
 mod probe;
 mod reload;
@@ -37,7 +38,7 @@ use forwarder_common::hash::HashKey;
 use log::{debug, error, info, warn};
 
 use crate::config::Model;
-use crate::core::compile::{Compiled, Input, Note, Snapshot, State, compile};
+use crate::core::compile::{BackendKey, Compiled, Input, Note, Snapshot, State, compile};
 use crate::core::facts::Facts;
 use crate::core::history::{History, Kind};
 use crate::core::home::{Homes, Moves};
@@ -146,18 +147,12 @@ impl Node {
         let ops = plan(&self.actual, &tables);
         let moves = self.moves(&ops, &tables, &state);
         let failure = self.apply(&ops, state, &moves, &lost, &gone).err();
-        if let Some(failure) = &failure
-            && self.failure.as_ref() != Some(failure)
-        {
-            error!("{failure}");
-            self.remember(Kind::Problem, "data plane", failure);
-        }
-        if failure.is_none()
+        self.failed(failure);
+        if self.failure.is_none()
             && let Some(pair) = &mut self.pair
         {
             pair.flows.hold(self.followed.clone());
         }
-        self.failure = failure;
         self.bpf.set_idle_times(self.idle_times());
         self.receive_solicitations();
         self.inform_pair();
@@ -166,6 +161,17 @@ impl Node {
         }
         self.report(notes);
         ops
+    }
+
+    /// Why the maps are not as they ought to be, or that they are.
+    fn failed(&mut self, failure: Option<String>) {
+        if let Some(failure) = &failure
+            && self.failure.as_ref() != Some(failure)
+        {
+            error!("{failure}");
+            self.remember(Kind::Problem, "data plane", failure);
+        }
+        self.failure = failure;
     }
 
     fn compile(&self, model: &Model, facts: &Facts) -> Compiled {
@@ -188,17 +194,17 @@ impl Node {
         self.history.push(clock::wall(), kind, subject, text);
     }
 
-    /// Takes in outcomes of health checks; whether they matter.
-    fn checked(&mut self, results: Vec<checks::Result>) -> bool {
-        let mut any = false;
+    /// Takes in outcomes of health checks. Returns the backends for which they matter.
+    fn checked(&mut self, results: Vec<checks::Result>) -> Vec<BackendKey> {
+        let mut changed = Vec::new();
         for result in results {
             if let Some((key, text)) = self.checks.report(result) {
                 let subject = format!("{}/{}", key.pool, key.end());
                 self.remember(Kind::Health, subject, &text);
-                any = true;
+                changed.push(key);
             }
         }
-        any
+        changed
     }
 
     /// Lets interfaces receive what is asked about the IPv6 VIPs that they answer for.

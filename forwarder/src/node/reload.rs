@@ -10,16 +10,19 @@ use super::checks;
 use super::running::Running;
 use crate::admin::api::{Change, Difference, Op, OverrideRequest};
 use crate::config::Config;
-use crate::config::model::BackendState;
+use crate::config::model::{Backend, BackendState};
 use crate::core::change::{devices_only_in, needs_restart};
-use crate::core::compile::{Compiled, Note};
-use crate::core::difference::difference;
+use crate::core::compile::{BackendKey, Compiled, Note, Snapshot};
+use crate::core::difference::{self, difference, of_backend};
 use crate::core::history::Kind;
 use crate::core::op;
 use crate::core::overrides;
 use crate::core::plan::plan;
 use crate::dataplane::attach::{Choice, Facts, Target, examine};
 use crate::io::clock;
+
+/// What differs then, and what was changed for it.
+type Overridden = (Vec<difference::Difference>, Vec<op::Op>);
 
 /// A configuration that can be put to work.
 #[derive(Debug)]
@@ -152,16 +155,14 @@ impl Node {
         for change in changes(wanted)? {
             self.overrides.set(&wanted.pool, &backend, change);
         }
-        let before = self.model.clone();
-        let ops = match self.put_to_work() {
-            Ok(ops) => ops,
+        let (changes, ops) = match self.override_one(&wanted.pool, &backend) {
+            Ok(done) => done,
             Err(error) => {
                 self.overrides = old;
                 let _ = self.put_to_work();
                 return Err(error);
             }
         };
-        let changes = difference(&before, &self.model);
         for each in &changes {
             let text = format!("{} (until the next reload)", each.details.join(", "));
             info!("{} {}: {text}", each.kind, each.name);
@@ -175,6 +176,32 @@ impl Node {
             ops: ops.iter().map(Op::from).collect(),
             warnings,
         })
+    }
+
+    /// Brings a backend of the file to what the overrides say.
+    fn override_one(&mut self, pool: &str, file: &Backend) -> Result<Overridden, String> {
+        let backend = self.overrides.applied(pool, file);
+        let mut pools = self.model.pools.iter_mut();
+        let found = pools.find(|each| each.name == pool).and_then(|pool| {
+            let mut backends = pool.backends.iter_mut();
+            backends.find(|each| each.name == backend.name)
+        });
+        let Some(found) = found else {
+            return Err(format!("pool {pool} has no backend {}", backend.name));
+        };
+        let before = std::mem::replace(found, backend.clone());
+        let changes = of_backend(pool, &before, &backend);
+        // A backend that is disabled is not checked.
+        let is_disabled = |each: &Backend| each.state == BackendState::Disabled;
+        if is_disabled(&before) == is_disabled(&backend) {
+            // A daemon that ends in between does it again.
+            self.save(|own| Snapshot::of(&own.state))?;
+            if let Some(ops) = self.change_one(&BackendKey::new(pool, &backend)) {
+                self.changed_some()?;
+                return Ok((changes, ops));
+            }
+        }
+        Ok((changes, self.put_to_work()?))
     }
 
     /// Brings everything to what the running file and the overrides say.

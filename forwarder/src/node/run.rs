@@ -252,7 +252,11 @@ pub async fn run(options: Options) -> Result<(), RunError> {
                 wanted?.into_iter().for_each(|(ifindex, address)| node.host.resolve(ifindex, address));
                 false
             }
-            results = node.checks.next() => node.checked(results),
+            results = node.checks.next() => {
+                let changed = node.checked(results);
+                // What waits for a pass shares it.
+                if waits { !changed.is_empty() } else { node.change_few(&changed) }
+            }
             () = news(&told) => true,
             Some(turn) = roles.recv() => { node.role_changed(turn); false }
             Some(event) = moved.recv() => { node.moved(&event); false }

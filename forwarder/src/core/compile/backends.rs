@@ -1,7 +1,5 @@
 //! Backends and the way to each.
 
-use std::collections::BTreeSet;
-
 use forwarder_common::Backend;
 use forwarder_common::virtual_server::{NO_SNAT, backend_flags};
 
@@ -18,10 +16,10 @@ impl Compilation<'_> {
             model
                 .pools
                 .iter()
-                .flat_map(|pool| pool.backends.iter().map(|backend| (&pool.name, backend)))
+                .flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
         };
         let keys: Vec<BackendKey> = members()
-            .map(|(pool, backend)| BackendKey::new(pool, backend))
+            .map(|(pool, backend)| BackendKey::new(&pool.name, backend))
             .collect();
         for key in self.state.backends.assign(&keys) {
             let name = format!("{} of pool {}", key.address, key.pool);
@@ -32,45 +30,21 @@ impl Compilation<'_> {
             });
         }
         self.state.keeps.clear();
-        let keeps_tcp = model.pools.iter();
-        let keeps_tcp = keeps_tcp.filter(|pool| pool.when_down == WhenDown::KeepTcp);
-        let keeps_tcp: BTreeSet<&String> = keeps_tcp.map(|pool| &pool.name).collect();
         for ((pool, backend), key) in members().zip(&keys) {
             let Some(index) = self.state.backends.get(key) else {
                 continue;
             };
-            let mut entry = self.backend_entry(pool, backend);
-            let keep_tcp = keeps_tcp.contains(pool);
-            let moves_udp = keep_tcp && backend.state == BackendState::Drained;
-            if self.keeps_flows(key, backend) && !moves_udp {
-                entry.flags |= backend_flags::KEEPS_FLOWS;
-            } else if keep_tcp && backend.state != BackendState::Disabled {
-                entry.flags |= backend_flags::KEEPS_TCP;
-            }
-            if entry.flags & (backend_flags::KEEPS_FLOWS | backend_flags::KEEPS_TCP) != 0 {
+            let mut entry = self.backend_entry(&pool.name, backend);
+            let kept = kept(pool, backend, self.input.down.contains(key));
+            if kept != 0 {
                 self.state.keeps.insert(index);
             }
+            entry.flags |= kept;
             self.tables.backends.insert(index, entry);
         }
     }
 
-    /// Up or forced, or drained and up: flows that it has stay with it.
-    fn keeps_flows(&self, key: &BackendKey, backend: &model::Backend) -> bool {
-        match backend.state {
-            BackendState::Forced => true,
-            BackendState::Disabled => false,
-            BackendState::Enabled | BackendState::Drained => !self.input.down.contains(key),
-        }
-    }
-
-    /// Whether new flows go to it.
-    pub(super) fn takes_flows(&self, key: &BackendKey, backend: &model::Backend) -> bool {
-        matches!(backend.state, BackendState::Enabled | BackendState::Forced)
-            && backend.weight > 0
-            && self.keeps_flows(key, backend)
-    }
-
-    /// All but [`backend_flags::KEEPS_FLOWS`].
+    /// All but which flows it keeps.
     fn backend_entry(&mut self, pool: &str, backend: &model::Backend) -> Backend {
         let address = backend.address;
         let ipv6 = address.is_ipv6();
@@ -112,4 +86,36 @@ impl Compilation<'_> {
         }
         entry
     }
+}
+
+/// Which flows a backend keeps.
+pub(super) const KEPT: u32 = backend_flags::KEEPS_FLOWS | backend_flags::KEEPS_TCP;
+
+/// Which flows a backend keeps: [`KEPT`], or a part of it.
+pub(super) fn kept(pool: &model::Pool, backend: &model::Backend, is_down: bool) -> u32 {
+    let keep_tcp = pool.when_down == WhenDown::KeepTcp;
+    let moves_udp = keep_tcp && backend.state == BackendState::Drained;
+    if keeps_flows(backend, is_down) && !moves_udp {
+        backend_flags::KEEPS_FLOWS
+    } else if keep_tcp && backend.state != BackendState::Disabled {
+        backend_flags::KEEPS_TCP
+    } else {
+        0
+    }
+}
+
+/// Up or forced, or drained and up: flows that it has stay with it.
+fn keeps_flows(backend: &model::Backend, is_down: bool) -> bool {
+    match backend.state {
+        BackendState::Forced => true,
+        BackendState::Disabled => false,
+        BackendState::Enabled | BackendState::Drained => !is_down,
+    }
+}
+
+/// Whether new flows go to it.
+pub(super) fn takes_flows(backend: &model::Backend, is_down: bool) -> bool {
+    matches!(backend.state, BackendState::Enabled | BackendState::Forced)
+        && backend.weight > 0
+        && keeps_flows(backend, is_down)
 }

@@ -1,6 +1,7 @@
 //! From what is wanted and what the host says to the content of every map.
 
 mod backends;
+mod change;
 mod interfaces;
 mod note;
 mod past;
@@ -13,6 +14,7 @@ mod virtual_servers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use change::{Change, Changed};
 pub use note::Note;
 pub use past::{Memory, Past};
 pub use snapshot::Snapshot;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use forwarder_common::Slot;
 
+use super::backends::takes_flows;
 use super::state::{Filled, PoolTable};
 use super::{BackendKey, Compilation, Note};
 use crate::config::model::Pool;
@@ -57,7 +58,7 @@ impl Compilation<'_> {
             .filter_map(|backend| {
                 let key = BackendKey::new(&pool.name, backend);
                 let index = self.state.backends.get(&key)?;
-                self.takes_flows(&key, backend).then_some(Member {
+                takes_flows(backend, self.input.down.contains(&key)).then_some(Member {
                     address: key.address,
                     port: key.port,
                     weight: self.weight(pool, &key, backend.weight),

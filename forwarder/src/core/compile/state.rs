@@ -34,6 +34,12 @@ impl BackendKey {
         }
     }
 
+    /// Whether it is this backend's of its pool.
+    pub fn is_of(&self, backend: &Backend) -> bool {
+        let port = backend.port.map_or(0, u16::from);
+        (self.address, self.port) == (backend.address, port)
+    }
+
     /// The key of a pool's backend.
     pub fn new(pool: &str, backend: &Backend) -> Self {
         let port = backend.port.map_or(0, u16::from);
@@ -223,6 +229,11 @@ impl State {
     /// Whether a backend keeps flows.
     pub fn keeps_flows(&self, index: u32) -> bool {
         self.keeps.contains(&index)
+    }
+
+    /// Counts a backend among those that keep flows, so that the next compilation finds out that it does not.
+    pub fn keep_again(&mut self, index: u32) {
+        self.keeps.insert(index);
     }
 
     /// Ends UDP's grace in tables that last changed `grace` or longer ago. The next compilation has

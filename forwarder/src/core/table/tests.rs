@@ -58,9 +58,8 @@ fn changes() -> impl Strategy<Value = Vec<Vec<(u32, u16)>>> {
     let weight = prop_oneof![2 => Just(0u16), 4 => Just(10), 3 => 1u16..=1_000];
     // Now and then so many that the table is filled anew.
     let number = prop_oneof![8 => 1usize..12, 1 => 25usize..60];
-    let change = number.prop_flat_map(move |number| {
-        proptest::collection::vec((0u32..60, weight.clone()), number)
-    });
+    let change = number
+        .prop_flat_map(move |number| proptest::collection::vec((0u32..60, weight.clone()), number));
     proptest::collection::vec(change, 1..12)
 }
 

@@ -34,10 +34,13 @@ pub fn apply(
             Family::V6(key) => hash(ebpf, "VIP_ADDRESSES6", key, *entry),
         },
         Op::Slots {
-            base, slots: table, ..
+            base,
+            slots: table,
+            changed,
         } => {
-            for (index, slot) in (*base as usize..).zip(table.iter()) {
-                if slots.load(index) != Some(*slot) && !slots.store(index, *slot) {
+            for at in changed.iter().map(|at| *at as usize) {
+                let slot = table.get(at);
+                if !slot.is_some_and(|slot| slots.store(*base as usize + at, *slot)) {
                     return Err(MapError::OutOfBounds {
                         index: *base,
                         max_entries: 0,

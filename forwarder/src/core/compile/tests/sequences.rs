@@ -13,7 +13,7 @@ use crate::dataplane::fake::Fake;
 
 /// What differs from the file.
 #[derive(Clone, Debug)]
-struct Change {
+struct Differing {
     /// Bit per virtual server: there.
     servers: u8,
     /// Per backend of the first pools: state, weight, down, there.
@@ -27,7 +27,7 @@ struct Change {
     restart: bool,
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn change() -> impl Strategy<Value = Differing> {
     let backend = (
         0u8..4,
         0u8..3,
@@ -44,15 +44,17 @@ fn change() -> impl Strategy<Value = Change> {
         prop::bool::weighted(0.3),
     );
     (any::<u8>(), backends, rest).prop_map(
-        |(servers, backends, (egress, devices, snat_address, resolved, settle, restart))| Change {
-            servers,
-            backends,
-            egress,
-            devices,
-            snat_address,
-            resolved,
-            settle,
-            restart,
+        |(servers, backends, (egress, devices, snat_address, resolved, settle, restart))| {
+            Differing {
+                servers,
+                backends,
+                egress,
+                devices,
+                snat_address,
+                resolved,
+                settle,
+                restart,
+            }
         },
     )
 }
@@ -60,7 +62,7 @@ fn change() -> impl Strategy<Value = Change> {
 /// Backends in slow start.
 type Ramps = BTreeMap<BackendKey, u8>;
 
-fn inputs(change: &Change) -> (Model, Facts, BTreeSet<BackendKey>, Ramps) {
+fn inputs(change: &Differing) -> (Model, Facts, BTreeSet<BackendKey>, Ramps) {
     let mut model = model();
     let mut ramps = Ramps::new();
     model.limits.table_slots = 1 << 11;
@@ -270,5 +272,85 @@ proptest! {
                 state = restored;
             }
         }
+    }
+}
+
+/// What becomes of one backend: pool, backend, state, weight, whether it is down; and whether slots settle.
+type Step = (usize, usize, u8, u8, bool, bool);
+
+fn step() -> impl Strategy<Value = Step> {
+    let down = prop::bool::weighted(0.4);
+    (0usize..8, 0usize..8, 0u8..6, 0u8..4, down, any::<bool>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_backend_that_changes_comes_to_what_everything_does(
+        steps in proptest::collection::vec(step(), 1..40),
+    ) {
+        let mut model = model();
+        let facts = facts(&model);
+        model.limits.table_slots = 1 << 13;
+        model.pools.iter_mut().for_each(|pool| pool.slow_start = None);
+        model.pools[0].when_down = WhenDown::KeepTcp;
+        let mut down = BTreeSet::new();
+        let mut now = Duration::ZERO;
+        let compiled = |model: &Model, down: &BTreeSet<BackendKey>, now, state: &State| {
+            let input = Input { model, facts: &facts, down, ramps: NO_RAMPS, now };
+            compile(input, state)
+        };
+        let first = compiled(&model, &down, now, &State::new(&model.limits));
+        let mut fake = Fake { tables: first.tables, ..Fake::default() };
+        let (mut state, mut alone) = (first.state, 0);
+        for (pool, backend, kind, weight, is_down, settles) in steps {
+            now += Duration::from_secs(7);
+            let pool = pool % model.pools.len();
+            let backend = backend % model.pools[pool].backends.len();
+            let each = &mut model.pools[pool].backends[backend];
+            each.weight = weight;
+            each.state = match kind {
+                0 => BackendState::Drained,
+                1 => BackendState::Disabled,
+                2 => BackendState::Forced,
+                _ => BackendState::Enabled,
+            };
+            let (pool, backend) = (&model.pools[pool], &model.pools[pool].backends[backend]);
+            let key = BackendKey::new(&pool.name, backend);
+            if is_down { down.insert(key) } else { down.remove(&key) };
+            let all = compiled(&model, &down, now, &state);
+            let ops = plan(&fake.tables, &all.tables);
+            let known = state.pool(&pool.name).map(|table| (table.stale, table.members.len()));
+            let wanted = Change { pool, backend, is_down, now };
+            let mut tables = fake.tables.clone();
+            let before = state.clone();
+            if let Some(done) = state.change(&mut tables, wanted) {
+                alone += 1;
+                prop_assert_eq!(&done.ops, &ops);
+                prop_assert_eq!(done.lost, all.lost.first().copied());
+                prop_assert!(all.lost.len() < 2 && all.gone.is_empty());
+                done.ops.iter().for_each(|op| tables.apply(op));
+                prop_assert!(tables == all.tables, "other tables");
+                prop_assert!(state == all.state, "another state");
+            } else {
+                prop_assert!(tables == fake.tables && state == before, "half a change");
+                prop_assert!(known.is_none_or(|(stale, members)| stale || members < 2));
+                state = all.state;
+            }
+            for op in &ops {
+                fake.apply(op).expect("the fake takes it");
+                assert_safe(&fake.tables);
+            }
+            prop_assert!(fake.tables == all.tables);
+            if settles {
+                state.end_grace(now, Duration::from_secs(5));
+                state.settle(now + Duration::from_secs(2), Duration::from_secs(1), |at| at % 3 == 0);
+                // The pass after that.
+                let all = compiled(&model, &down, now, &state);
+                (fake.tables, state) = (all.tables, all.state);
+            }
+        }
+        prop_assume!(alone > 0);
     }
 }
