@@ -195,3 +195,42 @@ fn options_with_a_list_of_values_show_it() {
     let wrong = forwarder(&["run", "--log-dataplane", "loud", "forwarder.toml"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
+
+#[test]
+fn what_is_not_measured_is_refused_before_anything_is() {
+    for bench in ["prog", "wire", "scale", "all"] {
+        let output = forwarder(&["bench", bench, "--quick", "--only", "ful-nat"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("\"ful-nat\""), "{said}");
+        let example = match bench {
+            "scale" => "health checks",
+            _ => "full-nat",
+        };
+        assert!(said.contains(example), "{bench}: {said}");
+    }
+    let directory = std::env::temp_dir().join(format!("forwarder-baseline-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("old.json");
+    for (text, why) in [
+        (None, "can't be read"),
+        (Some("garbage"), "no report of `forwarder bench`"),
+        (Some(r#"{"faults":[]}"#), "no report of `forwarder bench"),
+        (Some(r#"{"bars":[]}"#), "Measure it again"),
+    ] {
+        if let Some(text) = text {
+            std::fs::write(&file, text).expect("a file");
+        }
+        let name = file.display().to_string();
+        for words in [
+            vec!["bench", "prog", "--baseline", &name],
+            vec!["bench", "report", &name],
+        ] {
+            let output = forwarder(&words);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(why) && said.contains("old.json"), "{said}");
+        }
+    }
+    std::fs::remove_dir_all(&directory).expect("removed");
+}

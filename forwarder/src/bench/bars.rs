@@ -14,8 +14,8 @@ use super::statistic::Spread;
 pub struct Bar {
     /// What is compared.
     pub name: String,
-    /// Median of the rounds' ratios.
-    pub value: f64,
+    /// Median of the rounds' ratios; nothing if it was not measured.
+    pub value: Option<f64>,
     /// How far the rounds are off it.
     pub mad: f64,
     /// What it may be at most; or at least.
@@ -23,10 +23,13 @@ pub struct Bar {
     /// Whether the bound is a lower one.
     #[serde(default)]
     pub at_least: bool,
-    /// Whether it is.
+    /// Whether it is; what was not measured does not hold.
     pub holds: bool,
     /// Whether value and bound are farther apart than the rounds scatter.
     pub certain: bool,
+    /// What else is to be said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Bar {
@@ -35,12 +38,29 @@ impl Bar {
         let (over, under) = (ratio.median >= bound, ratio.median <= bound);
         Self {
             name: name.to_owned(),
-            value: rounded(ratio.median),
+            value: Some(rounded(ratio.median)),
             mad: rounded(ratio.mad),
             bound,
             at_least,
             holds: if at_least { over } else { under },
             certain: ratio.mad == 0.0 || (ratio.median - bound).abs() > ratio.mad,
+            note: None,
+        }
+    }
+
+    /// What was measured, as people write it.
+    pub fn measured(&self) -> String {
+        match self.value {
+            Some(value) => format!("{value:.2} ± {:.2}", self.mad),
+            None => "–".to_owned(),
+        }
+    }
+
+    /// What it is called, and what else is to be said of it.
+    pub fn title(&self) -> String {
+        match &self.note {
+            Some(note) => format!("{} ({note})", self.name),
+            None => self.name.clone(),
         }
     }
 
@@ -52,12 +72,93 @@ impl Bar {
 
     /// In words.
     pub fn verdict(&self) -> &'static str {
-        match (self.holds, self.certain) {
-            (true, true) => "holds",
-            (false, true) => "MISSED",
-            (_, false) => "cannot be told",
+        match (self.value, self.holds, self.certain) {
+            (None, ..) => "not measured",
+            (_, true, true) => "holds",
+            (_, false, true) => "MISSED",
+            (.., false) => "cannot be told",
         }
     }
+}
+
+/// What is promised: the name of a bar and its bound, whether or not it was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// What is compared.
+    pub name: &'static str,
+    /// What it may be at most; or at least.
+    pub bound: f64,
+    /// Whether the bound is a lower one.
+    pub at_least: bool,
+}
+
+impl Promise {
+    /// No more than this.
+    pub const fn at_most(name: &'static str, bound: f64) -> Self {
+        Self {
+            name,
+            bound,
+            at_least: false,
+        }
+    }
+
+    /// No less than this.
+    pub const fn at_least(name: &'static str, bound: f64) -> Self {
+        Self {
+            at_least: true,
+            ..Self::at_most(name, bound)
+        }
+    }
+
+    /// Holds what was measured against it.
+    pub fn held(&self, ratio: Spread) -> Bar {
+        Bar::new(self.name, ratio, self.bound, self.at_least)
+    }
+
+    /// A bar that says that nothing was measured.
+    fn open(&self) -> Bar {
+        Bar {
+            value: None,
+            mad: 0.0,
+            holds: false,
+            certain: false,
+            ..self.held(Spread::default())
+        }
+    }
+}
+
+/// One bar of each promise, in that order, and whatever else there is behind them.
+pub fn complete(mut bars: Vec<Bar>, promises: impl Iterator<Item = Promise>) -> Vec<Bar> {
+    let mut all = Vec::new();
+    for promise in promises {
+        let before = all.len();
+        all.extend(bars.extract_if(.., |bar| bar.name == promise.name));
+        if all.len() == before {
+            all.push(promise.open());
+        }
+    }
+    all.extend(bars);
+    all
+}
+
+/// The bars of two runs: what one of them has not measured the other may have.
+pub fn merged(mut bars: Vec<Bar>, others: Vec<Bar>) -> Vec<Bar> {
+    for other in others {
+        match bars.iter_mut().find(|bar| bar.name == other.name) {
+            Some(bar) if bar.value.is_none() => *bar = other,
+            Some(_) if other.value.is_none() => (),
+            _ => bars.push(other),
+        }
+    }
+    bars
+}
+
+/// What is promised of programs alone.
+pub fn promises() -> impl Iterator<Item = Promise> {
+    let ratios = RATIOS.iter().map(|ratio| (ratio.name, ratio.bound));
+    let differences = DIFFERENCES.iter().map(|each| (each.name, each.bound));
+    let all = ratios.chain(differences);
+    all.map(|(name, bound)| Promise::at_most(name, bound))
 }
 
 /// What two costs are of.
@@ -171,7 +272,7 @@ impl<'a> Costs<'a> {
         sum.map(|sum| sum / names.len() as f64)
     }
 
-    /// The bars whose cases were measured.
+    /// Every bar, also those whose cases were not measured.
     pub fn bars(&self) -> Vec<Bar> {
         let rounds = self.cases.values().map(Vec::len).max().unwrap_or(0);
         let bar = |ratio: &Ratio| {
@@ -198,7 +299,8 @@ impl<'a> Costs<'a> {
             let spread = Spread::of(values?.into_iter());
             Some(Bar::new(each.name, spread, each.bound, false))
         });
-        RATIOS.iter().filter_map(bar).chain(differences).collect()
+        let measured = RATIOS.iter().filter_map(bar).chain(differences);
+        complete(measured.collect(), promises())
     }
 }
 
@@ -238,6 +340,7 @@ mod tests {
             let samples = cases.iter().map(|case| vec![cost(case); 3]).collect();
             let bars = Costs::new(&cases, &samples).bars();
             assert_eq!(bars.len(), RATIOS.len() + DIFFERENCES.len());
+            assert!(bars.iter().all(|bar| bar.value.is_some()), "{bars:?}");
         }
     }
 
@@ -253,10 +356,29 @@ mod tests {
         let samples = cases.iter().map(|case| vec![sample(case); 3]).collect();
         let bars = Costs::new(&cases, &samples).bars();
         // (28 − 16 + 6) ÷ 6
-        assert_eq!((bars[0].value, bars[0].bound), (3.0, 3.0));
+        assert_eq!((bars[0].value, bars[0].bound), (Some(3.0), 3.0));
         assert!(bars[0].holds && bars[0].certain, "nothing scatters");
         // (40 − 16) ÷ (40 − 16)
-        assert_eq!(bars[4].value, 1.0);
+        assert_eq!(bars[4].value, Some(1.0));
         assert!(bars[4].holds && bars[4].certain);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_a_bar_that_does_not_hold() {
+        let cases = cases(Effort::Quick);
+        let few: Vec<Case> = cases
+            .into_iter()
+            .filter(|case| case.reason.is_none() || case.name.starts_with("l2-dsr/"))
+            .collect();
+        let samples = few.iter().map(|_| vec![20.0; 3]).collect();
+        let bars = Costs::new(&few, &samples).bars();
+        assert_eq!(bars.len(), RATIOS.len() + DIFFERENCES.len());
+        let open: Vec<_> = bars.iter().filter(|bar| bar.value.is_none()).collect();
+        assert!(open.iter().any(|bar| bar.name.starts_with("gue-dsr")));
+        assert!(
+            open.iter()
+                .all(|bar| !bar.holds && bar.verdict() == "not measured")
+        );
+        assert!(bars[0].value.is_some(), "l2-dsr was measured");
     }
 }

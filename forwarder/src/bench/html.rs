@@ -63,12 +63,15 @@ fn verdicts(text: &mut String, report: &Report) {
             (true, false) => "missed",
             (false, _) => "open",
         };
+        let note = match &bar.note {
+            Some(note) => format!("<br><small>{}</small>", escape(note)),
+            None => String::new(),
+        };
         let _ = write!(
             text,
-            "\n<tr><td>{}<td class=n>{:.2} ± {:.2}<td class=n>{}<td class={class}>{}",
+            "\n<tr><td>{}{note}<td class=n>{}<td class=n>{}<td class={class}>{}",
             escape(&bar.name),
-            bar.value,
-            bar.mad,
+            bar.measured(),
             bar.limit(),
             bar.verdict().to_lowercase()
         );

@@ -18,12 +18,13 @@ mod scene;
 mod statistic;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use bars::Bar;
-pub use report::{Measured, Report, Row, Table};
+pub use report::{Measured, NoReport, Report, Row, Table};
 pub use scale::scale;
 pub use wire::daemon::remove_files;
 pub use wire::wire;
@@ -37,6 +38,67 @@ pub enum Effort {
     Quick,
     /// Everything.
     Full,
+}
+
+/// What there is to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// [`prog`].
+    Prog,
+    /// [`wire()`].
+    Wire,
+    /// [`scale()`].
+    Scale,
+}
+
+impl What {
+    /// Everything.
+    pub const ALL: [Self; 3] = [Self::Prog, Self::Wire, Self::Scale];
+
+    fn names(self, effort: Effort) -> Result<Vec<String>> {
+        Ok(match self {
+            Self::Prog => {
+                let cases = cases::all(&kinds(effort), effort)?;
+                cases.into_iter().map(|case| case.name).collect()
+            }
+            Self::Wire => wire::names(effort),
+            Self::Scale => scale::NAMES.map(str::to_owned).into(),
+        })
+    }
+
+    /// Those of `whats` that have something whose name contains `only`.
+    ///
+    /// # Errors
+    /// None has.
+    pub fn with(whats: &[Self], effort: Effort, only: &str) -> Result<Vec<Self>> {
+        let (mut found, mut all) = (Vec::new(), BTreeSet::new());
+        for what in whats {
+            let names = what.names(effort)?;
+            if names.iter().any(|name| name.contains(only)) {
+                found.push(*what);
+            }
+            let kinds = names.iter().filter_map(|name| name.split('/').next());
+            all.extend(kinds.map(str::to_owned));
+        }
+        let all: Vec<String> = all.into_iter().collect();
+        ensure!(
+            !found.is_empty(),
+            "nothing that is measured{} has a name with {only:?} in it. There is (followed by family, packet and flows, such as /ipv4/tcp/64B/1k): {}",
+            if effort == Effort::Full {
+                ""
+            } else {
+                " with --quick"
+            },
+            all.join(", ")
+        );
+        Ok(found)
+    }
+}
+
+fn kinds(effort: Effort) -> Vec<scene::Kind> {
+    let all = scene::Kind::ALL.into_iter();
+    all.filter(|kind| effort == Effort::Full || !kind.is_for_full_only())
+        .collect()
 }
 
 /// Measures the programs; of the cases those whose names contain `only`, and baselines. `progress` is told how far it is, of how much, and with what.
@@ -58,16 +120,13 @@ pub fn prog(
 
 fn run(effort: Effort, only: &str, progress: &mut dyn FnMut(usize, usize, &str)) -> Result<Report> {
     let mut wrapper = bed::Wrapper::new(effort)?;
-    let mut beds = scene::Kind::ALL
-        .iter()
-        .filter(|kind| effort == Effort::Full || !kind.is_for_full_only())
-        .enumerate()
-        .map(|(at, kind)| {
-            progress(at, scene::Kind::ALL.len(), "loading programs");
-            bed::Bed::new(*kind, effort)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let kinds: Vec<_> = beds.iter().map(|bed| bed.scene.kind).collect();
+    let kinds = kinds(effort);
+    let mut load = |(at, kind): (usize, &scene::Kind)| {
+        progress(at, kinds.len(), "loading programs");
+        bed::Bed::new(*kind, effort)
+    };
+    let beds = kinds.iter().enumerate().map(&mut load);
+    let mut beds = beds.collect::<Result<Vec<_>>>()?;
     let mut cases = cases::all(&kinds, effort)?;
     cases.retain(|case| case.reason.is_none() || case.name.contains(only));
     let samples = measure::all(&mut wrapper, &mut beds, &cases, effort, progress)?;

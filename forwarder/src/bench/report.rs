@@ -7,18 +7,25 @@ use std::fmt::Write as _;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
 
-use super::bars::{Bar, Costs, rounded};
+use super::bars::{self, Bar, Costs, rounded};
 use super::case::Case;
 use super::measure::{Samples, rounds};
 use super::statistic::Spread;
-use super::{Effort, html, scene};
+use super::{Effort, html, scale, scene};
 pub use table::{Row, Table};
 pub use wire::{Connected, Forwarded, Sample, wire};
+
+/// What the JSON looks like: raised when something is called otherwise, or means something else.
+pub const SCHEMA: u64 = 1;
 
 /// A run of `forwarder bench`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u64,
     /// Version of this program.
     pub version: String,
     /// Kernel release.
@@ -50,6 +57,24 @@ pub struct Report {
     /// What could not be measured, and why.
     #[serde(default)]
     pub missing: Vec<String>,
+}
+
+/// Why a file is no report.
+#[derive(Debug, Error)]
+pub enum NoReport {
+    /// Not even JSON, or something in it is not what it should be.
+    #[error("it is no report of `forwarder bench`: {0}")]
+    Json(#[from] serde_json::Error),
+    /// JSON of something else.
+    #[error(
+        "it is JSON, but no report of `forwarder bench --json` (of `cargo xtask bench`, take report.json)"
+    )]
+    Foreign,
+    /// Of another version of this program.
+    #[error(
+        "it was written by another version: its schema is {0}, this program's {SCHEMA}. Measure it again"
+    )]
+    Schema(u64),
 }
 
 /// What a case costs.
@@ -109,6 +134,7 @@ impl Report {
         let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name"));
         let load = read("/proc/loadavg");
         Self {
+            schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             cpu: cpu
@@ -131,12 +157,35 @@ impl Report {
         }
     }
 
+    /// What was written as JSON.
+    ///
+    /// # Errors
+    /// It is something else, or of a version that means something else.
+    pub fn read(json: &str) -> Result<Self, NoReport> {
+        let value: Value = serde_json::from_str(json)?;
+        match value.get("schema").and_then(Value::as_u64) {
+            _ if value.get("bars").is_none() => Err(NoReport::Foreign),
+            Some(SCHEMA) => Ok(serde_json::from_value(value)?),
+            other => Err(NoReport::Schema(other.unwrap_or(0))),
+        }
+    }
+
+    /// With a bar for each promise there is, also where nothing was measured.
+    #[must_use]
+    pub fn with_every_bar(mut self) -> Self {
+        let promises = bars::promises()
+            .chain(wire::promises())
+            .chain(scale::promises());
+        self.bars = bars::complete(self.bars, promises);
+        self
+    }
+
     /// Both in one.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.config = scene::hash([self.config.as_str(), &other.config].into_iter());
         self.load = self.load.max(other.load);
-        self.bars.extend(other.bars);
+        self.bars = bars::merged(self.bars, other.bars);
         self.cases.extend(other.cases);
         self.chains.extend(other.chains);
         self.connections.extend(other.connections);
@@ -162,10 +211,9 @@ impl Report {
         for bar in &self.bars {
             let _ = writeln!(
                 text,
-                "| {} | {:.2} ± {:.2} | {} | {} |",
-                bar.name,
-                bar.value,
-                bar.mad,
+                "| {} | {} | {} | {} |",
+                bar.title(),
+                bar.measured(),
                 bar.limit(),
                 bar.verdict()
             );
@@ -237,5 +285,118 @@ impl Report {
             .collect();
         changes.sort_by(|a, b| b.percent.total_cmp(&a.percent));
         changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn empty() -> Report {
+        Report::here(15, "c0ffee".into())
+    }
+
+    #[test]
+    fn each_promise_has_a_bar_once_measured_or_not() {
+        let half = |measured: bool| {
+            let promises = if measured {
+                wire::promises().collect()
+            } else {
+                Vec::new()
+            };
+            let held = promises
+                .iter()
+                .map(|promise| promise.held(Spread::default()));
+            Report {
+                bars: bars::complete(held.collect(), wire::promises()),
+                ..empty()
+            }
+        };
+        for (one, other) in [(false, true), (true, false)] {
+            let both = half(one).and(half(other)).with_every_bar();
+            let names: std::collections::BTreeSet<_> =
+                both.bars.iter().map(|bar| &bar.name).collect();
+            assert_eq!(names.len(), both.bars.len());
+            let measured = both.bars.iter().filter(|bar| bar.value.is_some());
+            assert_eq!(measured.count(), wire::promises().count());
+            assert_eq!(both.clone().with_every_bar(), both);
+        }
+        let text = half(false).markdown();
+        assert!(text.contains("| – | ≤ 1.15 | not measured |"), "{text}");
+    }
+
+    /// Who reads it finds what it says today. A change of this needs another [`SCHEMA`].
+    #[test]
+    fn the_json_is_what_it_was() {
+        let mut bar = Bar::new("bar", Spread::default(), 1.0, false);
+        bar.note = Some("note".into());
+        let spread = json!({ "median": 0.0, "mad": 0.0 });
+        let report = Report {
+            bars: vec![bar],
+            cases: vec![Measured {
+                name: "case".into(),
+                reason: None,
+                net: Spread::default(),
+                raw: Spread::default(),
+            }],
+            tables: vec![Table::new(
+                "table",
+                "about",
+                &["ms"],
+                vec![Row::new("row", Spread::default(), &[1.0])],
+            )],
+            ..empty()
+        };
+        let value = serde_json::to_value(&report).expect("JSON");
+        let keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
+        let expected = [
+            "bars",
+            "cases",
+            "chains",
+            "config",
+            "connections",
+            "cpu",
+            "cpus",
+            "kernel",
+            "load",
+            "missing",
+            "rounds",
+            "schema",
+            "tables",
+            "version",
+        ];
+        let mut sorted = keys.clone();
+        sorted.sort();
+        assert_eq!(sorted, expected);
+        assert_eq!(
+            value["bars"][0],
+            json!({ "name": "bar", "value": 0.0, "mad": 0.0, "bound": 1.0, "at_least": false,
+                "holds": true, "certain": true, "note": "note" })
+        );
+        assert_eq!(
+            value["cases"][0],
+            json!({ "name": "case", "reason": null, "net": spread, "raw": spread })
+        );
+        assert_eq!(
+            value["tables"][0],
+            json!({ "name": "table", "about": "about", "columns": ["ms"],
+                "rows": [{ "name": "row", "value": spread, "more": [1.0] }] })
+        );
+        assert_eq!(Report::read(&value.to_string()).expect("a report"), report);
+    }
+
+    #[test]
+    fn what_is_no_report_is_refused_with_the_reason() {
+        let said = |text: &str| Report::read(text).expect_err(text).to_string();
+        for garbage in ["", "\u{0}\u{1}", "{", "forwarder bench"] {
+            assert!(said(garbage).contains("no report"), "{garbage:?}");
+        }
+        for foreign in ["{}", "[]", "1", r#"{"faults":[]}"#, r#"{"schema":1}"#] {
+            assert!(said(foreign).contains("no report"), "{foreign}");
+        }
+        assert!(said(r#"{"bars":[]}"#).contains("its schema is 0"));
+        assert!(said(r#"{"schema":2,"bars":[]}"#).contains("another version"));
+        assert!(said(r#"{"schema":1,"bars":[{}]}"#).contains("no report"));
     }
 }

@@ -86,8 +86,6 @@ impl Kind {
 /// The configuration as a file and as maps.
 #[derive(Debug)]
 pub struct Scene {
-    /// Which one.
-    pub kind: Kind,
     /// The file's text.
     pub config: String,
     /// What it becomes.
@@ -171,11 +169,7 @@ impl Scene {
             now: Duration::ZERO,
         };
         let tables = compile(input, &State::new(&model.limits)).tables;
-        Ok(Self {
-            kind,
-            config,
-            tables,
-        })
+        Ok(Self { config, tables })
     }
 
     /// Id of a mode's virtual server.

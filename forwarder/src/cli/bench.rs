@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{print, runtime};
-use crate::bench::{self, Effort, Report};
+use crate::bench::{self, Effort, Report, What};
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ struct Options {
     /// Fewer cases and rounds
     #[arg(long)]
     quick: bool,
-    /// Only cases whose names contain this, such as full-nat/ipv4; and the baselines
+    /// Only what has this in its name, such as full-nat/ipv4 or reload; and what it is compared with
     #[arg(
         long,
         value_name = "TEXT",
@@ -108,7 +108,8 @@ pub fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
             let all = reports.files.iter().map(|file| read(file));
             let all: Result<Vec<Report>> = all.collect();
             let one = all?.into_iter().reduce(Report::and);
-            show(&one.context("no report")?, old, &reports.output)
+            let one = one.context("no report")?.with_every_bar();
+            show(&one, old, &reports.output)
         }
     }
 }
@@ -121,16 +122,26 @@ fn measure(bench: &Bench, arguments: &Options) -> Result<Report> {
         Effort::Full
     };
     let only = &arguments.only;
-    let prog = || bench::prog(effort, only, &mut progress());
+    let wanted: &[What] = match bench {
+        Bench::Prog(_) => &[What::Prog],
+        Bench::Wire(_) => &[What::Wire],
+        Bench::Scale(_) => &[What::Scale],
+        _ => &What::ALL,
+    };
     let binary = std::env::current_exe().context("this program's file")?;
-    let wire = || bench::wire(effort, only, &binary, &mut progress());
-    let scale = || bench::scale(effort, &binary, &mut progress());
-    match bench {
-        Bench::Prog(_) => prog(),
-        Bench::Wire(_) => wire(),
-        Bench::Scale(_) => scale(),
-        _ => Ok(prog()?.and(wire()?).and(scale()?)),
-    }
+    let measure = |what| match what {
+        What::Prog => bench::prog(effort, only, &mut progress()),
+        What::Wire => bench::wire(effort, only, &binary, &mut progress()),
+        What::Scale => bench::scale(effort, only, &binary, &mut progress()),
+    };
+    let reports = What::with(wanted, effort, only)?.into_iter().map(measure);
+    let reports: Result<Vec<Report>> = reports.collect();
+    let one = reports?.into_iter().reduce(Report::and);
+    let one = one.context("nothing to measure")?;
+    Ok(match bench {
+        Bench::All(_) => one.with_every_bar(),
+        _ => one,
+    })
 }
 
 /// Leaves nothing behind: namespaces, programs and daemons go with the process.
@@ -182,6 +193,14 @@ fn show(report: &Report, old: Option<Report>, arguments: &Output) -> Result<Exit
 /// Says what has changed; fails if something has become costlier.
 fn compare(report: &Report, old: &Report, threshold: f64) -> ExitCode {
     let changes = report.changes(old, threshold);
+    for (what, now, before) in [
+        ("kernel", &report.kernel, &old.kernel),
+        ("CPU", &report.cpu, &old.cpu),
+    ] {
+        if now != before {
+            eprintln!("the baseline is of another {what}: {before}; this is {now}");
+        }
+    }
     for change in &changes {
         let [before, now] = change.costs;
         eprintln!(
@@ -198,7 +217,7 @@ fn compare(report: &Report, old: &Report, threshold: f64) -> ExitCode {
 fn read(file: &Path) -> Result<Report> {
     let name = file.display();
     let text = fs::read_to_string(file).with_context(|| format!("{name} can't be read"))?;
-    serde_json::from_str(&text).with_context(|| format!("{name} is no report of this program"))
+    Report::read(&text).with_context(|| name.to_string())
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

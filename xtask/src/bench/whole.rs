@@ -101,7 +101,8 @@ fn build() -> Result<PathBuf> {
 /// The report as tables and as a page; whether it is as good as an older one.
 fn show(options: &Whole, binary: &Path, json: &Path) -> Result<bool> {
     let mut words: Vec<OsString> = ["bench", "report"].map(OsString::from).into();
-    words.push(json.into());
+    // Written once more, with a bar also for what could not be measured.
+    words.extend([json.into(), "--json".into(), json.into()]);
     words.extend(["--markdown".into(), json.with_extension("md").into()]);
     words.extend(["--html".into(), json.with_extension("html").into()]);
     if let Some(baseline) = &options.baseline {

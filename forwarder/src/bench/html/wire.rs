@@ -47,16 +47,18 @@ fn packets(text: &mut String, report: &Report) {
     text.push_str(&bars(&rows(false)));
     text.push_str(&bars(&rows(true)));
     text.push_str(
-        "<details><summary>Every chain</summary>\n<table><tr><th>in the middle<th class=n>forwarding, ns<th class=n>\
-         whole chain, ns<th class=n>Mpps per CPU",
+        "<details><summary>Every chain</summary>\n<table><tr><th>in the middle<th class=n>+ forwarder, ns<th class=n>T−G, ns<th \
+         class=n>whole chain, ns<th class=n>Mpps per CPU",
     );
     for chain in &report.chains {
         let _ = write!(
             text,
-            "\n<tr><td>{}<td class=n>{:.0} ± {:.0}<td class=n>{:.0} ± {:.0}<td class=n>{:.2}",
+            "\n<tr><td>{}<td class=n>{:.0} ± {:.0}<td class=n>{:.0} ± {:.0}<td class=n>{:.0} ± {:.0}<td class=n>{:.2}",
             escape(&chain.name),
             chain.net.median,
             chain.net.mad,
+            chain.without_generator.median,
+            chain.without_generator.mad,
             chain.whole.median,
             chain.whole.mad,
             chain.mpps

@@ -6,22 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, rounded, shown};
 use crate::bench::Effort;
-use crate::bench::bars::Bar;
+use crate::bench::bars::{self, Promise};
 use crate::bench::measure::rounds;
 use crate::bench::statistic::Spread;
-use crate::bench::wire::DIRECT;
+use crate::bench::wire::{DIRECT, DROP, GENERATOR};
 
 /// What a chain costs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forwarded {
     /// What is in the middle, family, number of flows.
     pub name: String,
-    /// CPU time per packet from making it to counting it, nanoseconds.
+    /// CPU time per packet from making it to counting it, nanoseconds: T.
     pub whole: Spread,
+    /// The same less that of making it, T−G: getting to the first device, forwarding, the next device, counting.
+    #[serde(default)]
+    pub without_generator: Spread,
     /// The same less that of a chain whose first device drops everything: what forwarding costs. 0 where nothing is
     /// forwarded.
     pub net: Spread,
-    /// Million packets per second that one CPU forwards if it does nothing else; 0 where nothing is forwarded.
+    /// Million packets per second that one CPU receives and forwards if it does nothing else, by T−G; 0 where nothing
+    /// is forwarded.
     pub mpps: f64,
 }
 
@@ -52,54 +56,52 @@ pub struct Sample {
 
 type Ways = Vec<(String, Vec<[f64; 2]>)>;
 
-/// A ratio of net costs, and its bound.
+/// A ratio of costs, and its bound.
 struct Ratio {
-    name: &'static str,
+    promise: Promise,
     above: &'static str,
     below: &'static str,
-    bound: f64,
-    at_least: bool,
 }
 
-const PACKETS: &[Ratio] = &[
+/// Less the generator.
+const PACKETS: [Ratio; 3] = [
     Ratio {
-        name: "wire: l2-dsr by TX ÷ MAC swap, XDP_TX",
+        promise: Promise::at_most("wire: l2-dsr by TX ÷ MAC swap, XDP_TX, T−G", 1.15),
         above: "l2-dsr+tx",
         below: "mac-swap",
-        bound: 1.15,
-        at_least: false,
     },
     Ratio {
-        name: "wire: kernel routing ÷ l2-dsr",
+        promise: Promise::at_least("wire: kernel routing ÷ l2-dsr, T−G", 4.5),
         above: "kernel-routing",
         below: "l2-dsr",
-        bound: 4.5,
-        at_least: true,
     },
     Ratio {
-        name: "wire: nft DNAT and SNAT ÷ full-nat",
+        promise: Promise::at_least("wire: nft DNAT and SNAT ÷ full-nat, T−G", 9.0),
         above: "nft-dnat-snat",
         below: "full-nat",
-        bound: 9.0,
-        at_least: true,
     },
 ];
-const CONNECTIONS: &[Ratio] = &[
+/// Net of a direct link.
+const CONNECTIONS: [Ratio; 2] = [
     Ratio {
-        name: "CPU per TCP connection: l2-dsr ÷ nft DNAT",
+        promise: Promise::at_most("CPU per TCP connection: l2-dsr ÷ nft DNAT", 0.25),
         above: "l2-dsr",
         below: "nft-dnat",
-        bound: 0.25,
-        at_least: false,
     },
     Ratio {
-        name: "CPU per TCP connection: full-nat ÷ nft DNAT and SNAT",
+        promise: Promise::at_most("CPU per TCP connection: full-nat ÷ nft DNAT and SNAT", 0.55),
         above: "full-nat",
         below: "nft-dnat-snat",
-        bound: 0.55,
-        at_least: false,
     },
 ];
+
+/// What is promised of whole chains.
+pub fn promises() -> impl Iterator<Item = Promise> {
+    PACKETS
+        .iter()
+        .chain(&CONNECTIONS)
+        .map(|ratio| ratio.promise)
+}
 
 /// Sums the samples up.
 pub fn wire(
@@ -109,32 +111,35 @@ pub fn wire(
     effort: Effort,
     config: String,
 ) -> Report {
-    let net = |sample: &Sample| -> Vec<f64> {
-        let flows = sample.name.rsplit('/').next().unwrap_or_default();
+    // Less what another chain takes that has the same family and flows. Making a packet takes the same for any number.
+    let without = |what: &str, sample: &Sample| -> Vec<f64> {
+        let flows = |name: &str| name.rsplit('/').next().map(str::to_owned);
         let is = |other: &&Sample| {
             other.ipv6 == sample.ipv6
-                && other.name.starts_with("drop/")
-                && other.name.ends_with(&format!("/{flows}"))
+                && other.name.starts_with(what)
+                && (what == GENERATOR || flows(&other.name) == flows(&sample.name))
         };
         match samples.iter().find(is) {
-            Some(drop) => less(&sample.costs, &drop.costs),
+            Some(other) => less(&sample.costs, &other.costs),
             None => Vec::new(),
         }
     };
     let forwarded = |sample: &Sample| {
-        let forwards = !["generator/", "drop/"]
+        let forwards = ![GENERATOR, DROP]
             .iter()
             .any(|what| sample.name.starts_with(what));
-        let net = if forwards { net(sample) } else { Vec::new() };
-        let net = Spread::of(net.into_iter());
+        let made = Spread::of(without(GENERATOR, sample).into_iter());
         Forwarded {
             name: sample.name.clone(),
             whole: spread(&sample.costs),
-            net: shown(net),
-            mpps: if net.median > 0.0 {
-                rounded(1_000.0 / net.median)
-            } else {
-                0.0
+            without_generator: shown(made),
+            net: match forwards {
+                true => spread(&without(DROP, sample)),
+                false => Spread::default(),
+            },
+            mpps: match forwards && made.median > 0.0 {
+                true => rounded(1_000.0 / made.median),
+                false => 0.0,
             },
         }
     };
@@ -155,22 +160,39 @@ pub fn wire(
             per_second: (1e9 / whole.median.max(1.0)).round(),
         }
     };
-    let chain = |name: &str| {
+    let chain = |what: &str, name: &str| {
         let is = |sample: &&Sample| {
             let mut parts = sample.name.split('/');
             (parts.next(), parts.next()) == (Some(name), Some("ipv4"))
                 && !matches!(parts.next(), Some("1" | "100k"))
         };
-        samples.iter().find(is).map(net)
+        samples
+            .iter()
+            .find(is)
+            .map(|sample| without(what, sample))
+            .filter(|costs| !costs.is_empty())
     };
     let way = |name: &str| {
         let way = ways.iter().find(|(way, _)| way == name);
         way.map(|(_, costs)| net_of_direct(costs, 0))
     };
-    let packets = PACKETS.iter().filter_map(|ratio| bar(ratio, chain));
-    let connections = CONNECTIONS.iter().filter_map(|ratio| bar(ratio, way));
+    let packets = PACKETS.iter().filter_map(|each| {
+        let mut bar = each
+            .promise
+            .held(ratio(each, |name| chain(GENERATOR, name))?);
+        let net = ratio(each, |name| chain(DROP, name))?;
+        bar.note = Some(format!(
+            "{:.2} ± {:.2} net of the drop chain",
+            net.median, net.mad
+        ));
+        Some(bar)
+    });
+    let connections = CONNECTIONS
+        .iter()
+        .filter_map(|each| Some(each.promise.held(ratio(each, way)?)));
+    let bars = packets.chain(connections).collect();
     Report {
-        bars: packets.chain(connections).collect(),
+        bars: bars::complete(bars, promises()),
         chains: samples.iter().map(forwarded).collect(),
         connections: ways.iter().map(connected).collect(),
         missing,
@@ -190,25 +212,26 @@ fn spread(values: &[f64]) -> Spread {
     shown(Spread::of(values.iter().copied()))
 }
 
-fn bar(ratio: &Ratio, costs: impl Fn(&str) -> Option<Vec<f64>>) -> Option<Bar> {
+fn ratio(ratio: &Ratio, costs: impl Fn(&str) -> Option<Vec<f64>>) -> Option<Spread> {
     let (above, below) = (costs(ratio.above)?, costs(ratio.below)?);
     let values = above.iter().zip(&below).map(|(above, below)| above / below);
-    let spread = Spread::of(values.filter(|value| value.is_finite()));
-    Some(Bar::new(ratio.name, spread, ratio.bound, ratio.at_least))
+    Some(Spread::of(values.filter(|value| value.is_finite())))
 }
 
 /// Tables of it.
 pub fn markdown(text: &mut String, report: &Report) {
     if !report.chains.is_empty() {
-        text.push_str("\n| packets: what is in the middle | forwarding, ns | whole chain, ns | Mpps per CPU |\n|---|---:|---:|---:|\n");
+        text.push_str("\n| packets: what is in the middle | + forwarder, ns | T−G, ns | whole chain, ns | Mpps per CPU |\n|---|---:|---:|---:|---:|\n");
     }
     for chain in &report.chains {
         let _ = writeln!(
             text,
-            "| {} | {:.0} ± {:.0} | {:.0} ± {:.0} | {:.2} |",
+            "| {} | {:.0} ± {:.0} | {:.0} ± {:.0} | {:.0} ± {:.0} | {:.2} |",
             chain.name,
             chain.net.median,
             chain.net.mad,
+            chain.without_generator.median,
+            chain.without_generator.mad,
             chain.whole.median,
             chain.whole.mad,
             chain.mpps
@@ -251,36 +274,70 @@ mod tests {
         }
     }
 
+    fn report(samples: &[(&str, f64)], ways: Ways) -> Report {
+        let samples = samples.iter().map(|(name, cost)| sample(name, *cost));
+        let missing = vec!["x".into()];
+        wire(
+            samples.collect(),
+            ways,
+            missing,
+            Effort::Quick,
+            String::new(),
+        )
+    }
+
     #[test]
-    fn forwarding_is_net_of_a_chain_that_drops() {
+    fn a_chain_is_split_into_making_getting_there_and_forwarding() {
         let samples = [
+            ("generator", 80.0),
             ("drop", 100.0),
             ("mac-swap", 150.0),
             ("l2-dsr+tx", 160.0),
             ("l2-dsr", 160.0),
             ("kernel-routing", 400.0),
         ];
-        let samples = samples.map(|(name, cost)| sample(name, cost)).into();
         let direct = ("direct".to_owned(), vec![[10_000.0, 2_000.0]; 3]);
         let dsr = ("l2-dsr".to_owned(), vec![[11_000.0, 2_500.0]; 3]);
         let nft = ("nft-dnat".to_owned(), vec![[15_000.0, 3_000.0]; 3]);
-        let report = wire(
-            samples,
-            vec![direct, dsr, nft],
-            vec!["x".into()],
-            Effort::Quick,
-            String::new(),
+        let report = report(&samples, vec![direct, dsr, nft]);
+        let split = |at: usize| {
+            let chain: &Forwarded = &report.chains[at];
+            [
+                chain.whole.median,
+                chain.without_generator.median,
+                chain.net.median,
+            ]
+        };
+        assert_eq!(split(0), [80.0, 0.0, 0.0]);
+        assert_eq!(split(1), [100.0, 20.0, 0.0]);
+        assert_eq!(split(2), [150.0, 70.0, 50.0]);
+        assert_eq!(
+            (report.chains[2].mpps, report.chains[1].mpps),
+            (14.286, 0.0)
         );
-        assert_eq!(report.chains[2].net.median, 60.0);
-        assert_eq!(report.chains[1].mpps, 20.0);
         let bars: Vec<_> = report
             .bars
             .iter()
             .map(|bar| (bar.value, bar.holds))
             .collect();
-        assert_eq!(bars, [(1.2, false), (5.0, true), (0.2, true)]);
+        // 80 ÷ 70, 320 ÷ 80, not measured, 1 ÷ 5, not measured
+        let (tx, routing) = ((Some(1.143), true), (Some(4.0), false));
+        assert_eq!(
+            bars,
+            [tx, routing, (None, false), (Some(0.2), true), (None, false)]
+        );
         assert!(report.bars[1].at_least);
+        let note = report.bars[1].note.as_deref();
+        assert_eq!(note, Some("5.00 ± 0.00 net of the drop chain"));
         assert_eq!(report.connections[1].request.median, 500.0);
-        assert!(report.markdown().contains("Not measured: x."));
+        let text = report.markdown();
+        assert!(text.contains("Not measured: x.") && text.contains("5.00 ± 0.00 net"));
+    }
+
+    #[test]
+    fn nothing_is_subtracted_that_was_not_measured() {
+        let report = report(&[("mac-swap", 150.0), ("l2-dsr+tx", 160.0)], Vec::new());
+        assert!(report.bars.iter().all(|bar| bar.value.is_none()));
+        assert_eq!(report.chains[0].mpps, 0.0);
     }
 }

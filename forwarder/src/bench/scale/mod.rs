@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 
 use self::shape::{Changed, INTERVAL, Shape};
 use self::site::{Running, Site};
-use super::bars::Bar;
+use super::bars::{self, Bar, Promise};
 use super::cases::TX;
 use super::measure::rounds;
 use super::report::{Report, Row, Table};
@@ -29,12 +29,38 @@ use crate::io::clock;
 const PATIENCE: Duration = Duration::from_secs(120);
 const MIB: f64 = 1_048_576.0;
 
-/// Measures a daemon, whose program `binary` is, of many sizes.
+const BACKEND_CHANGED: Promise = Promise::at_most(
+    "one backend changed in a pool of 1,000: ms of CPU, from the command to the maps",
+    1.0,
+);
+const RELOAD_TOUCHES: Promise = Promise::at_most(
+    "reload that changes 1 of 4,096 virtual servers: map elements touched",
+    1.0,
+);
+const RELOAD_TAKES: Promise =
+    Promise::at_most("reload that changes 1 of 4,096 virtual servers: ms", 50.0);
+
+/// What is promised of large configurations.
+pub fn promises() -> impl Iterator<Item = Promise> {
+    [BACKEND_CHANGED, RELOAD_TOUCHES, RELOAD_TAKES].into_iter()
+}
+
+/// Names of everything that there is to measure.
+pub const NAMES: [&str; 5] = [
+    "start",
+    "change",
+    "reload",
+    "memory of flows",
+    "health checks",
+];
+
+/// Measures a daemon, whose program `binary` is, of many sizes; only that whose name contains `only`.
 ///
 /// # Errors
 /// Something that is needed is missing, or the daemon does not do as it is told.
 pub fn scale(
     effort: Effort,
+    only: &str,
     binary: &Path,
     progress: &mut dyn FnMut(usize, usize, &str),
 ) -> Result<Report> {
@@ -45,7 +71,7 @@ pub fn scale(
         configs: Vec::new(),
         bars: Vec::new(),
     };
-    scale.run(progress)
+    scale.run(only, progress)
 }
 
 struct Scale<'a> {
@@ -57,22 +83,25 @@ struct Scale<'a> {
 }
 
 impl Scale<'_> {
-    fn run(mut self, progress: &mut dyn FnMut(usize, usize, &str)) -> Result<Report> {
-        const STEPS: usize = 5;
+    fn run(mut self, only: &str, progress: &mut dyn FnMut(usize, usize, &str)) -> Result<Report> {
+        type Step<'a> = fn(&mut Scale<'a>) -> Result<Table>;
+        let steps: [(&str, Step<'_>); NAMES.len()] = [
+            ("configurations of many sizes", Self::loads),
+            ("one backend of a pool of 1,000", Self::changes),
+            ("reloads", Self::reloads),
+            ("memory of flows", Self::flows),
+            ("health checks", Self::checks),
+        ];
         let mut tables = Vec::new();
-        progress(0, STEPS, "configurations of many sizes");
-        tables.push(self.loads()?);
-        progress(1, STEPS, "one backend of a pool of 1,000");
-        tables.push(self.changes()?);
-        progress(2, STEPS, "reloads");
-        tables.push(self.reloads()?);
-        progress(3, STEPS, "memory of flows");
-        tables.push(self.flows()?);
-        progress(4, STEPS, "health checks");
-        tables.push(self.checks()?);
+        for (at, (name, (what, step))) in NAMES.iter().zip(steps).enumerate() {
+            if name.contains(only) {
+                progress(at, NAMES.len(), what);
+                tables.push(step(&mut self)?);
+            }
+        }
         let hash = scene::hash(self.configs.iter().map(String::as_str));
         Ok(Report {
-            bars: self.bars,
+            bars: bars::complete(self.bars, promises()),
             tables,
             ..Report::here(rounds(self.effort), hash)
         })
@@ -172,12 +201,7 @@ impl Scale<'_> {
         let (anew, changed): (Vec<f64>, Vec<f64>) =
             (0..self.times(5, 11)).map(|_| filled(backends)).unzip();
         let (anew, changed) = (of(anew), of(changed));
-        self.bars.push(Bar::new(
-            "one backend changed in a pool of 1,000: ms of CPU, from the command to the maps",
-            costs,
-            1.0,
-            false,
-        ));
+        self.bars.push(BACKEND_CHANGED.held(costs));
         Ok(Table::new(
             "change",
             "One backend's weight changes in a pool of 1,000 that a virtual server has, by the socket: the pool's lookup table changes, and its slots. \
@@ -245,18 +269,8 @@ impl Scale<'_> {
                 let of = |values: Vec<f64>| Spread::of(values.into_iter());
                 let (times, elements) = (of(times), of(elements));
                 if (number, what) == (0, "one virtual server changed") {
-                    self.bars.push(Bar::new(
-                        "reload that changes 1 of 4,096 virtual servers: map elements touched",
-                        elements,
-                        1.0,
-                        false,
-                    ));
-                    self.bars.push(Bar::new(
-                        "reload that changes 1 of 4,096 virtual servers: ms",
-                        times,
-                        50.0,
-                        false,
-                    ));
+                    self.bars.push(RELOAD_TOUCHES.held(elements));
+                    self.bars.push(RELOAD_TAKES.held(times));
                 }
                 rows.push(Row::new(
                     format!("{size}: {what}"),

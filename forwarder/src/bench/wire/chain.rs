@@ -94,15 +94,13 @@ impl Ends {
         Ok(map.try_into()?)
     }
 
-    /// Sends so many packets, of flows from the one that has this turn on; says what it took and what the sink has.
-    fn send(
-        &mut self,
-        chain: &Chain,
-        turn: u32,
-        packets: u32,
-        reflect: u32,
-        meter: &Meter,
-    ) -> Result<Sent> {
+    /// Sends packets; says what it took and what the sink has.
+    fn send(&mut self, chain: &Chain, run: Run, meter: &Meter) -> Result<Sent> {
+        let Run {
+            turn,
+            packets,
+            reflect,
+        } = run;
         let sink = Sink {
             reflect,
             ..Sink::default()
@@ -142,25 +140,15 @@ impl Ends {
 
     /// Sends packets, again if some were lost; CPU time per packet, nanoseconds.
     pub fn cost(&mut self, chain: &Chain, packets: u32, meter: &Meter) -> Result<f64> {
-        let mut lost = 0;
-        for _ in 0..TRIES {
-            let sent = self.send(chain, 0, packets, 0, meter)?;
-            if sent.lost == 0 {
-                return Ok(sent.time.as_nanos() as f64 / f64::from(packets));
-            }
-            lost = sent.lost;
-        }
-        bail!(
-            "{}: {lost} of {packets} packets are lost, every time",
-            chain.name
-        )
+        let time = self.send_all(chain, Run::of(packets), meter)?;
+        Ok(time.as_nanos() as f64 / f64::from(packets))
     }
 
     /// Checks that packets come out as they should; then sends one of each flow, and back.
     pub fn establish(&mut self, chain: &Chain, meter: &Meter) -> Result<()> {
         let mut problem = None;
         for _ in 0..TRIES {
-            let sent = self.send(chain, 0, 1, 0, meter)?;
+            let sent = self.send(chain, Run::of(1), meter)?;
             problem = arrived(chain, &sent).err();
             if problem.is_none() {
                 break;
@@ -176,29 +164,57 @@ impl Ends {
         for turn in (0..chain.flows).step_by(AT_ONCE as usize) {
             let packets = AT_ONCE.min(chain.flows - turn).max(BATCH);
             for reflect in [chain.reflect, 0] {
-                self.send_all(chain, turn, packets, reflect, meter)?;
+                let run = Run {
+                    turn,
+                    packets,
+                    reflect,
+                };
+                self.send_all(chain, run, meter)?;
             }
         }
         Ok(())
     }
 
-    /// Sends packets, again if some were lost.
-    fn send_all(
-        &mut self,
-        chain: &Chain,
-        turn: u32,
-        packets: u32,
-        reflect: u32,
-        meter: &Meter,
-    ) -> Result<()> {
+    /// Sends packets, again if some were lost; what it took when none was.
+    fn send_all(&mut self, chain: &Chain, run: Run, meter: &Meter) -> Result<Duration> {
         let mut lost = 0;
         for _ in 0..TRIES {
-            lost = self.send(chain, turn, packets, reflect, meter)?.lost;
-            if lost == 0 {
-                return Ok(());
+            let sent = self.send(chain, run, meter)?;
+            if sent.lost == 0 {
+                return Ok(sent.time);
             }
+            lost = sent.lost;
         }
-        bail!("{}: {lost} packets don't arrive or come back", chain.name)
+        let way = if run.reflect == 0 {
+            ""
+        } else {
+            " there and back"
+        };
+        bail!(
+            "{}: {lost} of {} packets{way} are lost, every time",
+            chain.name,
+            run.packets
+        )
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The first packet is of the flow that has this turn.
+    turn: u32,
+    packets: u32,
+    /// Where they are sent back by; 0: nowhere.
+    reflect: u32,
+}
+
+impl Run {
+    fn of(packets: u32) -> Self {
+        Self {
+            turn: 0,
+            packets,
+            reflect: 0,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use super::{Effort, scene};
 use chain::BATCH;
 use meter::Meter;
 use plan::Plan;
+pub use plan::{DROP, GENERATOR};
 
 /// The way of connections that has nothing in it: subtracted from the others.
 pub const DIRECT: &str = "direct";
@@ -32,6 +33,12 @@ pub const DIRECT: &str = "direct";
 const RUN: f64 = 8_000_000.0;
 /// Runs of a chain in a round; the least counts, since other work only ever adds.
 const RUNS: usize = 3;
+
+/// Names of everything that there is to measure.
+pub fn names(effort: Effort) -> Vec<String> {
+    let ways = tcp::names().into_iter().map(str::to_owned);
+    plan::names(effort).into_iter().chain(ways).collect()
+}
 
 /// Measures chains whose names contain `only`, beside what is subtracted and compared with. `binary` is the daemon's program.
 ///

@@ -13,11 +13,48 @@ use super::network::Network;
 use super::rival::Rival;
 use super::router::{BACKENDS, Router, Side};
 use crate::bench::Effort;
-use crate::bench::cases::{DROP, TX};
+use crate::bench::cases::{self, TX};
 use crate::bench::scene::{self, MAC};
 
 /// What the others are compared with and made sure of by.
 pub const REFERENCE: &str = "redirect/ipv4/1k";
+
+/// How names of chains begin that forward nothing: packets are only made; or dropped at the first device.
+pub const GENERATOR: &str = "generator/";
+pub const DROP: &str = "drop/";
+
+/// Names of all chains, also of those that cannot be measured here.
+pub fn names(effort: Effort) -> Vec<String> {
+    let bare = ["generator", "drop", "mac-swap", "redirect", "l2-dsr+tx"];
+    let rivals = Rival::ALL.map(Rival::name);
+    let modes = MODES.map(Mode::name);
+    let all = bare.into_iter().chain(modes).chain(rivals);
+    let families = all.flat_map(|what| [(what, false), (what, true)]);
+    let named = |(what, ipv6)| {
+        let counts = flows(effort, true).iter();
+        counts.map(move |flows| name(what, ipv6, *flows))
+    };
+    families.flat_map(named).collect()
+}
+
+fn name(what: &str, ipv6: bool, flows: u32) -> String {
+    let family = if ipv6 { "ipv6" } else { "ipv4" };
+    let count = match flows {
+        1_000 => "1k".to_owned(),
+        100_000 => "100k".to_owned(),
+        flows => flows.to_string(),
+    };
+    format!("{what}/{family}/{count}")
+}
+
+/// The number of flows that everything is measured with, and others where there is time.
+fn flows(effort: Effort, more: bool) -> &'static [u32] {
+    match effort {
+        Effort::Full if more => &[1, 1_000, 100_000],
+        Effort::Correctness => &[64],
+        _ => &[1_000],
+    }
+}
 
 /// Everything that is measured with packets.
 pub struct Plan {
@@ -87,7 +124,9 @@ impl Plan {
             set_up.with_context(|| rival.name())?;
             make.rival(rival, &routers[at])?;
         }
-        let subtracted = |name: &str| name.starts_with("drop/") || name == REFERENCE;
+        let subtracted = |name: &str| {
+            [GENERATOR, DROP].iter().any(|what| name.starts_with(what)) || name == REFERENCE
+        };
         let mut chains = make.chains;
         chains.retain(|chain| chain.name.contains(only) || subtracted(&chain.name));
         Ok(Self {
@@ -108,15 +147,6 @@ struct Making {
 }
 
 impl Making {
-    /// The number of flows that everything is measured with, and others where there is time.
-    fn flows(&self, more: bool) -> &'static [u32] {
-        match self.effort {
-            Effort::Full if more => &[1, 1_000, 100_000],
-            Effort::Correctness => &[64],
-            _ => &[1_000],
-        }
-    }
-
     #[expect(clippy::too_many_arguments, reason = "each is one column of a table")]
     fn add(
         &mut self,
@@ -130,22 +160,16 @@ impl Making {
         expected: Option<Expected>,
     ) -> Result<()> {
         let ipv6 = vip.is_ipv6();
-        for flows in self.flows(more) {
+        for flows in flows(self.effort, more) {
             let frame = frame(vip, port, to)?;
-            let family = if ipv6 { "ipv6" } else { "ipv4" };
-            let count = match flows {
-                1_000 => "1k".to_owned(),
-                100_000 => "100k".to_owned(),
-                flows => flows.to_string(),
-            };
             self.chains.push(Chain {
-                name: format!("{what}/{family}/{count}"),
+                name: name(what, ipv6, *flows),
                 ipv6,
                 from: router.left,
                 reflect: if reflect { router.right } else { 0 },
                 frame,
                 flows: *flows,
-                action: if what == "generator" { DROP } else { TX },
+                action: if what == "generator" { cases::DROP } else { TX },
                 expected: expected.clone(),
             });
         }

@@ -31,6 +31,20 @@ const RUNS: usize = 3;
 /// The link without anything in between: the client's end and the server's.
 const DIRECT: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 200, 0, 2)];
 
+/// What connections go through.
+const MODES: [Mode; 3] = [Mode::L2Dsr, Mode::Dnat, Mode::FullNat];
+const RIVALS: [Rival; 2] = [Rival::Dnat, Rival::DnatSnat];
+const HAPROXY: &str = "haproxy";
+
+/// Names of all ways, also of those that cannot be measured here.
+pub fn names() -> Vec<&'static str> {
+    let mut names = vec![super::DIRECT];
+    names.extend(MODES.map(Mode::name));
+    names.extend(RIVALS.map(Rival::name));
+    names.push(HAPROXY);
+    names
+}
+
 /// A way from client to server.
 pub struct Way {
     /// The name in reports.
@@ -82,18 +96,18 @@ impl Bench {
             routers.push(router);
             Ok(routers.len() - 1)
         };
-        let modes = [Mode::L2Dsr, Mode::Dnat, Mode::FullNat];
+        let modes = MODES;
         let vips = modes.map(|mode| scene::vip(mode, false));
         let forwarder = router(&vips)?;
         let mut rivals = Vec::new();
-        for rival in [Rival::Dnat, Rival::DnatSnat] {
+        for rival in RIVALS {
             match rival.missing() {
                 Some(why) => missing.push(format!("connections by {}: {why}", rival.name())),
                 None => rivals.push((rival, router(&[vip(rivals.len() as u8)])?)),
             }
         }
         let proxied = vip(100);
-        let proxy_router = if rival::installed("haproxy") {
+        let proxy_router = if rival::installed(HAPROXY) {
             Some(router(&[proxied])?)
         } else {
             missing.push("connections by HAProxy: `haproxy` is not installed".to_owned());
@@ -304,7 +318,7 @@ impl Proxy {
             "global\n nbthread 1\ndefaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
              listen bench\n bind {vip}:80\n server backend {backend}:80\n"
         );
-        let mut command = network.command("haproxy");
+        let mut command = network.command(HAPROXY);
         command.args(["-db", "-q", "-f", "/dev/stdin"]);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::null()).spawn()?;
