@@ -12,6 +12,8 @@ mod cloud {
     mod host;
     mod import;
     mod in_a_cloud;
+    mod interfaces;
+    mod moto;
     mod pages;
     mod server;
     mod stories;

@@ -1,4 +1,4 @@
-//! What is asked of a cloud's API and how, without hosts: against answers that moto gave, through a proxy, over TLS,
+//! What is asked of a cloud's API and how, without hosts: through a proxy, over TLS,
 //! with credentials of every kind.
 
 use std::collections::BTreeMap;
@@ -9,32 +9,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use forwarder::config::Prefix;
-use forwarder::config::model::{Cloud, ElasticIp, Movable, Route, Url, Which};
+use forwarder::config::model::{Cloud, ElasticIp, Movable, MovingInterface, Route, Url, Which};
 use forwarder::core::cloud::work::Outcome;
 use forwarder::core::cloud::{Call, plan};
 use forwarder::io::cloud::api::{Api as _, Aws};
 use forwarder::io::cloud::environment::Environment;
 use forwarder_lab::certificate::Certificate;
-use serde_json::Value;
 
 use super::server::{Handler, Request, Server};
 
 const MAC: &str = "02:00:00:00:00:01";
 const REGION: &str = "eu-central-1";
+const INSTANCE: &str = "i-1";
 const EMPTY: &str = "<R><networkInterfaceSet/></R>";
 
-fn run(test: impl Future<Output = ()>) {
+pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(test);
 }
 
-fn at(text: &str) -> IpAddr {
+pub fn at(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn prefix(text: &str, length: u8) -> Prefix {
+pub fn prefix(text: &str, length: u8) -> Prefix {
     Prefix::of(at(text), length).expect("a prefix")
 }
 
@@ -42,7 +42,7 @@ fn url(text: &str) -> Option<Url> {
     Some(Url::parse(text).expect("a URL"))
 }
 
-fn cloud(endpoint: &str) -> Cloud {
+pub fn cloud(endpoint: &str) -> Cloud {
     Cloud {
         region: Some(REGION.to_owned()),
         endpoint: url(endpoint),
@@ -57,10 +57,11 @@ fn cloud(endpoint: &str) -> Cloud {
         prefixes: Vec::new(),
         elastic_ips: Vec::new(),
         routes: Vec::new(),
+        interfaces: Vec::new(),
     }
 }
 
-fn movable<T>(what: T) -> Movable<T> {
+pub fn movable<T>(what: T) -> Movable<T> {
     Movable {
         what,
         interface: "outside".to_owned(),
@@ -68,18 +69,22 @@ fn movable<T>(what: T) -> Movable<T> {
     }
 }
 
-async fn aws(cloud: Cloud, variables: &[(&str, &str)]) -> Aws {
+pub async fn aws(cloud: Cloud, variables: &[(&str, &str)]) -> Aws {
     let macs = BTreeMap::from([("outside".to_owned(), MAC.to_owned())]);
     let environment = Environment::of(variables.iter().copied());
     Aws::new(cloud, macs, environment).await.expect("a client")
 }
 
 /// The metadata service: one network interface, one role.
-fn metadata(eni: &str, vpc: &str, expiration: &str) -> Handler {
+pub fn metadata(eni: &str, vpc: &str, expiration: &str) -> Handler {
     let macs = format!("get /latest/meta-data/network/interfaces/macs/{MAC}/");
     let roles = "get /latest/meta-data/iam/security-credentials/";
     let answers = BTreeMap::from([
         ("put /latest/api/token".to_owned(), "token".to_owned()),
+        (
+            "get /latest/meta-data/instance-id".to_owned(),
+            INSTANCE.to_owned(),
+        ),
         (format!("{macs}interface-id"), eni.to_owned()),
         (format!("{macs}vpc-id"), vpc.to_owned()),
         (roles.to_owned(), "role".to_owned()),
@@ -94,145 +99,6 @@ fn metadata(eni: &str, vpc: &str, expiration: &str) -> Handler {
         let found = answers.get(&request.line);
         Some(found.map_or((404, String::new()), |text| (200, text.clone())))
     })
-}
-
-/// moto answers what the forwarder asks, and it understands the answers. Known of moto: it takes no notice of
-/// `AllowReassignment`, `PrivateIpAddress`, `Ipv4Prefix` and some dry runs, and finds nothing by private address.
-#[test]
-fn what_moto_answers_is_understood() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/cloud/moto/recorded.json");
-    let recorded: Value =
-        serde_json::from_str(&fs::read_to_string(path).expect("the file")).expect("JSON");
-    let id = |name: &str| recorded["ids"][name].as_str().expect("an id").to_owned();
-    let exchanges = recorded["exchanges"].as_array().expect("a list");
-    let answers: BTreeMap<String, (u16, String)> = exchanges
-        .iter()
-        .map(|each| {
-            let text = |key: &str| each[key].as_str().expect("text").to_owned();
-            let status = each["status"].as_u64().expect("a status") as u16;
-            (text("request"), (status, text("answer")))
-        })
-        .collect();
-    let count = answers.len();
-    let (here, vpc, table) = (id("here"), id("vpc"), id("table"));
-    let (allocation, public) = (id("allocation"), at(&id("public")));
-    run(async move {
-        let replay = move |request: &Request| {
-            let unknown = || panic!("never asked of moto: {}", request.body);
-            Some(answers.get(&request.body).cloned().unwrap_or_else(unknown))
-        };
-        let server = Server::start(None, Arc::new(replay)).await;
-        let imds = Server::start(None, metadata(&here, &vpc, "2049-12-31T23:59:59Z")).await;
-        let variable = format!("http://{}", imds.address);
-        let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", variable.as_str())];
-        let route = Which::Tag("use".to_owned(), "web".to_owned());
-        let mut cloud = cloud(&format!("http://{}", server.address));
-        cloud.addresses = ["10.0.1.10", "10.0.1.11", "2001:db8::10"]
-            .map(|text| movable(at(text)))
-            .into();
-        cloud.elastic_ips = vec![ElasticIp {
-            which: Which::Public(public),
-            interface: "outside".to_owned(),
-            private: at("10.0.1.10"),
-            peer: at("10.0.1.10"),
-            group: "default".to_owned(),
-        }];
-        cloud.routes = vec![Route {
-            table: route.clone(),
-            destination: prefix("0.0.0.0", 0),
-            interface: "outside".to_owned(),
-            group: "default".to_owned(),
-        }];
-        let api = aws(cloud.clone(), &variables).await;
-        let v4 = |text: &str| text.parse().expect("an address");
-        let assign = |to: &str| Call::AssignPrivate {
-            to: to.to_owned(),
-            addresses: vec![v4("10.0.1.10"), v4("10.0.1.11")],
-        };
-        let associate = Call::Associate {
-            allocation: allocation.clone(),
-            to: here.clone(),
-            private: at("10.0.1.10"),
-        };
-        let replace = |destination| Call::ReplaceRoute {
-            table: table.clone(),
-            destination,
-            to: here.clone(),
-        };
-        for call in [&associate, &assign(&here)] {
-            assert_eq!(api.rehearse(call).await, Outcome::Done, "{call}");
-        }
-        for call in [
-            assign(&here),
-            Call::AssignPrefixes {
-                to: here.clone(),
-                prefixes: vec![prefix("10.0.1.32", 28)],
-            },
-            Call::AssignIpv6 {
-                to: here.clone(),
-                addresses: vec!["2001:db8::10".parse().expect("an address")],
-            },
-            associate,
-            replace(prefix("0.0.0.0", 0)),
-        ] {
-            assert_eq!(api.call(&call).await, Outcome::Done, "{call}");
-        }
-        let refused = Outcome::Refused(
-            "InvalidParameterValue: There is no route defined for '198.18.0.0/15' in the route table. Use CreateRoute instead.".to_owned(),
-        );
-        assert_eq!(api.call(&replace(prefix("198.18.0.0", 15))).await, refused);
-        let stranger = Call::AssignPrivate {
-            to: "eni-0123".to_owned(),
-            addresses: vec![v4("10.0.1.10")],
-        };
-        let Outcome::Refused(why) = api.call(&stranger).await else {
-            panic!("nobody has that network interface");
-        };
-        assert!(
-            why.starts_with("InvalidNetworkInterfaceID.NotFound"),
-            "{why}"
-        );
-
-        let found = api.look().await.expect("it is known where everything is");
-        assert_eq!(found.known.interfaces["outside"], here);
-        assert_eq!(found.known.allocations[&Which::Public(public)], allocation);
-        assert_eq!(found.known.tables[&route], std::slice::from_ref(&table));
-        for text in ["10.0.1.10", "10.0.1.11", "2001:db8::10"] {
-            assert_eq!(found.holdings.addresses[&at(text)], here);
-        }
-        // It is always the primary address that moto associates.
-        assert_eq!(found.holdings.elastic[&allocation].0, here);
-        assert_eq!(found.holdings.routes[&(table, prefix("0.0.0.0", 0))], here);
-
-        // What is elsewhere moto does not find, or breaks: neither is taken for an answer that it is not.
-        cloud.addresses.push(movable(at("10.0.1.99")));
-        let found = aws(cloud.clone(), &variables)
-            .await
-            .look()
-            .await
-            .expect("nothing is there");
-        assert_eq!(found.holdings.addresses.get(&at("10.0.1.99")), None);
-        cloud.addresses.pop();
-        cloud.addresses.push(movable(at("2001:db8::99")));
-        let error = aws(cloud, &variables)
-            .await
-            .look()
-            .await
-            .expect_err("it breaks");
-        assert_eq!(error, "DescribeNetworkInterfaces: status 500");
-        let mut asked: Vec<_> = server
-            .seen()
-            .into_iter()
-            .map(|request| request.body)
-            .collect();
-        asked.sort_unstable();
-        asked.dedup();
-        assert_eq!(
-            asked.len(),
-            count,
-            "every request that was recorded is made"
-        );
-    });
 }
 
 /// Who signed a request, as its header says.
@@ -516,5 +382,73 @@ fn a_carrier_ip_address_is_known_by_itself() {
         assert_eq!(calls, ["AssociateAddress eipalloc-1 at 10.0.8.10 → eni-1"]);
         let there = ("eni-9".to_owned(), at("10.0.8.9"));
         assert_eq!(found.holdings.elastic["eipalloc-1"], there);
+    });
+}
+
+/// What an attachment is called, and which refusals are none.
+#[test]
+fn attachments_are_known_and_taken() {
+    run(async {
+        let there = "<R><networkInterfaceSet><item><networkInterfaceId>eni-9</networkInterfaceId><attachment>\
+                     <attachmentId>eni-attach-7</attachmentId><instanceId>i-0</instanceId><status>attached</status>\
+                     </attachment></item></networkInterfaceSet></R>";
+        let handler: Handler = Arc::new(|request: &Request| {
+            let says = |action: &str| request.body.contains(action);
+            let refused = |code| {
+                let error = format!("<Code>{code}</Code><Message>m</Message>");
+                Some((
+                    400,
+                    format!("<R><Errors><Error>{error}</Error></Errors></R>"),
+                ))
+            };
+            if says("Action=AttachNetworkInterface") {
+                refused("InvalidNetworkInterface.InUse")
+            } else if says("Force=true") {
+                refused("IncorrectState")
+            } else if says("Action=DetachNetworkInterface") {
+                refused("InvalidAttachmentID.NotFound")
+            } else {
+                Some((200, there.to_owned()))
+            }
+        });
+        let server = Server::start(None, handler).await;
+        let imds = metadata("eni-1", "vpc-1", "2049-12-31T23:59:59Z");
+        let imds = Server::start(None, imds).await;
+        let imds = format!("http://{}", imds.address);
+        let mut cloud = cloud(&format!("http://{}", server.address));
+        let which = Which::Id("eni-9".to_owned());
+        cloud.interfaces = vec![MovingInterface {
+            which: which.clone(),
+            interface: "partner".to_owned(),
+            device_index: 2,
+            group: "default".to_owned(),
+        }];
+        let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.as_str())];
+        let api = aws(cloud, &variables).await;
+        let found = api.look().await.expect("answers");
+        assert_eq!(found.known.instance.as_deref(), Some(INSTANCE));
+        assert_eq!(found.known.moving[&which], ["eni-9"]);
+        let at = &found.holdings.attachments["eni-9"];
+        assert_eq!(
+            (at.id.as_str(), at.instance.as_str()),
+            ("eni-attach-7", "i-0")
+        );
+        let attach = |to: &str| Call::Attach {
+            interface: "eni-9".to_owned(),
+            to: to.to_owned(),
+            device_index: 2,
+        };
+        for (answers, why) in [(true, "it is off already"), (false, "it is on its way")] {
+            let detach = attach(INSTANCE).before(&found.holdings, answers);
+            let detach = detach.expect("another has it");
+            assert_eq!(api.call(&detach).await, Outcome::Done, "{why}");
+        }
+        let outcome = api.call(&attach(INSTANCE)).await;
+        assert_eq!(outcome, Outcome::Held(at.clone()));
+        assert_eq!(
+            api.call(&attach("i-0")).await,
+            Outcome::Done,
+            "it is there already"
+        );
     });
 }

@@ -44,6 +44,7 @@ pub async fn backend(arguments: BackendArguments) -> Result<ExitCode> {
         target: Target {
             device: arguments.device,
             allow_generic: arguments.allow_generic,
+            may_be_missing: false,
         },
         vips: arguments.vip.into_iter().collect(),
         sources,

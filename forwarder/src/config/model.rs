@@ -20,7 +20,7 @@ use serde::Serialize;
 pub use check::{
     BackendCheck, Encapsulation, HealthCheck, HttpRequest, Payload, Probe, StatusRange, TunnelCheck,
 };
-pub use cloud::{Cloud, ElasticIp, JournalBucket, Movable, Route, Url, Which};
+pub use cloud::{Cloud, ElasticIp, JournalBucket, Movable, MovingInterface, Route, Url, Which};
 pub use pair::{DEFAULT_GROUP, Etcd, Group, Pair, PairPath, Partition, PartitionPolicy};
 pub use placement::Placed;
 
@@ -276,6 +276,8 @@ pub struct Interface {
     pub transmit: Transmit,
     /// Whether generic XDP is good enough where the driver has no native XDP.
     pub allow_generic: bool,
+    /// Whether it is attached to the active node by calls of a cloud's API, and not there at the standby.
+    pub moves: bool,
     /// Own addresses, first of a family first; empty: what the device has.
     pub addresses: Vec<InterfaceAddress>,
     /// Addresses that are at the active node.

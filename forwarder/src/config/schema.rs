@@ -14,8 +14,8 @@ use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
     AllocationId, BucketName, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost,
-    HttpPath, InstanceType, List, Many, Name, Number, ObjectPrefix, OneOrMany, PerNode,
-    ProbeProtocol, ProbeType, ProbeVia, Protocols, Region, RouteTableId, Tag,
+    HttpPath, InstanceType, List, Many, Name, NetworkInterfaceId, Number, ObjectPrefix, OneOrMany,
+    PerNode, ProbeProtocol, ProbeType, ProbeVia, Protocols, Region, RouteTableId, Tag,
 };
 
 section! {
@@ -466,6 +466,9 @@ section! {
         /// Routes that lead to the active node's network interface.
         route: Many<CloudRoute> = Default("[]"),
             "[{ table = \"rtb-0123\", destination = \"0.0.0.0/0\", interface = \"inside\" }]";
+        /// Whole network interfaces that move between nodes of one zone, with all that is at them.
+        interface: Many<CloudInterface> = Default("[]"),
+            "[{ id = \"eni-0123\", interface = \"partner\", device_index = 2 }]";
     }
 }
 
@@ -510,6 +513,23 @@ section! {
         /// The interface.
         interface: Name = Required, "\"inside\"";
         /// The group of virtual servers that they move with.
+        group: Name = Optional("`default`"), "\"mail\"";
+    }
+}
+
+section! {
+    /// A network interface that is detached from the other node and attached to the active one. At the standby it
+    /// is not there, and nothing is wrong with that. Addresses move in a fraction of the time.
+    "cloud.interface" CloudInterface {
+        /// The network interface.
+        id: NetworkInterfaceId = Optional("none; `tag` is given"), "\"eni-01234567\"";
+        /// A tag that it alone has: key=value.
+        tag: Tag = Optional("none; `id` is given"), "\"forwarder=partner\"";
+        /// The interface that it is; its device has one name at both nodes, or one for each.
+        interface: Name = Required, "\"partner\"";
+        /// Its place at the instance, which is free at the standby. 0 is the instance's first, which stays.
+        device_index: PerNode<Number<1, 31>> = Required, "2";
+        /// The group of virtual servers that it moves with.
         group: Name = Optional("`default`"), "\"mail\"";
     }
 }

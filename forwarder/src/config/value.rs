@@ -22,7 +22,8 @@ use super::words::{Word, words};
 pub(super) use address::{is_link_local, unusable};
 pub(super) use check::{FilePath, HttpHost, HttpPath};
 pub(super) use cloud::{
-    AllocationId, BucketName, CloudUrl, InstanceType, ObjectPrefix, Region, RouteTableId, Tag,
+    AllocationId, BucketName, CloudUrl, InstanceType, NetworkInterfaceId, ObjectPrefix, Region,
+    RouteTableId, Tag,
 };
 pub(super) use list::{List, Many, OneOrMany, PerNode};
 pub(super) use number::Number;

@@ -45,6 +45,11 @@ pub fn findings(
     for interface in &model.interfaces {
         let device = &interface.device;
         match of_device(device) {
+            None if interface.moves => {
+                let text = "it is not here now: it comes when this node is active".to_owned();
+                let code = "cloud-interface";
+                all.push(Finding::new(Severity::Note, device, code, text));
+            }
             None => (),
             Some((mac, None)) => {
                 let text =
@@ -185,7 +190,8 @@ fn addresses(model: &Model, interface: &Interface, found: &NetworkInterface) -> 
         };
         let assign =
             format!("aws ec2 {kind} --network-interface-id {id} --{what}-addresses {address}");
-        if address.is_ipv4() && found.addresses.first() == Some(&address) {
+        let primary = address.is_ipv4() && found.addresses.first() == Some(&address);
+        if primary && !interface.moves {
             let text = format!("{address} is the primary address of {id}, which can't move");
             let severity = if each.moves {
                 Severity::Error
@@ -200,7 +206,8 @@ fn addresses(model: &Model, interface: &Interface, found: &NetworkInterface) -> 
                 format!("{id} does not have {address} now: it comes when this node is active");
             all.push(say(Severity::Note, text));
         } else {
-            let severity = if model.pair.is_some() {
+            // It may have to be at the other node; but what is at a network interface that moves stays there.
+            let severity = if model.pair.is_some() && !interface.moves {
                 Severity::Warning
             } else {
                 Severity::Error
@@ -238,6 +245,7 @@ fn limits(model: &Model, instance: &Instance) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::config::instance_type::InstanceLimits;
 
     const CONFIG: &str = r#"
 version = 1
@@ -276,6 +284,43 @@ backend = [{ address = "10.0.2.21" }]
 name = "out"
 addresses = ["10.0.2.40"]
 interface = "inside"
+"#;
+
+    const MOVING: &str = r#"
+version = 1
+hash_key = "00112233445566778899aabbccddeeff"
+node = [{ name = "lb1" }, { name = "lb2" }]
+
+[pair]
+key_file = "/key"
+path = [{ address = { lb1 = "10.0.8.4", lb2 = "10.0.8.5" } }, { address = { lb1 = "10.0.9.4", lb2 = "10.0.9.5" } }]
+
+[[interface]]
+name = "inside"
+device = "eth1"
+address = { lb1 = "10.0.2.4/24", lb2 = "10.0.2.5/24" }
+
+[[interface]]
+name = "partner"
+device = "eth3"
+address = "10.0.3.4/24"
+
+[[cloud.interface]]
+id = "eni-9"
+interface = "partner"
+device_index = 2
+
+[[virtual_server]]
+name = "web"
+address = "10.0.3.10"
+port = 80
+mode = "dnat"
+pool = "web"
+interfaces = ["partner"]
+
+[[pool]]
+name = "web"
+backend = [{ address = "10.0.2.21" }]
 "#;
 
     fn model(more: &str) -> Model {
@@ -361,6 +406,59 @@ interface = "inside"
         assert!(
             found[2].contains("x9.huge may have is not known"),
             "{found:?}"
+        );
+    }
+
+    /// What is at it is there for good, the primary address too; where it is not, nothing is missed.
+    #[test]
+    fn a_network_interface_that_moves_is_not_missed() {
+        let config = config::parse("test", MOVING).unwrap_or_else(|error| panic!("{error}"));
+        let model = config.for_node(Some("lb1")).expect("a node");
+        let findings = |devices: &[(&str, &str)], own: &[&str]| {
+            let macs = devices
+                .iter()
+                .map(|(device, mac)| ((*device).to_owned(), (*mac).to_owned()));
+            let mut said = said();
+            let addresses = own.iter().filter_map(|text| text.parse().ok()).collect();
+            let mut moving = said.interfaces["mac0"].clone();
+            (moving.id, moving.addresses) = ("eni-9".to_owned(), addresses);
+            said.interfaces.insert("mac9".to_owned(), moving);
+            let all = findings(Some(&model), &macs.collect(), &Ok(said));
+            let about = all
+                .into_iter()
+                .filter(|each| each.subject == "eth3" && each.code.starts_with("cloud-"));
+            about
+                .map(|each| format!("{} {}", each.severity, each.message))
+                .collect::<Vec<_>>()
+        };
+        let there = [("eth3", "mac9")];
+        assert_eq!(
+            findings(&[], &[]),
+            ["note it is not here now: it comes when this node is active"]
+        );
+        assert_eq!(
+            findings(&there, &["10.0.3.4", "10.0.3.10"]),
+            ["ok eni-9 has 10.0.3.10"]
+        );
+        assert_eq!(
+            findings(&there, &["10.0.3.10"]),
+            ["ok eni-9 has 10.0.3.10"],
+            "its primary address moves too"
+        );
+        assert_eq!(
+            findings(&there, &["10.0.3.4"]),
+            ["ERROR eni-9 does not have 10.0.3.10: nothing that is sent there comes here"]
+        );
+        // It may come, and there has to be room for it.
+        let mut small = said();
+        small.limits = built_in("t3.medium").map(|limits| InstanceLimits {
+            interfaces: 1,
+            ..limits
+        });
+        let all = limits(&model, &small);
+        assert_eq!(
+            all[0].message,
+            "there are 2 interfaces, and t3.medium may have 1"
         );
     }
 

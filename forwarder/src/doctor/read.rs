@@ -53,6 +53,10 @@ pub async fn forwarder(model: Option<&Model>) -> io::Result<Vec<Finding>> {
     };
     for wanted in &model.interfaces {
         let Some(link) = links.iter().find(|link| link.name == wanted.device) else {
+            if wanted.moves {
+                // It is at the active node.
+                continue;
+            }
             let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
             let message = format!(
                 "there is no such interface; the host has {}",

@@ -303,6 +303,7 @@ impl From<&crate::config::model::Interface> for Target {
         Self {
             device: interface.device.clone(),
             allow_generic: interface.allow_generic,
+            may_be_missing: interface.moves,
         }
     }
 }

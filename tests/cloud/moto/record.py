@@ -65,6 +65,14 @@ ask("CreateRoute", ("RouteTableId", table), ("DestinationCidrBlock", "0.0.0.0/0"
 allocation = make("allocationId", "AllocateAddress", ("Domain", "vpc"))
 public = make("publicIp", "DescribeAddresses", ("AllocationId.1", allocation))
 
+instances = [make("instanceId", "RunInstances", ("ImageId", "ami-12c6146b"), ("MinCount", "1"), ("MaxCount", "1"),
+                  ("SubnetId", subnet)) for _ in range(2)]
+card = make("networkInterfaceId", "CreateNetworkInterface", ("SubnetId", subnet),
+            ("TagSpecification.1.ResourceType", "network-interface"), ("TagSpecification.1.Tag.1.Key", "use"),
+            ("TagSpecification.1.Tag.1.Value", "partner"))
+attachment = make("attachmentId", "AttachNetworkInterface", ("NetworkInterfaceId", card), ("InstanceId", instances[1]),
+                  ("DeviceIndex", "2"))
+
 here = ("NetworkInterfaceId", enis[0])
 dry = ("DryRun", "true")
 calls = {
@@ -75,12 +83,16 @@ calls = {
     "associate": ("AssociateAddress", ("AllocationId", allocation), here, ("PrivateIpAddress", "10.0.1.10"),
                   ("AllowReassociation", "true")),
     "route": ("ReplaceRoute", ("RouteTableId", table), ("DestinationCidrBlock", "0.0.0.0/0"), here),
+    "detach": ("DetachNetworkInterface", ("AttachmentId", attachment), ("Force", "true")),
+    "detach-again": ("DetachNetworkInterface", ("AttachmentId", attachment), ("Force", "false")),
+    "attach": ("AttachNetworkInterface", ("NetworkInterfaceId", card), ("InstanceId", instances[0]), ("DeviceIndex", "2")),
     "no-route": ("ReplaceRoute", ("RouteTableId", table), ("DestinationCidrBlock", "198.18.0.0/15"), here),
     "no-interface": ("AssignPrivateIpAddresses", ("NetworkInterfaceId", "eni-0123"), ("AllowReassignment", "true"),
                      ("PrivateIpAddress.1", "10.0.1.10")),
 }
 looks = {
     "interfaces": ("DescribeNetworkInterfaces", ("Filter.1.Name", "network-interface-id"), ("Filter.1.Value.1", enis[0])),
+    "card": ("DescribeNetworkInterfaces", ("Filter.1.Name", "tag:use"), ("Filter.1.Value.1", "partner")),
     "addresses": ("DescribeAddresses", ("Filter.1.Name", "public-ip"), ("Filter.1.Value.1", public)),
     "routes": ("DescribeRouteTables", ("Filter.1.Name", "tag:use"), ("Filter.1.Value.1", "web")),
     "elsewhere": ("DescribeNetworkInterfaces", ("Filter.1.Name", "addresses.private-ip-address"),
@@ -95,7 +107,8 @@ for name, call in {**calls, **looks}.items():
     exchanges[name] = ask(*call)
 json.dump({
     "peer": "moto 5.2.5",
-    "ids": {"vpc": vpc, "here": enis[0], "there": enis[1], "table": table, "allocation": allocation, "public": public},
+    "ids": {"vpc": vpc, "here": enis[0], "there": enis[1], "table": table, "allocation": allocation, "public": public,
+            "instance": instances[0], "peer": instances[1], "card": card, "attachment": attachment},
     "exchanges": [
         {"name": name, "request": request, "status": status, "answer": answer}
         for name, (request, status, answer) in exchanges.items()

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
@@ -14,8 +15,11 @@ use anyhow::{Context, Result};
 use crate::iproute::{ip, ip_batch, ip_output};
 use crate::leftovers;
 
-/// A network namespace; deleted, with the processes in it, when dropped.
-pub struct Namespace {
+/// A network namespace; deleted, with the processes in it, when the last one who has it drops it.
+#[derive(Clone)]
+pub struct Namespace(Arc<Inner>);
+
+struct Inner {
     name: String,
     file: File,
 }
@@ -34,29 +38,29 @@ impl Namespace {
                 return Err(error).with_context(|| format!("open {}", path.display()));
             }
         };
-        let namespace = Self { name, file };
+        let namespace = Self(Arc::new(Inner { name, file }));
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
 
     /// The name, as `ip netns` shows it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// Runs `ip` commands in the namespace, one a line, without the leading `ip`.
     pub fn ip(&self, commands: &str) -> Result<()> {
-        ip_batch(&["-n", &self.name], commands)
+        ip_batch(&["-n", &self.0.name], commands)
     }
 
     /// The same with `ip -6`, for commands that don't tell the family by their addresses.
     pub fn ip6(&self, commands: &str) -> Result<()> {
-        ip_batch(&["-6", "-n", &self.name], commands)
+        ip_batch(&["-6", "-n", &self.0.name], commands)
     }
 
     /// What `ip` shows, as JSON: `words` are, for example, `["link", "show", "eth0"]`.
     pub fn show(&self, words: &[&str]) -> Result<serde_json::Value> {
-        let output = ip_output(&[&["-json", "-stats", "-n", &self.name], words].concat())?;
+        let output = ip_output(&[&["-json", "-stats", "-n", &self.0.name], words].concat())?;
         serde_json::from_str(&output).with_context(|| format!("ip {words:?} shows {output:?}"))
     }
 
@@ -78,7 +82,7 @@ impl Namespace {
         self.run(|| {
             for (key, value) in settings {
                 std::fs::write(format!("/proc/sys/{key}"), value)
-                    .with_context(|| format!("sysctl {key} = {value} in {}", self.name))?;
+                    .with_context(|| format!("sysctl {key} = {value} in {}", self.0.name))?;
             }
             Ok(())
         })
@@ -87,7 +91,7 @@ impl Namespace {
     /// Calls `work` in the namespace, on a thread of its own, and waits for it. A socket that
     /// `work` returns stays in the namespace, whoever uses it.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let fd = self.file.as_raw_fd();
+        let fd = self.0.file.as_raw_fd();
         thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 enter(fd).expect("setns into a namespace that is open");
@@ -111,8 +115,8 @@ impl Namespace {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>> {
-        let file = self.file.try_clone()?;
-        let worker = thread::Builder::new().name(self.name.clone());
+        let file = self.0.file.try_clone()?;
+        let worker = thread::Builder::new().name(self.0.name.clone());
         Ok(worker.spawn(move || {
             enter(file.as_raw_fd()).expect("setns into a namespace that is open");
             drop(file);
@@ -122,7 +126,7 @@ impl Namespace {
 
     /// A command that will run in the namespace. Unlike `ip netns exec` it keeps the mounts (bpffs).
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let fd = self.file.as_raw_fd();
+        let fd = self.0.file.as_raw_fd();
         let mut command = Command::new(program);
         // SAFETY: setns is async-signal-safe; the descriptor is inherited by the forked child and
         // only closed on exec. It is open as long as `self`, which outlives `spawn` in every caller.
@@ -131,7 +135,7 @@ impl Namespace {
     }
 }
 
-impl Drop for Namespace {
+impl Drop for Inner {
     fn drop(&mut self) {
         leftovers::remove_namespace(&self.name);
     }

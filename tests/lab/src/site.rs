@@ -14,6 +14,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 
@@ -156,7 +157,7 @@ pub struct Site {
     pub outside: Segment,
     /// The segment of `eth1`.
     pub inside: Segment,
-    switch: Switch,
+    switch: Arc<Switch>,
     lab: Lab,
 }
 
@@ -165,7 +166,7 @@ impl Site {
     /// forwarder has `local_vips`, and serves them itself.
     pub fn new(direct_vips: &[IpAddr], local_vips: &[IpAddr]) -> Result<Self> {
         let lab = Lab::new()?;
-        let switch = Switch::new(&lab)?;
+        let switch = Arc::new(Switch::new(&lab)?);
         let (access, outside, inside) = (switch.segment()?, switch.segment()?, switch.segment()?);
         let client = lab.host("client")?;
         let router = lab.host("router")?;
@@ -276,6 +277,11 @@ impl Site {
     /// Plugs a machine's card into a segment; the machine opens the TAP device in [`Self::switch`].
     pub fn tap(&self, name: &str, segment: Segment) -> Result<()> {
         self.switch.tap(name, segment)
+    }
+
+    /// The switch itself.
+    pub(crate) fn wiring(&self) -> Arc<Switch> {
+        Arc::clone(&self.switch)
     }
 
     /// The host that the switch is in.

@@ -67,10 +67,13 @@ impl Switch {
         segment: Segment,
         addresses: &[String],
     ) -> Result<()> {
-        let port = {
+        let known = |port: &Port| port.host == host.name() && port.device == device;
+        let place = {
             let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-            format!("port{}", ports.len())
+            let again = ports.iter().position(known);
+            again.unwrap_or(ports.len())
         };
+        let port = format!("port{place}");
         host.ip(&format!(
             "link add {device} type veth peer name {port} netns {}",
             self.namespace.name()
@@ -87,13 +90,22 @@ impl Switch {
         }
         host.ip(&commands)?;
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        ports.push(Port {
+        let new = Port {
             host: host.name().to_owned(),
             device: device.to_owned(),
             segment,
             _program: program,
-        });
+        };
+        match ports.get_mut(place) {
+            Some(old) => *old = new,
+            None => ports.push(new),
+        }
         Ok(())
+    }
+
+    /// Takes an interface away from its host, as if the card were pulled out; it can be plugged in again.
+    pub fn unplug(&self, (host, device): End) -> Result<()> {
+        host.ip(&format!("link delete {device}"))
     }
 
     /// Plugs a machine's card into a segment: a TAP device that the machine opens, in [`Self::host`].

@@ -38,6 +38,8 @@ pub struct Cloud {
     pub elastic_ips: Vec<ElasticIp>,
     /// Routes.
     pub routes: Vec<Route>,
+    /// Network interfaces.
+    pub interfaces: Vec<MovingInterface>,
 }
 
 /// A bucket for copies of the journal.
@@ -108,6 +110,19 @@ pub struct Route {
     pub destination: Prefix,
     /// The interface that it leads to.
     pub interface: String,
+    /// The group that it moves with.
+    pub group: String,
+}
+
+/// A network interface that moves as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MovingInterface {
+    /// Which.
+    pub which: Which,
+    /// The interface that it is at the active node.
+    pub interface: String,
+    /// Its place at this instance.
+    pub device_index: u32,
     /// The group that it moves with.
     pub group: String,
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::super::code::Code;
 use super::super::diagnostic::{Diagnostic, Span, Spanned};
-use super::super::model::{Cloud, DEFAULT_GROUP, ElasticIp, JournalBucket, Movable, Route, Which};
+use super::super::model::{
+    Cloud, DEFAULT_GROUP, ElasticIp, JournalBucket, Movable, MovingInterface, Route, Which,
+};
 use super::super::prefix::Prefix;
 use super::super::schema;
 use super::super::section::Wrong;
@@ -41,6 +43,9 @@ impl<'d> View<'d, '_> {
         let routes = entries(&section.route).iter();
         let routes: Vec<_> = routes.map(|each| self.cloud_routes(each)).collect();
         let routes: Option<Vec<_>> = routes.into_iter().collect();
+        let interfaces = entries(&section.interface).iter();
+        let interfaces: Vec<_> = interfaces.map(|each| self.moving_interface(each)).collect();
+        self.check_moving(section);
         section.provider.as_ref()?;
         let prefix = section.journal_prefix.as_ref()?;
         let bucket = section.journal_bucket.as_ref().map(|name| JournalBucket {
@@ -70,6 +75,7 @@ impl<'d> View<'d, '_> {
             prefixes: prefixes?,
             elastic_ips: elastic.into_iter().collect::<Option<_>>()?,
             routes: routes?.into_iter().flatten().collect(),
+            interfaces: interfaces.into_iter().collect::<Option<_>>()?,
         }))
     }
 
@@ -205,17 +211,68 @@ impl<'d> View<'d, '_> {
         })
     }
 
-    fn cloud_routes(&mut self, section: &'d Spanned<schema::CloudRoute>) -> Option<Vec<Route>> {
+    fn moving_interface(
+        &mut self,
+        section: &'d Spanned<schema::CloudInterface>,
+    ) -> Option<MovingInterface> {
+        let id = section.id.as_ref();
+        let id = id.map(|id| (id.span, Which::Id(id.value.0.clone())));
+        let given = id.into_iter().chain(tagged(section.tag.as_ref()));
+        let which = self.which(&["id", "tag"], given.collect(), section);
         let interface = section.interface.as_ref();
         let interface = interface.and_then(|name| self.interface_name(name));
-        let group = match &section.group {
+        let group = self.cloud_group(section.group.as_ref());
+        Some(MovingInterface {
+            device_index: self.pick(&section.device_index)?.value.0,
+            which: which?,
+            interface: interface?,
+            group: group?,
+        })
+    }
+
+    /// What is at a network interface that moves moves with it, and it moves once.
+    fn check_moving(&mut self, section: &'d schema::Cloud) {
+        let mut moving: BTreeMap<&str, Span> = BTreeMap::new();
+        let names = entries(&section.interface).iter();
+        for name in names.filter_map(|each| each.interface.as_ref()) {
+            if let Some(first) = moving.insert(name.0.as_str(), name.span) {
+                let message = format!("\"{}\" moves twice", name.0);
+                let diagnostic = Diagnostic::new(Code::CloudAddress, name.span, message);
+                self.out.push(diagnostic.note(first, "first given here"));
+            }
+        }
+        let addresses = entries(&section.address).iter();
+        let elastic = entries(&section.elastic_ip).iter();
+        let routes = entries(&section.route).iter();
+        let others = addresses
+            .map(|each| each.interface.as_ref())
+            .chain(elastic.map(|each| each.interface.as_ref()))
+            .chain(routes.map(|each| each.interface.as_ref()));
+        for name in others.flatten() {
+            if let Some(whole) = moving.get(name.0.as_str()) {
+                let message = format!("what is at \"{}\" moves along with it", name.0);
+                let diagnostic = Diagnostic::new(Code::CloudAddress, name.span, message);
+                self.out
+                    .push(diagnostic.note(*whole, "the whole of it moves"));
+            }
+        }
+    }
+
+    fn cloud_group(&mut self, group: Option<&Spanned<Name>>) -> Option<String> {
+        match group {
             None => Some(DEFAULT_GROUP.to_owned()),
             Some(name) if name.0 == DEFAULT_GROUP => Some(DEFAULT_GROUP.to_owned()),
             Some(name) => {
                 let (names, code) = (&self.group_names, Code::UnknownGroup);
                 View::known(names, name, code, "group", self.out).map(|_| name.0.clone())
             }
-        };
+        }
+    }
+
+    fn cloud_routes(&mut self, section: &'d Spanned<schema::CloudRoute>) -> Option<Vec<Route>> {
+        let interface = section.interface.as_ref();
+        let interface = interface.and_then(|name| self.interface_name(name));
+        let group = self.cloud_group(section.group.as_ref());
         let tables = list(section.table.as_ref()).iter();
         let tables: Vec<_> = tables
             .map(|id| (id.span, Which::Id(id.value.0.clone())))

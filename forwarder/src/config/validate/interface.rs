@@ -67,6 +67,18 @@ impl<'d> View<'d, '_> {
             .collect()
     }
 
+    /// The same without those that move with their interface.
+    pub(super) fn staying_addresses(&self) -> Vec<(IpAddr, Span)> {
+        let staying = self.interfaces.iter().filter(|each| !each.model.moves);
+        let own: Vec<Span> = staying
+            .flat_map(|each| each.addresses)
+            .map(|own| own.span)
+            .collect();
+        let mut all = self.own_addresses();
+        all.retain(|(_, span)| own.contains(span));
+        all
+    }
+
     pub(super) fn build_interfaces(&mut self) -> Option<Vec<model::Interface>> {
         let sections = entries(&self.document.interface);
         if sections.is_empty() {
@@ -119,16 +131,21 @@ impl<'d> View<'d, '_> {
             self.check_gateway(gateway, addresses);
         }
         let device = device?;
+        let name = section.name.as_ref()?.0.clone();
+        let cloud = self.document.cloud.iter();
+        let mut moving = cloud.flat_map(|cloud| entries(&cloud.value.interface));
+        let moves = moving.any(|each| each.interface.as_ref().is_some_and(|of| of.0 == name));
         Some(Interface {
             device_span: device.span,
             addresses,
             floating,
             gateways,
             model: model::Interface {
-                name: section.name.as_ref()?.0.clone(),
+                name,
                 device: device.0.clone(),
                 transmit: transmit?.value,
                 allow_generic: allow_generic?.value,
+                moves,
                 addresses: addresses.iter().map(|own| own.value).collect(),
                 floating: floating.iter().map(|address| address.value).collect(),
                 gateway4,

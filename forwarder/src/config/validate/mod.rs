@@ -47,7 +47,7 @@ pub(super) fn models(document: &Document, out: &mut Diagnostics) -> Option<Vec<M
         let mut list = Diagnostics::default();
         let mut view = View::new(document, &nodes, node, &mut list);
         let model = view.model();
-        own_addresses.push(view.own_addresses());
+        own_addresses.push(view.staying_addresses());
         models.push(model);
         found.push((node, list));
     }

@@ -30,6 +30,7 @@ macro_rules! ids {
 
 ids! {
     AllocationId "eipalloc-" "An Elastic or carrier IP address." "an allocation id, eipalloc-…"
+    NetworkInterfaceId "eni-" "A network interface." "a network interface's id, eni-…"
     RouteTableId "rtb-" "A route table." "a route table id, rtb-…"
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Holdings;
+use super::{Attachment, Holdings};
 use crate::config::Prefix;
 
 /// A call. Each can be repeated: what is done already stays done.
@@ -57,6 +57,26 @@ pub enum Call {
         /// The network interface.
         to: String,
     },
+    /// `AttachNetworkInterface`. It takes only what is detached.
+    Attach {
+        /// The network interface.
+        interface: String,
+        /// The instance.
+        to: String,
+        /// The place there.
+        device_index: u32,
+    },
+    /// `DetachNetworkInterface`, before [`Call::Attach`].
+    Detach {
+        /// The network interface.
+        interface: String,
+        /// What it is attached by.
+        attachment: String,
+        /// The instance that has it.
+        to: String,
+        /// Without asking the instance: it can't answer any more.
+        force: bool,
+    },
 }
 
 impl Call {
@@ -68,10 +88,12 @@ impl Call {
             Call::UnassignIpv6 { .. } => "UnassignIpv6Addresses",
             Call::Associate { .. } => "AssociateAddress",
             Call::ReplaceRoute { .. } => "ReplaceRoute",
+            Call::Attach { .. } => "AttachNetworkInterface",
+            Call::Detach { .. } => "DetachNetworkInterface",
         }
     }
 
-    /// The network interface that it is about.
+    /// The network interface that it is about, or the instance where network interfaces move themselves.
     pub fn to(&self) -> &str {
         match self {
             Call::AssignPrivate { to, .. }
@@ -79,7 +101,9 @@ impl Call {
             | Call::AssignIpv6 { to, .. }
             | Call::UnassignIpv6 { to, .. }
             | Call::Associate { to, .. }
-            | Call::ReplaceRoute { to, .. } => to,
+            | Call::ReplaceRoute { to, .. }
+            | Call::Attach { to, .. }
+            | Call::Detach { to, .. } => to,
         }
     }
 
@@ -99,6 +123,9 @@ impl Call {
             Call::ReplaceRoute {
                 table, destination, ..
             } => vec![format!("{destination} in {table}")],
+            Call::Attach { interface, .. } | Call::Detach { interface, .. } => {
+                vec![interface.clone()]
+            }
         }
     }
 
@@ -151,6 +178,21 @@ impl Call {
                     interface(to),
                 ]
             }
+            Call::Attach {
+                interface: which,
+                to,
+                device_index,
+            } => vec![
+                interface(which),
+                ("InstanceId".to_owned(), to.clone()),
+                ("DeviceIndex".to_owned(), device_index.to_string()),
+            ],
+            Call::Detach {
+                attachment, force, ..
+            } => vec![
+                ("AttachmentId".to_owned(), attachment.clone()),
+                ("Force".to_owned(), force.to_string()),
+            ],
         }
     }
 
@@ -192,6 +234,16 @@ impl Call {
                 let done = holdings.routes.get(&place) == Some(to);
                 return (!done).then(|| self.clone());
             }
+            Call::Attach { interface, to, .. } => {
+                let at = holdings.attachments.get(interface);
+                let done = at.is_some_and(|at| at.instance == *to && !at.leaving);
+                return (!done).then(|| self.clone());
+            }
+            Call::Detach { attachment, .. } => {
+                let mut all = holdings.attachments.values();
+                let left = all.any(|at| at.id == *attachment);
+                return left.then(|| self.clone());
+            }
         };
         (!left.what().is_empty()).then_some(left)
     }
@@ -228,7 +280,47 @@ impl Call {
                 let at = holdings.routes.get(&(table.clone(), *destination));
                 at.cloned().into_iter().collect()
             }
+            Call::Attach { interface, .. } | Call::Detach { interface, .. } => {
+                let at = holdings.attachments.get(interface);
+                at.map(|at| at.instance.clone()).into_iter().collect()
+            }
         }
+    }
+
+    /// What has to be done first, as far as it is known where things are. `answers`: the one that has it does,
+    /// and can let go of it in peace.
+    pub fn before(&self, holdings: &Holdings, answers: bool) -> Option<Self> {
+        let Call::Attach { interface, .. } = self else {
+            return None;
+        };
+        self.detach(holdings.attachments.get(interface)?, answers)
+    }
+
+    /// What detaches a network interface that is to be attached here, and is attached so.
+    pub(super) fn detach(&self, at: &Attachment, answers: bool) -> Option<Self> {
+        let Call::Attach { interface, to, .. } = self else {
+            return None;
+        };
+        (at.instance != *to).then(|| Call::Detach {
+            interface: interface.clone(),
+            attachment: at.id.clone(),
+            to: at.instance.clone(),
+            force: !answers,
+        })
+    }
+
+    /// Whether another node takes part in it, which may never happen.
+    pub(super) fn is_peaceful(&self) -> bool {
+        matches!(self, Call::Detach { force: false, .. })
+    }
+
+    /// The same without the other node.
+    pub(super) fn by_force(&self) -> Self {
+        let mut call = self.clone();
+        if let Call::Detach { force, .. } = &mut call {
+            *force = true;
+        }
+        call
     }
 
     /// What has to be done before a call that was refused is tried again: the old holders let go.
@@ -252,7 +344,11 @@ impl Call {
 impl Display for Call {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let what = self.what().join(", ");
-        write!(f, "{} {what} → {}", self.action(), self.to())
+        let arrow = match self {
+            Call::Detach { .. } => "←",
+            _ => "→",
+        };
+        write!(f, "{} {what} {arrow} {}", self.action(), self.to())
     }
 }
 

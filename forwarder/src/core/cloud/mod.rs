@@ -2,7 +2,8 @@
 //! things are then. Everything here takes what was found and time, and gives calls and verdicts.
 //!
 //! Nothing is ever given up before it is taken: every call moves a thing in one step, and can be repeated.
-//! IPv6 alone has no such call; there the old holder loses an address only once taking it was refused.
+//! IPv6 alone has no such call; there the old holder loses an address only once taking it was refused. And a network interface has to be detached before it is
+//! attached: in peace by a peer that answers, by force from one that does not.
 
 pub mod archive;
 pub mod call;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::Prefix;
-use crate::config::model::{Cloud, Which};
+use crate::config::model::{Cloud, MovingInterface, Which};
 pub use call::Call;
 
 /// What was found out beforehand.
@@ -32,6 +33,10 @@ pub struct Known {
     pub ambiguous: BTreeSet<Which>,
     /// Route tables.
     pub tables: BTreeMap<Which, Vec<String>>,
+    /// Network interfaces that move: of several with one tag none does.
+    pub moving: BTreeMap<Which, Vec<String>>,
+    /// This node's instance, if network interfaces move.
+    pub instance: Option<String>,
 }
 
 impl Known {
@@ -53,6 +58,19 @@ pub struct Holdings {
     pub elastic: BTreeMap<String, (String, IpAddr)>,
     /// Routes by table.
     pub routes: BTreeMap<(String, Prefix), String>,
+    /// What network interfaces that move are attached to.
+    pub attachments: BTreeMap<String, Attachment>,
+}
+
+/// A network interface's place at an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its own name.
+    pub id: String,
+    /// The instance.
+    pub instance: String,
+    /// Whether it is on its way off.
+    pub leaving: bool,
 }
 
 /// What moves with a group.
@@ -153,8 +171,35 @@ pub fn plan(cloud: &Cloud, group: &str, known: &Known) -> Planned {
     let routes = cloud.routes.iter().filter(|route| route.group == group);
     let unknown = routes.filter(|route| known.tables.get(&route.table).is_none_or(Vec::is_empty));
     missing.extend(unknown.map(|route| format!("the route table {}", route.table)));
+    let interfaces = cloud.interfaces.iter().filter(|each| each.group == group);
+    for each in interfaces {
+        match attach(each, known) {
+            Ok(call) => planned.calls.push(call),
+            Err(what) => drop(missing.insert(what)),
+        }
+    }
     planned.missing = missing.into_iter().collect();
     planned
+}
+
+/// The call that brings a network interface here; or what is missing for it.
+fn attach(moving: &MovingInterface, known: &Known) -> Result<Call, String> {
+    let which = &moving.which;
+    let interface = match known.moving.get(which).map_or(&[][..], Vec::as_slice) {
+        [interface] => interface.clone(),
+        [] => return Err(format!("the network interface {which}")),
+        _ => {
+            return Err(format!(
+                "the network interface {which} alone: several have it"
+            ));
+        }
+    };
+    let to = known.instance.clone();
+    Ok(Call::Attach {
+        interface,
+        to: to.ok_or("this instance's id")?,
+        device_index: moving.device_index,
+    })
 }
 
 /// Names of interfaces in the order of the file.
@@ -193,6 +238,10 @@ pub fn anchor(calls: &[Call], holdings: &Holdings) -> Option<Place> {
         Call::ReplaceRoute {
             table, destination, ..
         } => holdings.routes.get(&(table.clone(), *destination)),
+        Call::Attach { interface, .. } | Call::Detach { interface, .. } => {
+            let at = holdings.attachments.get(interface);
+            at.map(|at| &at.instance)
+        }
     };
     Some(match holder {
         None => Place::Nowhere,

@@ -34,7 +34,7 @@ pub fn policy(cloud: &Cloud) -> Value {
         let action = ["ec2:AssociateAddress"];
         let to = statement("MoveElasticIpsTo", &action, vec![interfaces]);
         statements.push(to);
-        let of = selected("MoveElasticIps", "ec2:AssociateAddress", elastic, |id| {
+        let of = selected("MoveElasticIps", &action, elastic, |id| {
             arn(&format!("elastic-ip/{id}"))
         });
         statements.extend(of);
@@ -42,8 +42,18 @@ pub fn policy(cloud: &Cloud) -> Value {
     if !cloud.routes.is_empty() {
         look.push("ec2:DescribeRouteTables");
         let tables = cloud.routes.iter().map(|route| &route.table);
-        let of = selected("MoveRoutes", "ec2:ReplaceRoute", tables, |id| {
+        let of = selected("MoveRoutes", &["ec2:ReplaceRoute"], tables, |id| {
             arn(&format!("route-table/{id}"))
+        });
+        statements.extend(of);
+    }
+    if !cloud.interfaces.is_empty() {
+        let actions = ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"];
+        let instances = vec![arn("instance/*")];
+        statements.push(statement("MoveInterfacesTo", &actions, instances));
+        let which = cloud.interfaces.iter().map(|each| &each.which);
+        let of = selected("MoveInterfaces", &actions, which, |id| {
+            arn(&format!("network-interface/{id}"))
         });
         statements.extend(of);
     }
@@ -65,7 +75,7 @@ fn statement(name: &str, actions: &[&str], resources: Vec<String>) -> Value {
 /// One statement for all ids, and one for each tag.
 fn selected<'a>(
     name: &str,
-    action: &str,
+    actions: &[&str],
     whiches: impl Iterator<Item = &'a Which>,
     arn: impl Fn(&str) -> String,
 ) -> Vec<Value> {
@@ -78,7 +88,7 @@ fn selected<'a>(
             Which::Tag(key, value) => {
                 let number = statements.len() + 1;
                 let name = format!("{name}ByTag{number}");
-                let mut statement = statement(&name, &[action], vec![arn("*")]);
+                let mut statement = statement(&name, actions, vec![arn("*")]);
                 let tag = format!("aws:ResourceTag/{key}");
                 statement["Condition"] = json!({ "StringEquals": { tag: value } });
                 statements.push(statement);
@@ -87,7 +97,7 @@ fn selected<'a>(
     }
     ids.dedup();
     if !ids.is_empty() {
-        statements.insert(0, statement(name, &[action], ids));
+        statements.insert(0, statement(name, actions, ids));
     }
     statements
 }

@@ -23,7 +23,13 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Which call is tried next; `calls`: what a takeover would call by now.
     pub fn turn(&mut self, calls: &[Call], holdings: &Holdings) -> Option<Call> {
-        let needed = |call: &Call| [vec![call.clone()], call.after_refusal(holdings)].concat();
+        let needed = |call: &Call| {
+            let before = call.before(holdings, false).into_iter();
+            let itself = before.chain([call.clone()]);
+            itself
+                .chain(call.after_refusal(holdings))
+                .collect::<Vec<_>>()
+        };
         let calls: Vec<Call> = calls.iter().flat_map(needed).collect();
         if calls != self.calls {
             self.refused.retain(|(call, _)| calls.contains(call));
@@ -37,7 +43,7 @@ impl Rehearsal {
 
     /// What came of it. What was not answered says nothing.
     pub fn ended(&mut self, call: &Call, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Again(_)) {
+        if matches!(outcome, Outcome::Again(_) | Outcome::Held(_)) {
             return;
         }
         self.refused.retain(|(other, _)| other != call);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::owner::{Look, Owner, Verdict};
-use super::work::{Outcome, PATIENCE, Try, Work};
+use super::work::{Outcome, PATIENCE, PEACE, Try, Work};
 use super::*;
-use crate::config::model::{ElasticIp, JournalBucket, Movable, Route};
+use crate::config::model::{ElasticIp, JournalBucket, Movable, MovingInterface, Route};
 use serde_json::json;
 
 const fn ms(milliseconds: u64) -> Duration {
@@ -66,6 +66,7 @@ fn cloud() -> Cloud {
             route("rtb-1", prefix("0.0.0.0", 0)),
             route("rtb-1", prefix("::", 0)),
         ],
+        interfaces: Vec::new(),
     }
 }
 
@@ -79,6 +80,8 @@ fn known() -> Known {
         )]),
         ambiguous: BTreeSet::new(),
         tables: BTreeMap::from([(Which::Id("rtb-1".to_owned()), vec!["rtb-1".to_owned()])]),
+        moving: BTreeMap::new(),
+        instance: None,
     }
 }
 
@@ -189,7 +192,7 @@ fn again() -> Outcome {
 #[test]
 fn calls_are_made_at_once_and_again_with_longer_pauses() {
     let calls = plan(&cloud(), "default", &known()).calls;
-    let mut work = Work::new(calls.clone(), Holdings::default(), ms(0));
+    let mut work = Work::new(calls.clone(), Holdings::default(), true, ms(0));
     let tries = work.start(ms(0));
     assert_eq!(tries.len(), calls.len());
     end(&mut work, &tries[1..], &Outcome::Done, ms(100));
@@ -213,7 +216,7 @@ fn calls_are_made_at_once_and_again_with_longer_pauses() {
 #[test]
 fn a_slow_try_gets_company_and_whoever_is_first_counts() {
     let calls = plan(&cloud(), "mail", &known()).calls;
-    let mut work = Work::new(calls, Holdings::default(), ms(0));
+    let mut work = Work::new(calls, Holdings::default(), true, ms(0));
     let first = work.start(ms(0));
     assert_eq!(work.next(), Some(ms(2_000)));
     assert_eq!(work.start(ms(1_999)), []);
@@ -239,7 +242,7 @@ fn ipv6_lets_go_only_after_a_refusal() {
     holdings.addresses.insert(at("2001:db8::10"), there);
     let refused = Outcome::Refused("InvalidParameterValue".to_owned());
 
-    let mut work = Work::new(calls.clone(), holdings, ms(0));
+    let mut work = Work::new(calls.clone(), holdings, true, ms(0));
     let tries = work.start(ms(0));
     assert_eq!(tries[0].call.action(), "AssignIpv6Addresses");
     end(&mut work, &tries, &refused, ms(100));
@@ -255,7 +258,7 @@ fn ipv6_lets_go_only_after_a_refusal() {
     assert_eq!(work.jobs()[0].end, Some((true, ms(300))));
 
     // Nobody is known to have it: the refusal holds.
-    let mut work = Work::new(calls, Holdings::default(), ms(0));
+    let mut work = Work::new(calls, Holdings::default(), true, ms(0));
     let tries = work.start(ms(0));
     end(&mut work, &tries, &refused, ms(100));
     assert_eq!(work.jobs()[0].end, Some((false, ms(100))));
@@ -385,6 +388,192 @@ fn the_policy_allows_what_the_file_needs_and_no_more() {
     ] {
         assert!(!text.contains(action), "{text}");
     }
+}
+
+/// Detached first, as far as it is known that somebody has it.
+#[test]
+fn a_network_interface_is_detached_and_attached() {
+    let mut cloud = cloud();
+    let which = Which::Tag("use".to_owned(), "partner".to_owned());
+    cloud.interfaces = vec![MovingInterface {
+        which: which.clone(),
+        interface: "partner".to_owned(),
+        device_index: 2,
+        group: "partner".to_owned(),
+    }];
+    let mut known = known();
+    let missing = |known: &Known| plan(&cloud, "partner", known).missing;
+    assert_eq!(missing(&known), ["the network interface tag use=partner"]);
+    let two = ["eni-9".to_owned(), "eni-8".to_owned()];
+    known.moving.insert(which.clone(), two.to_vec());
+    assert_eq!(
+        missing(&known),
+        ["the network interface tag use=partner alone: several have it"]
+    );
+    known.moving.insert(which, two[..1].to_vec());
+    assert_eq!(missing(&known), ["this instance's id"]);
+    known.instance = Some("i-1".to_owned());
+    let calls = plan(&cloud, "partner", &known).calls;
+    let mut holdings = Holdings::default();
+    assert_eq!(anchor(&calls, &holdings), Some(Place::Nowhere));
+    assert_eq!(calls[0].before(&holdings, true), None);
+    let at = |instance: &str| Attachment {
+        id: "eni-attach-7".to_owned(),
+        instance: instance.to_owned(),
+        leaving: false,
+    };
+    holdings.attachments.insert("eni-9".to_owned(), at("i-0"));
+    let there = Place::Elsewhere("i-0".to_owned());
+    assert_eq!(anchor(&calls, &holdings), Some(there));
+    for (heard, force) in [(true, "false"), (false, "true")] {
+        let mut work = Work::new(calls.clone(), holdings.clone(), heard, ms(0));
+        let detach = work.start(ms(0)).remove(0);
+        assert_eq!(
+            detach.call.to_string(),
+            "DetachNetworkInterface eni-9 ← i-0"
+        );
+        let parameters = detach.call.parameters();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(
+            parameters,
+            [pair("AttachmentId", "eni-attach-7"), pair("Force", force)]
+        );
+        work.ended(&detach, Outcome::Done, 0, ms(100));
+        let attach = work.start(ms(100)).remove(0);
+        assert_eq!(attach.call, calls[0]);
+        // It is not off yet.
+        work.ended(&attach, Outcome::Again("in use".to_owned()), 0, ms(200));
+        let again = work.start(ms(600)).remove(0);
+        assert_eq!(again.call, calls[0]);
+        work.ended(&again, Outcome::Done, 0, ms(700));
+        assert!(work.is_over());
+    }
+    holdings.attachments.insert("eni-9".to_owned(), at("i-1"));
+    assert_eq!(lacking(&calls, &holdings), []);
+    assert_eq!(calls[0].before(&holdings, false), None);
+    assert_eq!(anchor(&calls, &holdings), Some(Place::Here));
+
+    cloud.region = Some("eu-central-1".to_owned());
+    let policy = policy::policy(&cloud);
+    let statements = policy["Statement"].as_array().expect("statements");
+    let [to, of] = &statements[statements.len() - 2..] else {
+        panic!("{policy}");
+    };
+    let actions = json!(["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"]);
+    assert_eq!((&to["Action"], &of["Action"]), (&actions, &actions));
+    let instances = "arn:aws:ec2:eu-central-1:*:instance/*";
+    assert_eq!(to["Resource"], json!([instances]));
+    let condition = &of["Condition"]["StringEquals"];
+    assert_eq!(condition["aws:ResourceTag/use"], "partner");
+}
+
+/// The peer dies when it was asked already: it is waited for a while, and then no more.
+#[test]
+fn a_peer_that_dies_on_the_way_loses_its_network_interface_by_force() {
+    let calls = vec![Call::Attach {
+        interface: "eni-9".to_owned(),
+        to: "i-1".to_owned(),
+        device_index: 2,
+    }];
+    let mut holdings = Holdings::default();
+    let there = Attachment {
+        id: "eni-attach-7".to_owned(),
+        instance: "i-0".to_owned(),
+        leaving: false,
+    };
+    holdings.attachments.insert("eni-9".to_owned(), there);
+    let force = |call: &Call| match call {
+        Call::Detach { force, .. } => Some(*force),
+        _ => None,
+    };
+    let in_use = || Outcome::Again("in use".to_owned());
+
+    // The request is not answered yet: it is made by force at once, and what becomes of the first counts no more.
+    let mut work = Work::new(calls.clone(), holdings.clone(), true, ms(0));
+    let asked = work.start(ms(0)).remove(0);
+    assert_eq!(force(&asked.call), Some(false));
+    work.alone(ms(150));
+    let forced = work.start(ms(150)).remove(0);
+    assert_eq!(force(&forced.call), Some(true));
+    work.ended(&asked, Outcome::Done, 0, ms(200));
+    assert_eq!(work.start(ms(200)), []);
+    work.alone(ms(200));
+    assert_eq!(work.start(ms(200)), [], "it is under way");
+    work.ended(&forced, Outcome::Done, 0, ms(300));
+    assert_eq!(work.start(ms(300))[0].call, calls[0]);
+    work.alone(ms(60_000));
+    assert_eq!(work.start(ms(300)), [], "force is the last thing there is");
+
+    // It was granted, and the peer is dead before it has let go.
+    let mut work = Work::new(calls.clone(), holdings, true, ms(0));
+    let asked = work.start(ms(0)).remove(0);
+    work.ended(&asked, Outcome::Done, 0, ms(100));
+    let mut now = ms(100);
+    let mut before = Vec::new();
+    while now < ms(100) + PEACE {
+        work.alone(now);
+        for each in work.start(now) {
+            before.push(each.call.clone());
+            work.ended(&each, in_use(), 0, now);
+        }
+        now += ms(100);
+    }
+    assert!(before.len() > 3, "{before:?}");
+    assert!(before.iter().all(|call| *call == calls[0]), "{before:?}");
+    work.alone(now);
+    let forced = work.start(now).remove(0);
+    assert_eq!(force(&forced.call), Some(true));
+    work.ended(&forced, Outcome::Done, 0, now);
+    let attach = work.start(now).remove(0);
+    assert_eq!(attach.call, calls[0]);
+    work.ended(&attach, Outcome::Done, 0, now + ms(100));
+    assert_eq!(work.jobs()[0].end, Some((true, now + ms(100))));
+}
+
+/// It was thought to be at nobody: who has it is told by the refusal.
+#[test]
+fn a_network_interface_that_another_has_by_now_is_detached_there() {
+    let attach = Call::Attach {
+        interface: "eni-9".to_owned(),
+        to: "i-1".to_owned(),
+        device_index: 2,
+    };
+    let held = |id: &str| {
+        Outcome::Held(Attachment {
+            id: id.to_owned(),
+            instance: "i-0".to_owned(),
+            leaving: false,
+        })
+    };
+    let mut work = Work::new(vec![attach.clone()], Holdings::default(), true, ms(0));
+    let mut made = Vec::new();
+    for (now, outcome) in [
+        (0, held("eni-attach-7")),
+        (100, Outcome::Done),
+        // It is on its way off; then somebody attaches it there anew.
+        (200, held("eni-attach-7")),
+        (400, held("eni-attach-8")),
+        (500, Outcome::Done),
+        (600, Outcome::Done),
+    ] {
+        let each = work.start(ms(now)).remove(0);
+        made.push(match &each.call {
+            Call::Detach { attachment, .. } => attachment.clone(),
+            call => call.action().to_owned(),
+        });
+        work.ended(&each, outcome, 0, ms(now));
+    }
+    let attach = attach.action();
+    let expected = [
+        attach,
+        "eni-attach-7",
+        attach,
+        attach,
+        "eni-attach-8",
+        attach,
+    ];
+    assert_eq!(made, expected);
+    assert_eq!(work.jobs()[0].end, Some((true, ms(600))));
 }
 
 #[test]

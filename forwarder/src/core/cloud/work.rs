@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Call, Holdings};
+use super::{Attachment, Call, Holdings};
 
 /// After the first failure the next try waits for half of this or more, then for twice as long each time.
 const FIRST: Duration = Duration::from_millis(200);
@@ -19,6 +19,8 @@ const AT_ONCE: u32 = 3;
 pub const DEADLINE: Duration = Duration::from_secs(15);
 /// After this time nothing is tried again; whoever is active looks on, and begins anew.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// So long an instance may take to let go of a network interface in peace, if it does not answer by then.
+pub const PEACE: Duration = Duration::from_secs(5);
 
 /// What became of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Outcome {
     Again(String),
     /// It can't go well.
     Refused(String),
+    /// Another instance has the network interface, or it is not off there yet.
+    Held(Attachment),
 }
 
 /// A thing that is being moved.
@@ -39,6 +43,8 @@ pub struct Job {
     pub call: Call,
     /// What has to be called before it.
     before: VecDeque<Call>,
+    /// What network interface was detached last, and since when that is under way.
+    detached: Option<(Call, Duration)>,
     /// How often something was tried.
     pub tries: u32,
     /// Why the last try failed.
@@ -70,14 +76,17 @@ pub struct Work {
     jobs: Vec<Job>,
     began: Duration,
     holdings: Holdings,
+    /// Whether the peer answers.
+    answers: bool,
 }
 
 impl Work {
-    /// Begins. `holdings`: where things were when it was last looked.
-    pub fn new(calls: Vec<Call>, holdings: Holdings, now: Duration) -> Self {
+    /// Begins. `holdings`: where things were when it was last looked; `answers`: whether the peer does.
+    pub fn new(calls: Vec<Call>, holdings: Holdings, answers: bool, now: Duration) -> Self {
         let jobs = calls.into_iter().map(|call| Job {
+            before: call.before(&holdings, answers).into_iter().collect(),
+            detached: None,
             call,
-            before: VecDeque::new(),
             tries: 0,
             trouble: None,
             end: None,
@@ -90,6 +99,7 @@ impl Work {
             jobs: jobs.collect(),
             began: now,
             holdings,
+            answers,
         }
     }
 
@@ -113,7 +123,7 @@ impl Work {
 
     /// A try has ended. `dice`: at random.
     pub fn ended(&mut self, which: &Try, outcome: Outcome, dice: u32, now: Duration) {
-        let (began, holdings) = (self.began, &self.holdings);
+        let (began, holdings, answers) = (self.began, &self.holdings, self.answers);
         let Some(job) = self.jobs.get_mut(which.job) else {
             return;
         };
@@ -124,7 +134,10 @@ impl Work {
         match outcome {
             Outcome::Done => match job.before.pop_front() {
                 None => job.end = Some((true, now.saturating_sub(began))),
-                Some(_) => job.go_on(now),
+                Some(call) => {
+                    job.detached = Some((call, now));
+                    job.go_on(now);
+                }
             },
             Outcome::Refused(why) => {
                 let before = which.call.after_refusal(holdings);
@@ -136,13 +149,27 @@ impl Work {
                     job.go_on(now);
                 }
             }
-            Outcome::Again(why) => {
-                job.trouble = Some(why);
-                job.at = now + pause(job.failures, dice);
-                job.failures += 1;
-                if job.running == 0 && job.at > began + PATIENCE {
-                    job.end = Some((false, now.saturating_sub(began)));
-                }
+            Outcome::Held(at) if !job.has_detached(&at) => {
+                job.before.extend(job.call.detach(&at, answers));
+                job.go_on(now);
+            }
+            Outcome::Held(at) => job.again(format!("{} has it", at.instance), began, dice, now),
+            Outcome::Again(why) => job.again(why, began, dice, now),
+        }
+    }
+
+    /// The peer does not answer: nothing more is asked of it, and what it was asked for is not waited for long.
+    pub fn alone(&mut self, now: Duration) {
+        self.answers = false;
+        for job in self.jobs.iter_mut().filter(|job| job.end.is_none()) {
+            if let Some(asks) = job.before.front_mut().filter(|call| call.is_peaceful()) {
+                *asks = asks.by_force();
+                job.go_on(now);
+            } else if let Some((asked, since)) = &job.detached
+                && (asked.is_peaceful() && job.before.is_empty() && now >= *since + PEACE)
+            {
+                job.before.push_front(asked.by_force());
+                job.go_on(now);
             }
         }
     }
@@ -166,6 +193,22 @@ impl Work {
 }
 
 impl Job {
+    fn has_detached(&self, at: &Attachment) -> bool {
+        let detached = self.detached.as_ref();
+        detached.is_some_and(
+            |(call, _)| matches!(call, Call::Detach { attachment, .. } if *attachment == at.id),
+        )
+    }
+
+    fn again(&mut self, why: String, began: Duration, dice: u32, now: Duration) {
+        self.trouble = Some(why);
+        self.at = now + pause(self.failures, dice);
+        self.failures += 1;
+        if self.running == 0 && self.at > began + PATIENCE {
+            self.end = Some((false, now.saturating_sub(began)));
+        }
+    }
+
     fn go_on(&mut self, now: Duration) {
         self.step += 1;
         self.running = 0;

@@ -19,6 +19,8 @@ impl Compilation<'_> {
         for config in &self.model().interfaces {
             let (interface, device) = (config.name.clone(), config.device.clone());
             match self.interface(&config.name) {
+                // It is not here by right, or what moves it says why.
+                None if config.moves => (),
                 None => self.notes.push(Note::NoDevice { interface, device }),
                 Some(attached) => match attached.device.state {
                     LinkState::Down => self.notes.push(Note::Down { interface, device }),

@@ -25,6 +25,8 @@ pub struct Target {
     pub device: String,
     /// Whether generic XDP will do where the driver has no native XDP.
     pub allow_generic: bool,
+    /// Whether it may be missing: it is taken in once it is there.
+    pub may_be_missing: bool,
 }
 
 /// Reads the facts of every target and chooses for each. Touches nothing; what stands against any
@@ -38,7 +40,10 @@ pub fn examine(
     let mut features = Query::open();
     let mut chosen = Vec::new();
     let mut errors = Vec::new();
-    for target in targets {
+    let there = |device: &str| links.iter().any(|link| link.name == device);
+    let wanted = targets.iter();
+    let wanted = wanted.filter(|target| !target.may_be_missing || there(&target.device));
+    for target in wanted {
         match examine_one(target, &links, features.as_mut(), ours) {
             Ok(choice) => chosen.push(choice),
             Err(error) => errors.push(error),

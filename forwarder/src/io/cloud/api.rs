@@ -17,12 +17,17 @@ use super::query::{Parameters, Query, Refusal, child, items};
 use crate::config::Prefix;
 use crate::config::model::{Cloud, Which};
 use crate::core::cloud::work::{DEADLINE, Outcome};
-use crate::core::cloud::{Call, Holdings, Known};
+use crate::core::cloud::{Attachment, Call, Holdings, Known};
 
 /// Looking may take so long.
 const LOOK: Duration = Duration::from_secs(10);
 /// Answers come in pages; no more are read.
 const PAGES: usize = 20;
+
+/// Refusals: what is to be detached is so already, or on its way.
+const DETACHED: [&str; 2] = ["InvalidAttachmentID.NotFound", "IncorrectState"];
+/// A refusal: what is to be attached is so somewhere.
+const IN_USE: &str = "InvalidNetworkInterface.InUse";
 
 /// A filter's name and values.
 type Filter = (&'static str, Vec<String>);
@@ -177,6 +182,32 @@ impl Aws {
         Ok(())
     }
 
+    /// Network interfaces that move, and what they are attached to.
+    async fn moving(&self, found: &mut Found) -> Result<(), String> {
+        if self.cloud.interfaces.is_empty() {
+            return Ok(());
+        }
+        found.known.instance = Some(self.metadata.need("meta-data/instance-id").await?);
+        let whiches = self.cloud.interfaces.iter().map(|each| &each.which);
+        let (action, set) = ("DescribeNetworkInterfaces", "networkInterfaceSet");
+        for (which, filters) in selections(whiches, "network-interface-id", "") {
+            let note = |item: Node<'_, '_>| note_moving(item, which.as_ref(), found);
+            self.describe(action, set, &[filters], note).await?;
+        }
+        Ok(())
+    }
+
+    /// What a network interface is attached to by now.
+    async fn attachment(&self, interface: &str) -> Option<Attachment> {
+        let filters = [("network-interface-id", vec![interface.to_owned()])];
+        let mut found = Found::default();
+        let (action, set) = ("DescribeNetworkInterfaces", "networkInterfaceSet");
+        let note = |item: Node<'_, '_>| note_moving(item, None, &mut found);
+        let asked = self.describe(action, set, &filters, note).await;
+        asked.ok()?;
+        found.holdings.attachments.remove(interface)
+    }
+
     async fn routes(&self, found: &mut Found) -> Result<(), String> {
         let whiches = self.cloud.routes.iter().map(|each| &each.table);
         for (which, filters) in selections(whiches, "route-table-id", "") {
@@ -209,7 +240,21 @@ impl Aws {
 impl Api for Aws {
     async fn call(&self, call: &Call) -> Outcome {
         let asked = self.query.ask(call.action(), call.parameters(), DEADLINE);
-        outcome(asked.await)
+        match (call, asked.await) {
+            // Somebody was faster: what is to follow can follow.
+            (Call::Detach { .. }, Err(refusal)) if DETACHED.contains(&refusal.code.as_str()) => {
+                Outcome::Done
+            }
+            // It is not detached yet, the answer to an earlier try was lost, or what was known is old.
+            (Call::Attach { interface, to, .. }, Err(refusal)) if refusal.code == IN_USE => {
+                match self.attachment(interface).await {
+                    Some(at) if at.instance != *to => Outcome::Held(at),
+                    Some(at) if !at.leaving => Outcome::Done,
+                    _ => Outcome::Again(refusal.text),
+                }
+            }
+            (_, asked) => outcome(asked),
+        }
     }
 
     async fn rehearse(&self, call: &Call) -> Outcome {
@@ -226,20 +271,25 @@ impl Api for Aws {
         let mut found = Found::default();
         found.known.interfaces = interfaces;
         let known = found.known.clone();
-        let (mut elastic, mut routes) = (Found::default(), Found::default());
-        let (holdings, asked, also) = tokio::join!(
+        let [mut elastic, mut routes, mut moving] = [(); 3].map(|()| Found::default());
+        let (holdings, asked, also, too) = tokio::join!(
             self.addresses(&known, network),
             self.elastic_ips(&mut elastic),
             self.routes(&mut routes),
+            self.moving(&mut moving),
         );
         found.holdings = holdings?;
         asked?;
         also?;
+        too?;
         found.known.allocations = elastic.known.allocations;
         found.known.ambiguous = elastic.known.ambiguous;
         found.holdings.elastic = elastic.holdings.elastic;
         found.known.tables = routes.known.tables;
         found.holdings.routes = routes.holdings.routes;
+        found.known.moving = moving.known.moving;
+        found.known.instance = moving.known.instance;
+        found.holdings.attachments = moving.holdings.attachments;
         Ok(found)
     }
 }
@@ -320,6 +370,30 @@ fn note_allocation(item: Node<'_, '_>, which: Option<&Which>, found: &mut Found)
     if let (Some(at), Some(private)) = (at, private) {
         let place = (at.to_owned(), private);
         holdings.elastic.insert(id.to_owned(), place);
+    }
+}
+
+/// `which`: what it was asked for by, if that was a tag.
+fn note_moving(item: Node<'_, '_>, which: Option<&Which>, found: &mut Found) {
+    let Some(id) = child(item, "networkInterfaceId") else {
+        return;
+    };
+    let Found { known, holdings } = found;
+    let which = which.cloned().unwrap_or_else(|| Which::Id(id.to_owned()));
+    let same = known.moving.entry(which).or_default();
+    if !same.iter().any(|one| one == id) {
+        same.push(id.to_owned());
+    }
+    let mut children = item.children();
+    let at = children.find(|child| child.has_tag_name("attachment"));
+    let of = |name| at.and_then(|at| child(at, name)).map(str::to_owned);
+    if let (Some(attachment), Some(instance)) = (of("attachmentId"), of("instanceId")) {
+        let at = Attachment {
+            id: attachment,
+            instance,
+            leaving: of("status").is_some_and(|status| status.starts_with("detach")),
+        };
+        holdings.attachments.insert(id.to_owned(), at);
     }
 }
 

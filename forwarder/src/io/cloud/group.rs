@@ -156,10 +156,15 @@ impl<A: Api> Mover<A> {
     /// Makes all calls, each until it is done or of no use, and waits until that is to be seen.
     async fn work(&self, planned: &Planned, found: &Arc<Found>, cause: Option<String>) -> Vec<Job> {
         let begin = clock::monotonic();
-        let mut work = Work::new(planned.calls.clone(), found.holdings.clone(), begin);
+        let holdings = found.holdings.clone();
+        let answers = || (*self.observer).as_ref().is_some_and(Observer::answers);
+        let mut work = Work::new(planned.calls.clone(), holdings, answers(), begin);
         let mut tries = JoinSet::new();
         let mut written = false;
         while !work.is_over() {
+            if !answers() {
+                work.alone(clock::monotonic());
+            }
             for each in work.start(clock::monotonic()) {
                 let api = Arc::clone(&self.api);
                 tries.spawn(async move {

@@ -29,8 +29,8 @@ use super::pair::Observer;
 use super::sign::Sign;
 use super::worker::Worker;
 use crate::config::model::Cloud;
-use crate::core::cloud::plan;
 use crate::core::cloud::work::Outcome;
+use crate::core::cloud::{Call, plan};
 use api::{Api as _, Aws};
 use archive::Archive;
 use environment::Environment;
@@ -147,7 +147,7 @@ impl Board {
     fn count(&self, action: &'static str, outcome: &Outcome) {
         let result = match outcome {
             Outcome::Done => "done",
-            Outcome::Again(_) => "again",
+            Outcome::Again(_) | Outcome::Held(_) => "again",
             Outcome::Refused(_) => "refused",
         };
         *self.lock().calls.entry((action, result)).or_default() += 1;
@@ -291,11 +291,15 @@ async fn rehearse(
                 let meant = |name: &&String| only.as_ref().is_none_or(|only| only == *name);
                 for group in groups.iter().filter(meant) {
                     let planned = plan(&cloud, group, &found.known);
-                    for call in planned.calls {
+                    let before = |call: &Call| call.before(&found.holdings, false);
+                    let calls = planned.calls.into_iter();
+                    let calls = calls.flat_map(|call| before(&call).into_iter().chain([call]));
+                    for call in calls {
                         let allowed = match api.rehearse(&call).await {
                             Outcome::Done => "allowed".to_owned(),
                             Outcome::Refused(why) => format!("NOT ALLOWED: {why}"),
                             Outcome::Again(why) => format!("NOT KNOWN: {why}"),
+                            Outcome::Held(at) => format!("NOT KNOWN: {} has it", at.instance),
                         };
                         let from: Vec<_> = call.holders(&found.holdings).into_iter().collect();
                         let from = match from.is_empty() {

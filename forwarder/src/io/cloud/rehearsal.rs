@@ -48,7 +48,7 @@ impl<A: Api> Rehearser<A> {
                 let count = shared.rehearsed.entry(match outcome {
                     Outcome::Done => Rehearsed::Allowed,
                     Outcome::Refused(_) => Rehearsed::Refused,
-                    Outcome::Again(_) => Rehearsed::Unanswered,
+                    Outcome::Again(_) | Outcome::Held(_) => Rehearsed::Unanswered,
                 });
                 *count.or_default() += 1;
             }

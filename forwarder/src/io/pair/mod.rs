@@ -15,7 +15,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -112,6 +112,7 @@ pub struct Handle {
     /// Asks the witness, if there is one.
     witness: Option<Witness>,
     alive: Arc<AtomicU64>,
+    answers: Arc<AtomicBool>,
     view: Arc<Mutex<View>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -135,6 +136,7 @@ pub struct Ends {
 #[derive(Debug)]
 pub struct Observer {
     requests: Requests,
+    answers: Arc<AtomicBool>,
     view: Arc<Mutex<View>>,
 }
 
@@ -143,6 +145,11 @@ impl Observer {
     pub fn hears(&self) -> bool {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         view.peer.is_some()
+    }
+
+    /// Whether the peer answered when this node's role was last decided: known to whoever is told of a role.
+    pub fn answers(&self) -> bool {
+        self.answers.load(Ordering::Acquire)
     }
 
     /// Whether another node has taken what moves with a group in the cloud.
@@ -174,6 +181,7 @@ pub fn start(
     let name = settings.secret.name();
     let witness = witness::start(&pair.partition, node, &name, wishes, &requests)?;
     let alive = Arc::new(AtomicU64::new(milliseconds(now)));
+    let answers = Arc::new(AtomicBool::new(false));
     let mut member = Pair::new(settings, process, epochs, now);
     let groups = 0..pair.groups.len() as u32;
     let before: Vec<_> = groups.map(|group| ends.leases.forward(group)).collect();
@@ -199,6 +207,7 @@ pub fn start(
         situation: sync::Situation::default(),
         woken,
         alive: Arc::clone(&alive),
+        answers: Arc::clone(&answers),
         wish,
         view: Arc::clone(&view),
     };
@@ -209,6 +218,7 @@ pub fn start(
         requests,
         witness,
         alive,
+        answers,
         view,
         thread: Some(thread),
     })
@@ -225,6 +235,7 @@ impl Handle {
     pub fn observer(&self) -> io::Result<Observer> {
         Ok(Observer {
             requests: self.requests.try_clone()?,
+            answers: Arc::clone(&self.answers),
             view: Arc::clone(&self.view),
         })
     }
@@ -304,6 +315,7 @@ struct Side {
     situation: sync::Situation,
     woken: UnixDatagram,
     alive: Arc<AtomicU64>,
+    answers: Arc<AtomicBool>,
     /// What the witness is asked for.
     wish: watch::Sender<Option<u64>>,
     view: Arc<Mutex<View>>,
@@ -334,7 +346,10 @@ impl Side {
                 self.pair.timeout(alive, now);
             }
             // Before the leases are written: an active node lets nobody else change its flows.
-            self.tell_of(&self.pair.view(now));
+            let view = self.pair.view(now);
+            let answers = view.paths.iter().any(|path| path.state == PathState::Up);
+            self.answers.store(answers, Ordering::Release);
+            self.tell_of(&view);
             while let Some(effect) = self.pair.poll() {
                 self.apply(effect);
             }

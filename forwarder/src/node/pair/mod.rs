@@ -417,8 +417,10 @@ impl Node {
     /// How well this node is; what is new of it is logged and kept.
     fn pair_health(&mut self) -> Health {
         let now = clock::monotonic();
+        // What comes with the role is not missed, and counts once it is up.
         let interfaces = self.model.interfaces.iter();
         let interfaces: Vec<_> = interfaces
+            .filter(|interface| !interface.moves || self.host.carries(&interface.device))
             .map(|interface| local::Interface {
                 device: interface.device.clone(),
                 carries: self.host.carries(&interface.device),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::attachment;
 use super::state::{Interface, State, Things};
 
 /// A refusal: status, code and message.
 pub type Refused = (u16, &'static str, String);
 pub type Parameters = BTreeMap<String, String>;
 
-fn bad(code: &'static str, text: impl Into<String>) -> Refused {
+pub fn bad(code: &'static str, text: impl Into<String>) -> Refused {
     (400, code, text.into())
 }
 
@@ -19,7 +20,7 @@ fn numbered<'p>(parameters: &'p Parameters, name: &str) -> Vec<&'p str> {
     (1..).map_while(of).map(String::as_str).collect()
 }
 
-fn need<'p>(parameters: &'p Parameters, name: &'static str) -> Result<&'p str, Refused> {
+pub fn need<'p>(parameters: &'p Parameters, name: &'static str) -> Result<&'p str, Refused> {
     let found = parameters.get(name).map(String::as_str);
     found.ok_or_else(|| bad("MissingParameter", name))
 }
@@ -47,6 +48,8 @@ pub fn act(things: &mut Things, action: &str, parameters: &Parameters) -> Result
         "UnassignIpv6Addresses" => unassign_ipv6(things, parameters),
         "AssociateAddress" => associate(things, parameters),
         "ReplaceRoute" => replace_route(things, parameters),
+        "AttachNetworkInterface" => attachment::attach(things, parameters),
+        "DetachNetworkInterface" => attachment::detach(things, parameters),
         _ => Err(bad("InvalidAction", action)),
     }
 }
@@ -265,7 +268,7 @@ pub fn describe(state: &State, action: &str, parameters: &Parameters) -> Result<
                     "vpc-id" => Some(vec!["vpc-1".to_owned()]),
                     "addresses.private-ip-address" => Some(all(true)),
                     "ipv6-addresses.ipv6-address" => Some(all(false)),
-                    _ => None,
+                    name => tag(&each.tags, name),
                 };
                 if matches(&of)? {
                     text += &interface_item(id, each);
@@ -346,7 +349,10 @@ fn interface_item(id: &str, each: &Interface) -> String {
     format!(
         "<item><networkInterfaceId>{id}</networkInterfaceId><subnetId>{}</subnetId><vpcId>vpc-1</vpcId>\
          <macAddress>{}</macAddress><sourceDestCheck>{}</sourceDestCheck><privateIpAddressesSet>{private}</privateIpAddressesSet>\
-         <ipv6AddressesSet>{ipv6}</ipv6AddressesSet><ipv4PrefixSet>{prefixes}</ipv4PrefixSet></item>",
-        each.subnet, each.mac, each.checks
+         <ipv6AddressesSet>{ipv6}</ipv6AddressesSet><ipv4PrefixSet>{prefixes}</ipv4PrefixSet>{}</item>",
+        each.subnet,
+        each.mac,
+        each.checks,
+        attachment::item(id, each)
     )
 }

@@ -7,7 +7,7 @@ use super::state::Things;
 /// The type of every instance.
 pub const TYPE: &str = "x9.huge";
 /// Network interfaces that it may have.
-const INTERFACES: usize = 4;
+pub const INTERFACES: usize = 4;
 
 /// The answer to `DescribeInstanceTypes`; `None`: there is no such type.
 pub fn describe(things: &Things, parameters: &BTreeMap<String, String>) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The metadata service, version 2: nothing without a token.
 
 use super::REGION;
+use super::attachment::instance;
 use super::http::{Answer, Request};
 use super::instance_type::TYPE;
 use super::state::{Interface, State};
@@ -30,6 +31,7 @@ pub fn answer(state: &mut State, node: usize, request: &Request) -> Answer {
     let macs = "/latest/meta-data/network/interfaces/macs/";
     match request.path.as_str() {
         "/latest/meta-data/placement/region" => says(200, REGION.to_owned()),
+        "/latest/meta-data/instance-id" => says(200, instance(node)),
         "/latest/meta-data/instance-type" => says(200, TYPE.to_owned()),
         ROLES => says(200, ROLE.to_owned()),
         path if path == format!("{ROLES}{ROLE}") => says(200, credentials(state, node)),
@@ -37,7 +39,8 @@ pub fn answer(state: &mut State, node: usize, request: &Request) -> Answer {
             let rest = path.strip_prefix(macs).unwrap_or_default();
             let (mac, what) = rest.split_once('/').unwrap_or_default();
             let mut own = state.shown().interfaces.iter();
-            let found = own.find(|(_, each)| each.node == node && each.mac == mac);
+            let found = own
+                .find(|(_, each)| each.node == node && each.attachment.is_on() && each.mac == mac);
             match (found, what) {
                 (Some((id, _)), "interface-id") => says(200, id.clone()),
                 (Some(_), "vpc-id") => says(200, "vpc-1".to_owned()),

@@ -4,6 +4,7 @@
 //! Requests are taken only with a good signature. What the real ones refuse is refused: addresses of another
 //! subnet, without leave to take them, more than a network interface may have, ids that nobody has.
 
+mod attachment;
 mod ec2;
 mod fabric;
 mod gateway;
@@ -25,6 +26,8 @@ use anyhow::{Context as _, Result};
 use crate::nodes::Nodes;
 use crate::pinned::{DIRECT, NAT};
 use crate::site::Family;
+use attachment::Card;
+pub use attachment::{Attachment, instance};
 use fabric::{Moves, Port};
 use gateway::Gateway;
 use http::{Answer, Listener, Request};
@@ -95,6 +98,9 @@ impl Cloud {
                 };
                 let interface = Interface {
                     node,
+                    attachment: Attachment::at(device as u32),
+                    zone: "a",
+                    tags: BTreeMap::new(),
                     subnet: format!("subnet-{device}"),
                     within: within.iter().map(|start| (*start).to_owned()).collect(),
                     mac: nodes.host(node).mac(&format!("eth{device}"))?,
@@ -136,6 +142,7 @@ impl Cloud {
             followers: BTreeMap::new(),
             bucket: None,
             objects: Objects::default(),
+            cards: BTreeMap::new(),
             dropped: Vec::new(),
         }));
         settle(&mut lock(&state), &Things::default())?;
@@ -233,6 +240,42 @@ impl Cloud {
             .get_mut(id)
             .into_iter()
             .for_each(|each| each.carrier = true);
+    }
+
+    /// Adds network interface `eni-9`, with a tag, that is the first node's `eth4` outside: a primary address, and
+    /// secondary ones.
+    pub fn card(
+        &mut self,
+        nodes: &Nodes,
+        tag: (&str, &str),
+        primary: IpAddr,
+        secondary: &[IpAddr],
+    ) -> Result<()> {
+        let (id, device) = ("eni-9".to_owned(), "eth4".to_owned());
+        let family = match primary {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        };
+        let card = Card {
+            device,
+            segment: nodes.site.outside,
+            addresses: vec![family.in_subnet(primary)],
+            mac: "02:00:00:00:09:01".to_owned(),
+            hosts: [0, 1].map(|node| nodes.host(node).clone()),
+            switch: nodes.site.wiring(),
+        };
+        card.plug(0)?;
+        let mac = card.mac.clone();
+        lock(&self.state).cards.insert(id.clone(), card);
+        self.change(|things| {
+            let mut interface = things.interfaces[&eni(0, 0)].clone();
+            interface.attachment = Attachment::at(2);
+            interface.tags = BTreeMap::from([(tag.0.to_owned(), tag.1.to_owned())]);
+            interface.mac = mac;
+            interface.primary = vec![primary];
+            interface.secondary = secondary.iter().copied().collect();
+            things.interfaces.insert(id, interface);
+        })
     }
 
     /// Adds route table `rtb-1`, with a route to the first node's `eth0`, that the router follows; or to its `eth1`,
@@ -338,6 +381,21 @@ fn settle(state: &mut State, before: &Things) -> Result<()> {
         }
     }
     moves.make()?;
+    for (id, card) in &state.cards {
+        let place = |things: &Things| {
+            let found = things.interfaces.get(id)?;
+            found.attachment.is_on().then_some(found.node)
+        };
+        let (old, new) = (place(before), place(things));
+        if old == new {
+            continue;
+        }
+        // What is added is put in already.
+        let known = before.interfaces.contains_key(id);
+        old.map_or(Ok(()), |node| card.unplug(node))?;
+        new.filter(|_| known)
+            .map_or(Ok(()), |node| card.plug(node))?;
+    }
     state.dropped.extend(dropped);
     Ok(())
 }

@@ -4,14 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::attachment::{Attachment, Card};
 use super::fabric::Port;
 use super::s3::Objects;
 
 /// A network interface.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// 0 or 1.
+    /// 0 or 1: where it is, or was until it was detached.
     pub node: usize,
+    /// Its place there.
+    pub attachment: Attachment,
+    /// Where it can be attached.
+    pub zone: &'static str,
+    /// Tags by key.
+    pub tags: BTreeMap<String, String>,
     /// A name; addresses move inside of one.
     pub subnet: String,
     /// Prefixes of the subnet's addresses, as texts before the last part.
@@ -82,6 +89,8 @@ pub struct Things {
     pub allocations: BTreeMap<String, Allocation>,
     /// Route tables by id.
     pub tables: BTreeMap<String, Table>,
+    /// Nodes whose instance lets go of nothing unless it is forced to.
+    pub hung: BTreeSet<usize>,
 }
 
 impl Things {
@@ -202,6 +211,8 @@ pub struct State {
     pub ports: BTreeMap<String, Vec<Port>>,
     /// Hosts that follow each route table.
     pub followers: BTreeMap<String, Vec<Port>>,
+    /// Cards that can be pulled out, by their network interfaces.
+    pub(super) cards: BTreeMap<String, Card>,
     /// Whether some address was at nobody for a while.
     pub dropped: Vec<String>,
 }
