@@ -253,7 +253,8 @@ fn way_out<F: Stages, T: FamilyTables<F::Address>>(
     flow: &mut Entry<'_, Flow<F::Address>>,
     way_back: Option<Link>,
 ) -> Option<(Link, u32)> {
-    let outbound = flow.state & (state::EGRESS | state::REPLY) == state::EGRESS;
+    // One that is forgotten goes nowhere any more.
+    let outbound = flow.state & (state::EGRESS | state::REPLY | state::EXPIRED) == state::EGRESS;
     if outbound && T::WRITE && flow.last_seen != tables.now_seconds() {
         // Once a second both ends are looked at again: the gateway, or the host behind us, may have moved.
         if let Route::Found { link, .. } = tables.route(key, context.ifindex, headers.length) {

@@ -302,20 +302,73 @@ fn both_ends_of_a_forgotten_connection_are_reset() {
         assert_eq!(end, expected, "{family}\n{}", world.forwarder.diagnosis());
     }
     let open = || -> Vec<String> {
-        let of = |backend: &Namespace| {
-            let port = format!("( sport = :{HTTP_REWRITTEN} )");
-            let mut command = backend.command("ss");
-            command.args(["-Htn", "state", "established", &port]);
-            let output = command.output().expect("ss runs");
-            assert!(output.status.success(), "{output:?}");
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        world.site.backends.iter().map(of).collect()
+        let backends = world.site.backends.iter();
+        backends
+            .map(|host| established(host, HTTP_REWRITTEN))
+            .collect()
     };
     wait_until("the backends are told", LIMIT, || {
         open().concat().trim().is_empty()
     })
     .unwrap_or_else(|error| panic!("{error:#}: {:?}\n{}", open(), world.forwarder.diagnosis()));
+}
+
+/// What connections a host has at a port of its own.
+fn established(host: &Namespace, port: u16) -> String {
+    let mut command = host.command("ss");
+    let port = format!("( sport = :{port} )");
+    command.args(["-Htn", "state", "established", &port]);
+    let output = command.output().expect("ss runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The host, which only waits, reads a reset, and so does the server.
+#[test]
+fn both_ends_of_a_forgotten_connection_to_the_outside_are_reset() {
+    const PORT: u16 = 8000;
+    let mut config = String::new();
+    for family in Family::ALL {
+        let (name, source) = (format!("web-{family}"), family.backend(0));
+        config += &format!(
+            "[[egress]]\nsource = \"{source}/{}\"\ninterface = \"outside\"\nidle_timeout = \"3s\"\nidle_reset = true\n",
+            if source.is_ipv4() { 32 } else { 128 }
+        );
+        config += &pool(&name, family, Some(HTTP_REWRITTEN));
+        let more = format!("pool = \"{name}\"");
+        config += &virtual_server(&name, "dnat", family.vip(VIP), HTTP, "tcp", &more);
+    }
+    let site = site();
+    let forwarding = ["ipv4", "ipv6"].map(|ip| format!("net/{ip}/conf/eth1/forwarding"));
+    for setting in &forwarding {
+        site.forwarder.sysctl(&[(setting, "1")]).expect("sysctl");
+    }
+    let world = World::run(site, HEADER, &config);
+    let servers = Family::ALL.map(|family| SocketAddr::new(family.client(), PORT));
+    let _server = Server::start(&world.site.client, "internet", &servers, &[]).expect("serve");
+    for server in servers {
+        let open = || {
+            let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(2))?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: outside\r\n\r\n")?;
+            io::copy(&mut stream, &mut io::sink())
+        };
+        let mut end = None;
+        wait_until("a backend reaches the world", LIMIT, || {
+            let ended = world.site.backends[0]
+                .run(open)
+                .map_err(|error| error.kind());
+            let reached = ended != Err(io::ErrorKind::TimedOut);
+            end = Some(ended);
+            reached
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", world.forwarder.diagnosis()));
+        let expected = Some(Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(end, expected, "{server}\n{}", world.forwarder.diagnosis());
+    }
+    let open = || established(&world.site.client, PORT);
+    wait_until("the servers are told", LIMIT, || open().trim().is_empty())
+        .unwrap_or_else(|error| panic!("{error:#}: {}\n{}", open(), world.forwarder.diagnosis()));
 }
 
 #[test]

@@ -538,4 +538,8 @@ pub struct Egress {
     pub interface: String,
     /// Where the source address comes from.
     pub snat: Snat,
+    /// How long its connections may be quiet; `None`: as long as those of others.
+    pub idle_timeout: Option<Duration>,
+    /// Whether both ends of a forgotten TCP connection are told.
+    pub idle_reset: bool,
 }

@@ -14,8 +14,8 @@ use super::prefix::Prefix;
 use super::section::section;
 use super::value::{
     AllocationId, BucketName, CloudProvider, CloudUrl, Device, FilePath, HashKey, HttpHost,
-    HttpPath, InstanceType, List, Many, Name, NetworkInterfaceId, Number, ObjectPrefix, OneOrMany,
-    PerNode, ProbeProtocol, ProbeType, ProbeVia, Protocols, Region, RouteTableId, Tag,
+    HttpPath, IdleTime, InstanceType, List, Many, Name, NetworkInterfaceId, Number, ObjectPrefix,
+    OneOrMany, PerNode, ProbeProtocol, ProbeType, ProbeVia, Protocols, Region, RouteTableId, Tag,
 };
 
 section! {
@@ -230,8 +230,8 @@ section! {
         deny: List<Prefix> = Optional("none"), "[\"10.6.6.0/24\"]";
         /// New flows let in per second.
         new_flows_per_second: Number<1, 100_000_000> = Optional("no limit"), "10000";
-        /// How long a flow may be quiet before it is forgotten, in `dnat` and `full-nat`; at least 1s.
-        idle_timeout: Duration = Optional("an hour for TCP, two minutes for UDP"), "\"15m\"";
+        /// How long a flow may be quiet before it is forgotten, in `dnat` and `full-nat`.
+        idle_timeout: IdleTime = Optional("an hour for TCP, two minutes for UDP"), "\"15m\"";
         /// Whether both ends of a TCP connection that is forgotten are told so by a reset, in `dnat` and
         /// `full-nat`.
         idle_reset: bool = Default("false"), "true";
@@ -316,6 +316,10 @@ section! {
         interface: Name = Required, "\"outside\"";
         /// `automap`, or the name of a SNAT pool of that interface.
         snat: Name = Default("\"automap\""), "\"out\"";
+        /// How long a connection may be quiet before it is forgotten.
+        idle_timeout: IdleTime = Optional("an hour for TCP, two minutes for UDP"), "\"4m\"";
+        /// Whether both ends of a TCP connection that is forgotten are told so by a reset.
+        idle_reset: bool = Default("false"), "true";
     }
 }
 

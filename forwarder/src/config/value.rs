@@ -27,7 +27,7 @@ pub(super) use cloud::{
 };
 pub(super) use list::{List, Many, OneOrMany, PerNode};
 pub(super) use number::Number;
-pub(super) use text::{Device, HashKey, Name};
+pub(super) use text::{Device, HashKey, IdleTime, Name};
 
 /// A value as the TOML parser leaves it.
 pub(super) type Node<'i> = toml::Spanned<DeValue<'i>>;

@@ -10,7 +10,7 @@ use forwarder_common::{Reason, protocol};
 
 use super::Node;
 use crate::admin::api::{Count, Flow, FlowQuery, Flows, Snat, SnatPool};
-use crate::core::compile::SnatKey;
+use crate::core::compile::{SnatKey, egress_name};
 use crate::dataplane::bpf::expiry::{FlowMaps, Idle};
 use crate::dataplane::bpf::flows::{Filter, Found, State, count, list};
 use crate::dataplane::{Counters, DataPlane as _};
@@ -150,14 +150,18 @@ impl Node {
     /// How flows are forgotten of virtual servers that say so, by id.
     pub(super) fn idle_times(&self) -> BTreeMap<u32, Idle> {
         let servers = self.model.virtual_servers.iter();
-        let own = servers.filter(|server| server.idle_timeout.is_some() || server.idle_reset);
-        let times = own.filter_map(|server| {
+        let servers = servers.map(|each| (each.name.clone(), each.idle_timeout, each.idle_reset));
+        let rules = self.model.egress.iter().map(|rule| {
+            let name = egress_name(rule.source, &rule.interface);
+            (name, rule.idle_timeout, rule.idle_reset)
+        });
+        let own = servers.chain(rules);
+        let own = own.filter(|(_, timeout, reset)| timeout.is_some() || *reset);
+        let times = own.filter_map(|(name, timeout, reset)| {
             let seconds = |time: Duration| (time.as_nanos() >> SECOND_SHIFT).max(1) as u32;
-            let idle = Idle {
-                seconds: server.idle_timeout.map(seconds),
-                reset: server.idle_reset,
-            };
-            Some((self.state.virtual_server(&server.name)?, idle))
+            let seconds = timeout.map(seconds);
+            let idle = Idle { seconds, reset };
+            Some((self.state.virtual_server(&name)?, idle))
         });
         times.collect()
     }

@@ -124,6 +124,8 @@ impl View<'_, '_> {
                 source,
                 interface,
                 snat,
+                idle_timeout: section.idle_timeout.as_ref().map(|key| key.value.0),
+                idle_reset: section.idle_reset.as_ref().is_some_and(|key| key.value),
             };
             (rule, part)
         });

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use forwarder_common::Mode;
 
@@ -14,9 +13,6 @@ use super::super::schema;
 use super::super::value::{List, Protocols};
 use super::pool::Pools;
 use super::view::{View, entries};
-
-/// The data plane counts seconds.
-const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl<'d> View<'d, '_> {
     /// One for each of its protocols.
@@ -91,7 +87,7 @@ impl<'d> View<'d, '_> {
             allow: prefixes(&section.allow),
             deny: prefixes(&section.deny),
             new_flows_per_second: section.new_flows_per_second.as_ref().map(|key| key.0),
-            idle_timeout: section.idle_timeout.as_ref().map(|key| key.value),
+            idle_timeout: section.idle_timeout.as_ref().map(|key| key.value.0),
             idle_reset: section.idle_reset.as_ref().is_some_and(|key| key.value),
             mss_clamp: match &section.mss_clamp {
                 Some(bytes) => Some(u16::try_from(bytes.0).ok()?),
@@ -224,14 +220,6 @@ impl<'d> View<'d, '_> {
                     );
                 }
             }
-        }
-        if let Some(idle) = &section.idle_timeout
-            && idle.value < SHORTEST_IDLE
-        {
-            let message = format!("{:?} is too short", idle.value);
-            self.out.push(
-                Diagnostic::new(Code::OutOfRange, idle.span, message).expected("at least 1s"),
-            );
         }
         let idle = section.idle_timeout.as_ref().map(|key| key.span);
         for (key, at) in [("idle_timeout", idle), ("idle_reset", idle_reset)] {

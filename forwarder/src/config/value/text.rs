@@ -72,30 +72,46 @@ impl FromText for Duration {
     const EXPECTED: &'static str = "a duration from 1ms to 1h such as 500ms, 2s or 1m";
 
     fn from_text(text: &str) -> Result<Self, Fault> {
-        let bad = |why: &str| Fault::new(Code::BadDuration, format!("\"{}\" {why}", short(text)));
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let unit = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(bad("is not a duration")),
-        };
-        if number.is_empty() {
-            return Err(bad("is not a duration"));
-        }
-        match number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(unit))
-        {
-            Some(0) => Err(bad("is no time at all")),
-            Some(milliseconds) if milliseconds <= 3_600_000 => {
-                Ok(Duration::from_millis(milliseconds))
-            }
-            _ => Err(bad("is too long")),
-        }
+        duration(text, Duration::ZERO, Duration::from_secs(3_600))
+    }
+}
+
+/// How long a flow may be quiet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) struct IdleTime(pub(in crate::config) Duration);
+
+impl FromText for IdleTime {
+    const EXPECTED: &'static str = "a duration from 1s to 24h such as 90s, 15m or 2h";
+
+    fn from_text(text: &str) -> Result<Self, Fault> {
+        let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(24 * 3_600));
+        duration(text, shortest, longest).map(IdleTime)
+    }
+}
+
+fn duration(text: &str, shortest: Duration, longest: Duration) -> Result<Duration, Fault> {
+    let bad = |why: &str| Fault::new(Code::BadDuration, format!("\"{}\" {why}", short(text)));
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(bad("is not a duration")),
+    };
+    if number.is_empty() {
+        return Err(bad("is not a duration"));
+    }
+    let number: Option<u64> = number.parse().ok();
+    match number.and_then(|number| number.checked_mul(unit)) {
+        Some(0) => Err(bad("is no time at all")),
+        Some(milliseconds) => match Duration::from_millis(milliseconds) {
+            time if time < shortest => Err(bad("is too short")),
+            time if time > longest => Err(bad("is too long")),
+            time => Ok(time),
+        },
+        None => Err(bad("is too long")),
     }
 }
 

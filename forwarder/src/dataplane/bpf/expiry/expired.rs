@@ -21,7 +21,7 @@ pub type Seen<'a, A> = (&'a FlowKey<A>, &'a Flow<A>);
 
 /// Whether a flow with these entries is a connection that is open at both ends.
 pub fn is_open<A>(protocol: u32, one: &Flow<A>, other: &Flow<A>) -> bool {
-    let over = state::FIN | state::RST | state::EXPIRED | state::EGRESS;
+    let over = state::FIN | state::RST | state::EXPIRED;
     protocol == u32::from(protocol::TCP) && (one.state | other.state) & over == 0
 }
 
@@ -44,15 +44,18 @@ where
         last_seen: now,
         ..*flow
     };
-    let to_nobody = Flow {
-        backend: NOWHERE,
-        ..marked(forward.1)
-    };
-    let nowhere = Flow {
+    let nowhere = |flow: &Flow<A>| Flow {
         link: Link::default(),
-        ..marked(reply.1)
+        ..marked(flow)
     };
-    Ok(replace(map, forward, &to_nobody)? && replace(map, reply, &nowhere)?)
+    let forwards = match forward.1.state & state::EGRESS != 0 {
+        true => nowhere(forward.1),
+        false => Flow {
+            backend: NOWHERE,
+            ..marked(forward.1)
+        },
+    };
+    Ok(replace(map, forward, &forwards)? && replace(map, reply, &nowhere(reply.1))?)
 }
 
 fn replace<A, M>(
