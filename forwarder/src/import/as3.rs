@@ -12,15 +12,20 @@ use super::reference::Place;
 use super::{FloatingVips, Import, ImportError, LeftOut, service, step};
 
 /// Classes that services refer to; each is dealt with where it is.
-const REFERRED_TO: [&str; 7] = [
+const REFERRED_TO: [&str; 9] = [
     "Pool",
     "Monitor",
     "SNAT_Pool",
     "Persist",
     "Service_Address",
     "L4_Profile",
+    "UDP_Profile",
+    "Net_Address_List",
     "Net_Port_List",
 ];
+
+/// Pointer, whether it is of IPv6, whether the port stays, and which, if that is the virtual server's.
+pub type PoolKey = (String, bool, bool, Option<u16>);
 
 /// What has been written so far.
 #[derive(Default)]
@@ -30,11 +35,13 @@ pub struct Writer {
     /// Virtual servers.
     pub servers: Vec<String>,
     /// Pools, by pointer and how they are used; `None`: it has no backend.
-    pub pools: BTreeMap<(String, bool, bool), Option<String>>,
+    pub pools: BTreeMap<PoolKey, Option<String>>,
     /// SNAT pools by pointer, with the families they have.
     pub snat_pools: BTreeMap<String, (String, BTreeSet<bool>)>,
     /// Names of health checks, by pointer or word.
     checks: BTreeMap<String, Option<String>>,
+    /// Health checks that need a port, and name none.
+    pub portless: BTreeSet<String>,
     /// Sections other than virtual servers, in the order in which they were needed.
     pub sections: Vec<String>,
     /// Names that are taken, by kind.
@@ -123,6 +130,10 @@ impl Writer {
 
     fn health_check(&mut self, wanted: &str, keys: Keys) -> String {
         let name = self.unique("health_check", wanted);
+        let is = |key: &str| keys.iter().find(|(known, _)| *known == key);
+        if is("port").is_none() && is("type").is_none_or(|(_, kind)| kind != "\"icmp\"") {
+            self.portless.insert(name.clone());
+        }
         let mut section = Section::new("[[health_check]]");
         section.text("name", &name);
         for (key, value) in keys {

@@ -80,7 +80,10 @@ const NO_SCOPE: &str = "what has these tags is not known here: each thing that m
 /// A part of the declaration; `None`: it is not there, or switched off.
 fn section<'a>(object: &mut Object<'a>, key: &str, out: &mut Vec<LeftOut>) -> Option<Object<'a>> {
     let pointer = object.at(key);
-    let mut section = Object::new(object.take(key)?, pointer)?;
+    let Some(mut section) = Object::new(object.take(key)?, pointer) else {
+        object.leave(key, "it is not the kind of value that belongs there", out);
+        return None;
+    };
     if section.take("enabled") == Some(&Value::Bool(false)) {
         section.leave("enabled", "it is switched off", out);
         return None;
@@ -133,8 +136,17 @@ fn addresses(object: &mut Object<'_>, floating: &mut FloatingVips, out: &mut Vec
                 });
                 if !moves {
                     out.push(LeftOut {
-                        pointer: step(&at, "scopingAddress"),
-                        why: NO_MOVE.into(),
+                        pointer: match group.get("scopingAddress") {
+                            Some(_) => step(&at, "scopingAddress"),
+                            None => at,
+                        },
+                        why: match floating.known {
+                            true => {
+                                "what moves is named by its public IPv4 address, and here is none"
+                            }
+                            false => NO_MOVE,
+                        }
+                        .into(),
                     });
                 }
             }
@@ -310,9 +322,12 @@ pub fn head(file: &str, floating: Option<&FloatingVips>) -> String {
         text.push_str("# A secret of your own: openssl rand -hex 16\nhash_key = \"00000000000000000000000000000000\"\n");
         for pair in &floating.pairs {
             let [first, second] = pair.vips;
+            let public = match pair.public.as_str() {
+                "" => "A public address",
+                public => public,
+            };
             text.push_str(&format!(
-                "# {} is for {first} on lb1 and {second} on lb2.\n",
-                pair.public
+                "# {public} is for {first} on lb1 and {second} on lb2.\n"
             ));
         }
         for node in ["lb1", "lb2"] {

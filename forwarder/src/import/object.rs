@@ -13,6 +13,8 @@ pub struct Object<'a> {
     /// Its place.
     pub pointer: String,
     taken: BTreeSet<&'a str>,
+    /// What was looked at, and is not what it should be.
+    odd: BTreeSet<&'a str>,
 }
 
 impl<'a> Object<'a> {
@@ -23,6 +25,7 @@ impl<'a> Object<'a> {
             map,
             pointer,
             taken: BTreeSet::new(),
+            odd: BTreeSet::new(),
         })
     }
 
@@ -33,19 +36,30 @@ impl<'a> Object<'a> {
         Some(value)
     }
 
+    /// A property that is of a kind; one of another kind is left out.
+    fn take_as<T>(&mut self, key: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+        let (key, value) = self.map.get_key_value(key)?;
+        let read = read(value);
+        match read.is_some() {
+            true => self.taken.insert(key),
+            false => self.odd.insert(key),
+        };
+        read
+    }
+
     /// A property that is a text.
     pub fn text(&mut self, key: &str) -> Option<&'a str> {
-        self.take(key)?.as_str()
+        self.take_as(key, Value::as_str)
     }
 
     /// A property that is a number.
     pub fn number(&mut self, key: &str) -> Option<i64> {
-        self.take(key)?.as_i64()
+        self.take_as(key, Value::as_i64)
     }
 
     /// A property that is a list; empty if it is not there.
     pub fn list(&mut self, key: &str) -> &'a [Value] {
-        let list = self.take(key).and_then(Value::as_array);
+        let list = self.take_as(key, Value::as_array);
         list.map_or(&[], Vec::as_slice)
     }
 
@@ -69,9 +83,13 @@ impl<'a> Object<'a> {
             if self.taken.contains(key.as_str()) || holds_anyway(key, value) {
                 continue;
             }
+            let why = match self.odd.contains(key.as_str()) {
+                true => "it is not the kind of value that belongs there",
+                false => why(key),
+            };
             out.push(LeftOut {
                 pointer: step(&self.pointer, key),
-                why: why(key).into(),
+                why: why.into(),
             });
         }
     }

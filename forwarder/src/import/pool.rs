@@ -22,6 +22,8 @@ pub struct Pool<'a> {
     pub ipv6: bool,
     /// Whether they take packets at the port they were sent to.
     pub same_port: bool,
+    /// Whether members without a port of their own have none at all.
+    pub any_port: bool,
 }
 
 impl Pool<'_> {
@@ -30,7 +32,7 @@ impl Pool<'_> {
         let mut object = Object::new(self.value, self.pointer.clone())?;
         let mut section = Section::new("[[pool]]");
         section.text("name", &self.name);
-        if let Some(check) = check(&mut object, place, writer) {
+        if let Some(check) = check(&mut object, place, self.any_port, writer) {
             section.text("health_check", &check);
         }
         if let Some(seconds @ 1..=3600) = object.take("slowRampTime").and_then(Value::as_i64) {
@@ -40,8 +42,9 @@ impl Pool<'_> {
         let mut known = Vec::new();
         for (index, member) in object.list("members").iter().enumerate() {
             let pointer = step(&object.at("members"), &index.to_string());
-            if let Some(object) = Object::new(member, pointer) {
-                self.member(object, place, writer, &mut known, &mut text);
+            match Object::new(member, pointer.clone()) {
+                Some(object) => self.member(object, place, writer, &mut known, &mut text),
+                None => writer.leave(&pointer, "it is no member"),
             }
         }
         object.finish(&mut writer.left_out);
@@ -75,7 +78,8 @@ impl Pool<'_> {
             _ => None,
         };
         let weight = object.number("ratio");
-        let check = check(&mut object, place, writer);
+        let no_port = self.any_port && (self.same_port || port == 0);
+        let check = check(&mut object, place, no_port, writer);
         let mut hosts: Vec<(Option<&str>, String, &str)> = Vec::new();
         for (index, address) in object.list("serverAddresses").iter().enumerate() {
             let pointer = step(&object.at("serverAddresses"), &index.to_string());
@@ -121,15 +125,20 @@ impl Pool<'_> {
             }
             text.push_str(&section.end());
         }
-        if weight.is_some_and(|weight| weight > 100) {
-            object.leave("ratio", "a weight is at most 100", &mut writer.left_out);
+        if weight.is_some_and(|weight| !(1..=100).contains(&weight)) {
+            object.leave("ratio", "a weight is 1 to 100", &mut writer.left_out);
         }
         object.finish(&mut writer.left_out);
     }
 }
 
-/// The first of an object's monitors.
-fn check(object: &mut Object<'_>, place: &Place<'_>, writer: &mut Writer) -> Option<String> {
+/// The first of an object's monitors. `no_port`: there is none but what the monitor names itself.
+fn check(
+    object: &mut Object<'_>,
+    place: &Place<'_>,
+    no_port: bool,
+    writer: &mut Writer,
+) -> Option<String> {
     let mut chosen = None;
     for (index, monitor) in object.list("monitors").iter().enumerate() {
         let pointer = step(&object.at("monitors"), &index.to_string());
@@ -140,7 +149,7 @@ fn check(object: &mut Object<'_>, place: &Place<'_>, writer: &mut Writer) -> Opt
             );
             continue;
         }
-        chosen = match place.resolve(monitor) {
+        let found = match place.resolve(monitor) {
             Some(Reference::Here {
                 value,
                 pointer,
@@ -158,8 +167,18 @@ fn check(object: &mut Object<'_>, place: &Place<'_>, writer: &mut Writer) -> Opt
                 }
                 known
             }
-            None => None,
+            None => {
+                writer.leave(&pointer, "it names no monitor");
+                None
+            }
         };
+        let nowhere = |check: &String| no_port && writer.portless.contains(check);
+        if found.as_ref().is_some_and(nowhere) {
+            let why = "neither it nor the members name a port, so there is none to check";
+            writer.leave(&step(&object.at("monitors"), &index.to_string()), why);
+            continue;
+        }
+        chosen = found;
     }
     chosen
 }

@@ -25,7 +25,7 @@ struct Service<'a> {
     pool: (&'a Value, String, [&'a str; 3]),
     snat: Option<(&'a Value, String, [&'a str; 3])>,
     by_source: bool,
-    mss: Option<i64>,
+    profile: Profile,
     rate: Option<i64>,
 }
 
@@ -72,6 +72,10 @@ pub fn write<'a>(
     let mode = mode(&mut object, writer);
     let snat = snat(&mut object, place, writer);
     let plain = ["service", "serviceMain"].contains(&key);
+    let mode = match mode {
+        "full-nat" if snat.is_none() => "dnat",
+        mode => mode,
+    };
     let path: &[&str] = if plain {
         &[place.tenant, place.application]
     } else {
@@ -81,24 +85,20 @@ pub fn write<'a>(
         place,
         pointer,
         name: name(path),
-        mode: if mode == "full-nat" && snat.is_none() {
-            "dnat"
-        } else {
-            mode
-        },
+        mode,
         pool,
         snat: snat.flatten(),
         by_source: by_source(&mut object, place, writer),
-        mss: mss(&mut object, place, writer),
+        profile: profile(&mut object, place, mode, writer),
         rate: object.number("rateLimit").filter(|rate| *rate > 0),
     };
     let ports = ports(&mut object, place, writer);
     let vips = vips(&mut object, place, writer, floating);
     object.finish(&mut writer.left_out);
-    for (vips, source) in &vips {
+    for (vips, sources) in &vips {
         for port in &ports {
             for protocol in protocols {
-                service.one(vips, source.as_deref(), *port, protocol, writer);
+                service.one(vips, sources, *port, protocol, writer);
             }
         }
     }
@@ -214,27 +214,69 @@ fn by_source(object: &mut Object<'_>, place: &Place<'_>, writer: &mut Writer) ->
     by_source
 }
 
-fn mss(object: &mut Object<'_>, place: &Place<'_>, writer: &mut Writer) -> Option<i64> {
-    let value = object.take("profileL4")?;
-    match place.resolve(value) {
-        Some(Reference::Word("basic")) => None,
-        Some(Reference::Here { value, pointer, .. }) => {
-            writer.used.insert(pointer.clone());
-            let mut profile = Object::new(value, pointer)?;
-            let mss = profile
-                .number("maxSegmentSize")
-                .filter(|mss| (536..=65495).contains(mss));
-            profile.finish(&mut writer.left_out);
-            mss
-        }
-        _ => {
-            object.leave(
-                "profileL4",
+/// What a service's profile says of its flows.
+#[derive(Default)]
+struct Profile {
+    mss: Option<i64>,
+    /// How long they may be quiet, in seconds.
+    idle: Option<i64>,
+    /// Whether both ends are told when they are forgotten.
+    reset: bool,
+}
+
+fn profile(object: &mut Object<'_>, place: &Place<'_>, mode: &str, writer: &mut Writer) -> Profile {
+    let mut found = Profile::default();
+    for (key, class) in [("profileL4", "L4_Profile"), ("profileUDP", "UDP_Profile")] {
+        match object.take(key).and_then(|value| place.resolve(value)) {
+            Some(Reference::Word("basic" | "normal")) => {}
+            Some(Reference::Here { value, pointer, .. }) if value["class"] == class => {
+                writer.used.insert(pointer.clone());
+                if let Some(profile) = Object::new(value, pointer) {
+                    found = read_profile(profile, mode, writer);
+                }
+            }
+            Some(_) => object.leave(
+                key,
                 "it is not in the declaration: what it says is not known here",
                 &mut writer.left_out,
-            );
-            None
+            ),
+            None => {}
         }
+    }
+    found
+}
+
+fn read_profile(mut profile: Object<'_>, mode: &str, writer: &mut Writer) -> Profile {
+    let mss = profile.number("maxSegmentSize");
+    let idle = profile.number("idleTimeout");
+    let reset = profile.take("resetOnTimeout") == Some(&Value::Bool(true));
+    let remembers = mode != "l2-dsr";
+    if !remembers {
+        let flows = "without translation no flows are remembered";
+        for (key, given, why) in [
+            ("idleTimeout", idle.is_some(), flows),
+            ("resetOnTimeout", reset, flows),
+            (
+                "maxSegmentSize",
+                mss.is_some_and(|mss| mss > 0),
+                "without translation the packet stays as it is",
+            ),
+        ] {
+            if given {
+                profile.leave(key, why, &mut writer.left_out);
+            }
+        }
+    }
+    let good = |idle: &i64| (1..=86_400).contains(idle);
+    if remembers && idle.is_some_and(|idle| !good(&idle)) {
+        let why = "flows are forgotten after 1 to 86400 seconds";
+        profile.leave("idleTimeout", why, &mut writer.left_out);
+    }
+    profile.finish(&mut writer.left_out);
+    Profile {
+        mss: mss.filter(|mss| (536..=65495).contains(mss) && remembers),
+        idle: idle.filter(good).filter(|_| remembers),
+        reset: reset && remembers,
     }
 }
 
@@ -274,9 +316,9 @@ fn ports(object: &mut Object<'_>, place: &Place<'_>, writer: &mut Writer) -> Vec
     ports
 }
 
-type Vips = Vec<(Vec<IpAddr>, Option<String>)>;
+type Vips = Vec<(Vec<IpAddr>, Vec<String>)>;
 
-/// VIPs, each with the sources that it is for.
+/// VIPs, each with the sources that it is for; none: for all.
 fn vips(
     object: &mut Object<'_>,
     place: &Place<'_>,
@@ -284,10 +326,14 @@ fn vips(
     floating: Option<&FloatingVips>,
 ) -> Vips {
     let mut vips: Vips = Vec::new();
-    for (index, value) in object.list("virtualAddresses").iter().enumerate() {
+    let all = object.list("virtualAddresses");
+    if all.is_empty() {
+        writer.leave(&object.pointer, "it has no address");
+    }
+    for (index, value) in all.iter().enumerate() {
         let pointer = step(&object.at("virtualAddresses"), &index.to_string());
         let (value, source) = match value.as_array().map(Vec::as_slice) {
-            Some([vip, source]) => (vip, source.as_str()),
+            Some([vip, source]) => (vip, Some(source)),
             _ => (value, None),
         };
         let text = match place.resolve(value) {
@@ -319,25 +365,47 @@ fn vips(
             writer.leave(&pointer, "it is every address: a virtual server has one");
             continue;
         }
-        let source = match source.map(prefix) {
-            None => None,
-            Some(Some(prefix)) => (prefix.length() > 0).then(|| prefix.to_string()),
-            Some(None) => {
-                // Without it everybody could come.
-                writer.leave(
-                    &pointer,
-                    "its source is no prefix, so the VIP is not carried over",
-                );
-                continue;
-            }
+        let Some(sources) = source.map_or(Some(Vec::new()), |given| sources(given, place, writer))
+        else {
+            // Without it everybody could come.
+            writer.leave(
+                &pointer,
+                "its source is no prefix, so the VIP is not carried over",
+            );
+            continue;
         };
         let both = floating.and_then(|floating| floating.of(address));
         let both = both.map_or_else(|| vec![address], <[IpAddr; 2]>::into);
-        if !vips.iter().any(|(known, _)| *known == both) {
-            vips.push((both, source));
+        match vips.iter_mut().find(|(known, _)| *known == both) {
+            // Once for these sources, once for those: for both.
+            Some((_, known)) if known.is_empty() || sources.is_empty() => known.clear(),
+            Some((_, known)) => known.extend(sources),
+            None => vips.push((both, sources)),
         }
     }
     vips
+}
+
+/// The sources that a value stands for: a prefix, or a list of them that is declared. Empty: all. `None`: not known.
+fn sources(value: &Value, place: &Place<'_>, writer: &mut Writer) -> Option<Vec<String>> {
+    let texts: Vec<&str> = match place.resolve(value)? {
+        Reference::Word(text) => vec![text],
+        Reference::Here { value, pointer, .. } if value["class"] == "Net_Address_List" => {
+            let addresses = value["addresses"].as_array()?;
+            let texts: Option<Vec<&str>> = addresses.iter().map(Value::as_str).collect();
+            // Lists in the list are not read, and an empty one is for nobody.
+            let nothing_else = value.get("addressLists").is_none();
+            let texts = texts.filter(|texts| !texts.is_empty() && nothing_else)?;
+            writer.used.insert(pointer);
+            texts
+        }
+        _ => return None,
+    };
+    let prefixes: Option<Vec<Prefix>> = texts.into_iter().map(prefix).collect();
+    let prefixes = prefixes?;
+    let all = prefixes.iter().any(|prefix| prefix.length() == 0);
+    let kept = prefixes.iter().filter(|_| !all);
+    Some(kept.map(ToString::to_string).collect())
 }
 
 /// A source as a prefix, without route domain and bits beyond its length.
@@ -357,7 +425,7 @@ impl Service<'_> {
     fn one(
         &self,
         vips: &[IpAddr],
-        source: Option<&str>,
+        sources: &[String],
         port: u16,
         protocol: &'static str,
         writer: &mut Writer,
@@ -379,7 +447,7 @@ impl Service<'_> {
             );
             return;
         }
-        let Some(pool) = self.pool(vip.is_ipv6(), writer) else {
+        let Some(pool) = self.pool(vip.is_ipv6(), port, writer) else {
             return;
         };
         let name = writer.unique("virtual_server", &self.name);
@@ -405,23 +473,37 @@ impl Service<'_> {
         if self.by_source {
             section.text("affinity", "source");
         }
-        if let Some(source) = source {
-            section.key("allow", list([source]));
+        if !sources.is_empty() {
+            section.key("allow", list(sources.iter().map(String::as_str)));
         }
         if let Some(rate) = self.rate {
             section.key("new_flows_per_second", rate.min(100_000_000));
         }
-        if let Some(mss) = self.mss {
+        if let Some(seconds) = self.profile.idle {
+            section.text("idle_timeout", &format!("{seconds}s"));
+        }
+        if self.profile.reset && protocol == "tcp" {
+            section.key("idle_reset", true);
+        }
+        if let Some(mss) = self.profile.mss.filter(|_| protocol == "tcp") {
             section.key("mss_clamp", mss);
         }
         writer.servers.push(section.end());
     }
 
-    /// The pool's name, for this family and mode.
-    fn pool(&self, ipv6: bool, writer: &mut Writer) -> Option<String> {
+    /// The pool's name, for this family, mode and port.
+    fn pool(&self, ipv6: bool, port: u16, writer: &mut Writer) -> Option<String> {
         let (value, pointer, path) = &self.pool;
         let same_port = self.mode == "l2-dsr";
-        let key = (pointer.clone(), ipv6, same_port);
+        // Members without a port of their own are checked at the virtual server's: a pool for each.
+        let members = || value["members"].as_array().into_iter().flatten();
+        let ports = members().map(|member| member["servicePort"].as_u64().unwrap_or(0));
+        let checked = members()
+            .chain([*value])
+            .any(|each| !each["monitors"].is_null());
+        let own = checked && (same_port || ports.into_iter().any(|port| port == 0));
+        let own = own.then_some(port);
+        let key = (pointer.clone(), ipv6, same_port, own);
         if let Some(known) = writer.pools.get(&key) {
             return known.clone();
         }
@@ -431,6 +513,7 @@ impl Service<'_> {
             name: writer.unique("pool", &name(path)),
             ipv6,
             same_port,
+            any_port: own == Some(0),
         };
         let text = pool.write(self.place, writer);
         let written = text.map(|text| {

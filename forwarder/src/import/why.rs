@@ -43,12 +43,9 @@ pub fn why(key: &str) -> &'static str {
         "serviceDownAction" | "serviceDownImmediateAction" | "reselectTries" => {
             "flows of a backend that is down move to another"
         }
-        "idleTimeout"
-        | "tcpHandshakeTimeout"
-        | "tcpCloseTimeout"
-        | "keepAliveInterval"
-        | "clientTimeout" => "time-outs of flows are fixed",
-        "resetOnTimeout" => "flows that time out end silently",
+        "tcpHandshakeTimeout" | "tcpCloseTimeout" | "keepAliveInterval" | "clientTimeout" => {
+            "time-outs of flows are fixed"
+        }
         "looseInitialization" | "looseClose" => "the pair takes flows over by itself",
         "synCookieEnable" | "synCookieAllowlist" => {
             "half-open flows have a table of their own, and can't push out others"
