@@ -18,6 +18,8 @@ mod generate;
 mod harness;
 #[path = "packets/instrument.rs"]
 mod instrument;
+#[path = "packets/interrupt.rs"]
+mod interrupt;
 #[path = "packets/maps.rs"]
 mod maps;
 #[path = "packets/namespace.rs"]
