@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// On the busiest machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it waits for other processes, with a limit"
+)]
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is() {

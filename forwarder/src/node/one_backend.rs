@@ -39,7 +39,9 @@ impl Node {
         let done = self.write_changed(&changed.ops, changed.lost);
         if let Err(failure) = done {
             // The pass is to find it lost again.
-            changed.lost.map(|index| self.state.keep_again(index));
+            if let Some(index) = changed.lost {
+                self.state.keep_again(index);
+            }
             self.failed(Some(failure));
             return None;
         }

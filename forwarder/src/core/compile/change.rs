@@ -86,7 +86,9 @@ impl State {
         let keeps = |backend| self.keeps.contains(&backend);
         let mut changed = Vec::new();
         if !same {
-            place.map(|place| table.members.remove(place));
+            if let Some(place) = place {
+                table.members.remove(place);
+            }
             if let Some(member) = member {
                 let at = table.members.partition_point(|each| *each < member);
                 table.members.insert(at, member);
