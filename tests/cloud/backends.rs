@@ -267,6 +267,33 @@ fn what_apply_sets_makes_tunnels_work() {
     }
 }
 
+/// A VIP that a backend answers ARP for: `--fix` does not take it off, the command that is printed does.
+#[test]
+fn a_vip_on_another_device_is_an_error_with_its_fix() {
+    let site = untouched();
+    let file = write(&site, "l2.toml", &config("l2-dsr", ""));
+    let path = file.to_str().expect("UTF-8");
+    let backend = &site.backends[0];
+    let vips = ["203.0.113.10/32", "2001:db8:113::10/128"];
+    for vip in vips {
+        let flags = if vip.contains(':') { "nodad" } else { "" };
+        backend
+            .ip(&format!("address add {vip} dev eth0 {flags}"))
+            .expect("a VIP");
+    }
+    let (left, code) = findings(backend, &[path, "--backend", "--fix"]);
+    let wrong = ("vip".to_owned(), "error".to_owned());
+    assert_eq!((left, code), (vec![wrong.clone(), wrong], Some(5)));
+    let told = said(&forwarder(backend, &["doctor", path, "--backend"]));
+    for vip in vips {
+        let fix = format!("ip address delete {vip} dev eth0");
+        assert!(told.contains(&fix), "no {fix} in:\n{told}");
+        let output = backend.command("sh").args(["-ec", &fix]).output();
+        assert!(output.expect("sh").status.success(), "{fix}");
+    }
+    assert_eq!(codes(backend, path), [""; 0]);
+}
+
 /// The printed scripts are as they should be, by eye; `BLESS=1` writes them anew.
 #[test]
 fn scripts_of_the_examples() {

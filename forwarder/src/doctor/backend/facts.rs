@@ -56,28 +56,36 @@ impl Facts {
         of("all").max(of(device)).unwrap_or(0)
     }
 
-    /// What is wrong about a VIP; `None`: it is on loopback as it should be.
+    /// What is wrong about a VIP; `None`: it is on loopback as it should be, and nowhere else.
     pub fn against_vip(&self, vip: IpAddr) -> Option<String> {
+        let elsewhere = self.elsewhere(vip).next();
+        let elsewhere = elsewhere.map(|(device, _)| answers(device, vip));
+        elsewhere.or_else(|| self.against_loopback(vip))
+    }
+
+    /// Other devices than loopback that have a VIP, and with which prefix length.
+    pub fn elsewhere(&self, vip: IpAddr) -> impl Iterator<Item = (&str, u8)> {
+        let others = self.addresses.iter();
+        let others = others.filter(move |(device, own, _)| *own == vip && device != "lo");
+        others.map(|(device, _, length)| (device.as_str(), *length))
+    }
+
+    /// What is wrong about a VIP on loopback.
+    pub fn against_loopback(&self, vip: IpAddr) -> Option<String> {
         let whole = if vip.is_ipv4() { 32 } else { 128 };
-        let here = || {
-            self.addresses
-                .iter()
-                .filter(|(_, address, _)| *address == vip)
-        };
-        if let Some((device, ..)) = here().find(|(device, ..)| device != "lo") {
-            return Some(format!(
-                "{device} has {vip}, and answers ARP for it: take it off there"
-            ));
-        }
-        if let Some((.., length)) = here().find(|(.., length)| *length != whole) {
-            return Some(format!(
+        let on_loopback = self.addresses.iter();
+        let mut on_loopback = on_loopback.filter(|(device, own, _)| *own == vip && device == "lo");
+        let mut any = false;
+        let shorter = on_loopback.find(|(.., length)| {
+            any = true;
+            *length != whole
+        });
+        match shorter {
+            Some((.., length)) => Some(format!(
                 "{vip} is on loopback as /{length}: that whole network is local now"
-            ));
+            )),
+            None => (!any).then(|| format!("{vip} is not on loopback")),
         }
-        here()
-            .next()
-            .is_none()
-            .then(|| format!("{vip} is not on loopback"))
     }
 
     /// Whether packets to an address and port reach a socket.
@@ -91,6 +99,11 @@ impl Facts {
             .chain([address]);
         at.any(|at| self.listening.contains(&(udp, at, port)))
     }
+}
+
+/// Why a VIP may not be on a device.
+pub fn answers(device: &str, vip: IpAddr) -> String {
+    format!("{device} has {vip}, and answers ARP for it: take it off there")
 }
 
 /// Reads what this host has, where it has `address`; `None`: it has not.

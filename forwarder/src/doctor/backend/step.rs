@@ -9,7 +9,7 @@ use std::num::NonZeroU16;
 
 use forwarder_common::Mode;
 
-use super::facts::Facts;
+use super::facts::{Facts, answers};
 use super::needs::Needs;
 use crate::config::model::{Protocol, ServicePort};
 use crate::doctor::{Finding, Severity};
@@ -411,19 +411,32 @@ fn shown(addresses: &[IpAddr]) -> String {
 
 /// Every step judged.
 pub fn findings(steps: &[Step], facts: &Facts) -> Vec<Finding> {
-    let judged = steps.iter().map(|step| {
-        let subject = format!("backend {} ({})", facts.address, facts.device);
-        match missing(step, facts) {
-            None => Finding::new(Severity::Ok, subject, step.code, step.why.clone()),
+    let subject = || format!("backend {} ({})", facts.address, facts.device);
+    let mut findings = Vec::new();
+    for step in steps {
+        let missing = match &step.check {
+            Check::OnLoopback(vip) => {
+                findings.extend(facts.elsewhere(*vip).map(|(device, length)| {
+                    // Somebody may have come in by that address.
+                    let fix = format!("ip address delete {vip}/{length} dev {device}");
+                    let message = answers(device, *vip);
+                    Finding::new(step.severity, subject(), step.code, message).fix([fix])
+                }));
+                facts.against_loopback(*vip)
+            }
+            _ => missing(step, facts),
+        };
+        findings.push(match missing {
+            None => Finding::new(Severity::Ok, subject(), step.code, step.why.clone()),
             Some(missing) => {
                 let fix = step.commands.iter().map(|command| {
                     let command = command.replace("$DEVICE", &facts.device);
                     command.replace("MTU", &facts.mtu.to_string())
                 });
-                let message = format!("{missing}. {}", step.why);
-                Finding::new(step.severity, subject, step.code, message).safe_fix(fix)
+                let message = format!("{missing}. Wanted: {}", step.why);
+                Finding::new(step.severity, subject(), step.code, message).safe_fix(fix)
             }
-        }
-    });
-    judged.collect()
+        });
+    }
+    findings
 }
