@@ -10,6 +10,7 @@ use forwarder_lab::server::Server;
 use forwarder_lab::site::{BACKENDS, HTTP, HTTP_REWRITTEN};
 use forwarder_lab::{Family, Namespace, wait_until};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::world::{HEADER, LIMIT, VIP, World, pool, site, virtual_server, web};
 
@@ -323,7 +324,7 @@ fn established(host: &Namespace, port: u16) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The host, which only waits, reads a reset, and so does the server.
+/// The host, which only waits, reads a reset, and so does the server; another one from the same port works.
 #[test]
 fn both_ends_of_a_forgotten_connection_to_the_outside_are_reset() {
     const PORT: u16 = 8000;
@@ -346,9 +347,17 @@ fn both_ends_of_a_forgotten_connection_to_the_outside_are_reset() {
     let world = World::run(site, HEADER, &config);
     let servers = Family::ALL.map(|family| SocketAddr::new(family.client(), PORT));
     let _server = Server::start(&world.site.client, "internet", &servers, &[]).expect("serve");
-    for server in servers {
+    for (family, server) in Family::ALL.into_iter().zip(servers) {
+        let connect = |limit| {
+            let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            let own = SocketAddr::new(family.backend(0), 40_000);
+            socket.bind(&own.into())?;
+            socket.connect_timeout(&server.into(), limit)?;
+            io::Result::Ok(TcpStream::from(socket))
+        };
         let open = || {
-            let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(2))?;
+            let mut stream = connect(Duration::from_secs(2))?;
             stream.set_read_timeout(Some(LIMIT))?;
             stream.write_all(b"GET / HTTP/1.1\r\nhost: outside\r\n\r\n")?;
             io::copy(&mut stream, &mut io::sink())
@@ -365,6 +374,9 @@ fn both_ends_of_a_forgotten_connection_to_the_outside_are_reset() {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", world.forwarder.diagnosis()));
         let expected = Some(Err(io::ErrorKind::ConnectionReset));
         assert_eq!(end, expected, "{server}\n{}", world.forwarder.diagnosis());
+        // Sooner than the entries of the first are gone.
+        let again = world.site.backends[0].run(|| connect(Duration::from_secs(20)));
+        again.unwrap_or_else(|error| panic!("{server}: {error}\n{}", world.forwarder.diagnosis()));
     }
     let open = || established(&world.site.client, PORT);
     wait_until("the servers are told", LIMIT, || open().trim().is_empty())
