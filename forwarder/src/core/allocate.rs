@@ -50,8 +50,12 @@ impl<K: Ord + Clone> Ids<K> {
 
     /// Ids that `old` did not give to the same keys.
     pub fn given_since(&self, old: &Self) -> BTreeSet<u32> {
-        let new = self.iter().filter(|(key, id)| old.get(key) != Some(*id));
-        new.map(|(_, id)| id).collect()
+        let mut before = old.given.iter().peekable();
+        let new = self.given.iter().filter(|(key, id)| {
+            while before.next_if(|(old, _)| old < key).is_some() {}
+            before.next_if(|(old, _)| old == key) != Some((key, id))
+        });
+        new.map(|(_, id)| *id).collect()
     }
 
     /// The same range, with ids that were given away before. What does not fit is left out.
@@ -93,6 +97,9 @@ impl<K: Ord + Clone> Ids<K> {
         K: 'a,
     {
         let wanted: BTreeSet<&K> = keys.into_iter().collect();
+        if self.given.keys().eq(wanted.iter().copied()) {
+            return Vec::new();
+        }
         let quarantine = &mut self.quarantine;
         self.given.retain(|key, id| {
             let stays = wanted.contains(key);

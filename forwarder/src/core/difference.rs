@@ -1,5 +1,6 @@
 //! What differs between two models, in the words of the file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -51,8 +52,8 @@ pub fn difference(old: &Model, new: &Model) -> Vec<Difference> {
         ($kind:literal, $field:ident) => {
             compare(
                 $kind,
-                &things(&old.$field, |each| each.name.clone()),
-                &things(&new.$field, |each| each.name.clone()),
+                &things(&old.$field, |each| each.name.as_str()),
+                &things(&new.$field, |each| each.name.as_str()),
                 &mut list,
             )
         };
@@ -61,7 +62,8 @@ pub fn difference(old: &Model, new: &Model) -> Vec<Difference> {
     named!("health check", health_checks);
     named!("SNAT pool", snat_pools);
     compare("pool", &pools(old), &pools(new), &mut list);
-    compare("backend", &backends(old), &backends(new), &mut list);
+    let lists = (backends(old, new), backends(new, old));
+    compare("backend", &lists.0, &lists.1, &mut list);
     named!("virtual server", virtual_servers);
     let source = |rule: &Egress| rule.source.to_string();
     let rules = (things(&old.egress, source), things(&new.egress, source));
@@ -76,7 +78,7 @@ pub fn difference(old: &Model, new: &Model) -> Vec<Difference> {
 pub fn of_backend(pool: &str, old: &Backend, new: &Backend) -> Vec<Difference> {
     let thing = |backend| {
         let name = backend_name(pool, backend);
-        [(name, backend)]
+        [(name.into(), backend)]
     };
     let mut list = Vec::new();
     compare("backend", &thing(old), &thing(new), &mut list);
@@ -88,13 +90,16 @@ fn backend_name(pool: &str, backend: &Backend) -> String {
 }
 
 /// Things with their names.
-type Things<T> = Vec<(String, T)>;
+type Things<'a, T> = Vec<(Cow<'a, str>, T)>;
 
-fn things<T>(list: &[T], name: impl Fn(&T) -> String) -> Things<&T> {
-    list.iter().map(|each| (name(each), each)).collect()
+fn things<'a, T, N: Into<Cow<'a, str>>>(
+    list: &'a [T],
+    name: impl Fn(&'a T) -> N,
+) -> Things<'a, &'a T> {
+    list.iter().map(|each| (name(each).into(), each)).collect()
 }
 
-fn settings(model: &Model) -> Things<Value> {
+fn settings(model: &Model) -> Things<'_, Value> {
     let value = serde_json::json!({
         "node": model.node.as_ref().map(|node| &node.name),
         "pair": model.pair,
@@ -108,21 +113,27 @@ fn settings(model: &Model) -> Things<Value> {
         "hooks": model.hooks,
         "cloud": model.cloud,
     });
-    vec![("of the file".to_owned(), value)]
+    vec![("of the file".into(), value)]
 }
 
-fn pools(model: &Model) -> Things<Value> {
-    let of = |pool: &Pool| {
+fn pools(model: &Model) -> Things<'_, Value> {
+    fn of(pool: &Pool) -> (Cow<'_, str>, Value) {
         let slow_start = pool.slow_start;
         let value = serde_json::json!({ "health_check": pool.health_check, "slow_start": slow_start, "when_down": pool.when_down });
-        (pool.name.clone(), value)
-    };
+        (pool.name.as_str().into(), value)
+    }
     model.pools.iter().map(of).collect()
 }
 
-fn backends(model: &Model) -> Things<&Backend> {
+/// Backends, but for pools that have the same in the other model.
+fn backends<'a>(model: &'a Model, other: &Model) -> Things<'a, &'a Backend> {
     let mut list = Vec::new();
-    for pool in &model.pools {
+    let same = |at: usize, pool: &Pool| {
+        let other = other.pools.get(at);
+        other.is_some_and(|other| (&other.name, &other.backends) == (&pool.name, &pool.backends))
+    };
+    let pools = model.pools.iter().enumerate();
+    for (_, pool) in pools.filter(|(at, pool)| !same(*at, pool)) {
         list.extend(things(&pool.backends, |each| {
             backend_name(&pool.name, each)
         }));
@@ -132,36 +143,37 @@ fn backends(model: &Model) -> Things<&Backend> {
 
 fn compare<T: PartialEq + Serialize>(
     kind: &'static str,
-    old: &[(String, T)],
-    new: &[(String, T)],
+    old: &[(Cow<'_, str>, T)],
+    new: &[(Cow<'_, str>, T)],
     list: &mut Vec<Difference>,
 ) {
-    // Most often little differs, and nothing is written out that does not.
-    if old == new {
-        return;
-    }
-    let new_names: BTreeSet<&str> = new.iter().map(|(name, _)| name.as_str()).collect();
+    // Most often little differs: what is the same in the same place is passed over.
+    let differ = |at: &usize| old.get(*at) != new.get(*at);
+    let places: Vec<usize> = (0..old.len().max(new.len())).filter(differ).collect();
+    let old: Vec<_> = places.iter().filter_map(|at| old.get(*at)).collect();
+    let new: Vec<_> = places.iter().filter_map(|at| new.get(*at)).collect();
+    let new_names: BTreeSet<&str> = new.iter().map(|(name, _)| name.as_ref()).collect();
     let old_by_name: BTreeMap<&str, &T> = old
         .iter()
-        .map(|(name, thing)| (name.as_str(), thing))
+        .map(|(name, thing)| (name.as_ref(), thing))
         .collect();
-    let mut push = |change, name: &String, details| {
+    let mut push = |change, name: &str, details| {
         list.push(Difference {
             change,
             kind,
-            name: name.clone(),
+            name: name.to_owned(),
             details,
         });
     };
     for (name, _) in old
         .iter()
-        .filter(|(name, _)| !new_names.contains(name.as_str()))
+        .filter(|(name, _)| !new_names.contains(name.as_ref()))
     {
         push(Change::Removed, name, Vec::new());
     }
     let value = |thing: &T| serde_json::to_value(thing).unwrap_or_default();
     for (name, thing) in new {
-        match old_by_name.get(name.as_str()) {
+        match old_by_name.get(name.as_ref()) {
             None => push(Change::Added, name, Vec::new()),
             Some(before) if *before != thing => {
                 // What the file does not say may differ too.

@@ -173,16 +173,24 @@ fn changed<'a, K: Ord, V: PartialEq>(
     actual: &'a BTreeMap<K, V>,
     desired: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    desired
-        .iter()
-        .filter(|(key, value)| actual.get(key) != Some(value))
+    // Both are in order: no element is looked up.
+    let mut old = actual.iter().peekable();
+    desired.iter().filter(move |(key, value)| {
+        while old.next_if(|(old, _)| old < key).is_some() {}
+        let same = old.next_if(|(old, _)| old == key);
+        same.is_none_or(|(_, old)| old != *value)
+    })
 }
 
 fn gone<'a, K: Ord, V>(
     actual: &'a BTreeMap<K, V>,
     desired: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    actual.iter().filter(|(key, _)| !desired.contains_key(key))
+    let mut new = desired.keys().peekable();
+    actual.iter().filter(move |(key, _)| {
+        while new.next_if(|new| new < key).is_some() {}
+        new.next_if(|new| new == key).is_none()
+    })
 }
 
 fn differing(old: &[Slot], new: &[Slot]) -> Arc<[u32]> {

@@ -1,6 +1,7 @@
 //! The file as one node sees it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::code::Code;
@@ -101,7 +102,7 @@ impl<'d, 'o> View<'d, 'o> {
         let hooks = self.hooks();
         let cloud = self.cloud();
         let virtual_servers: Vec<Vec<_>> = virtual_servers.into_iter().collect::<Option<_>>()?;
-        let virtual_servers = virtual_servers.concat();
+        let virtual_servers: Vec<_> = virtual_servers.into_iter().flatten().collect();
         let (egress, parts) = egress?;
         let model = Model {
             node: self.node.map(|index| self.nodes.model(index)),
@@ -294,17 +295,18 @@ fn index<'d, T>(
         else {
             continue;
         };
-        if let Some((_, first)) = names.get(text.as_str()) {
-            out.push(
+        match names.entry(text) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((&entry.value, *span));
+            }
+            Entry::Occupied(first) => out.push(
                 Diagnostic::new(
                     Code::DuplicateName,
                     *span,
                     format!("the {what} \"{text}\" is defined twice"),
                 )
-                .note(*first, "first defined here"),
-            );
-        } else {
-            names.insert(text, (&entry.value, *span));
+                .note(first.get().1, "first defined here"),
+            ),
         }
     }
     names
