@@ -381,4 +381,25 @@ mod tests {
         );
         assert!(bars[0].value.is_some(), "l2-dsr was measured");
     }
+
+    #[test]
+    fn each_family_is_net_of_its_own_wrapper() {
+        let cases = cases(Effort::Quick);
+        let own = |case: &Case| if case.ipv6 { 17.0 } else { 11.0 };
+        let sample = |case: &Case| match case.program {
+            Program::Bare(_) => 6.0,
+            _ if case.name.starts_with("wrapper/") => own(case),
+            _ => own(case) + 5.0,
+        };
+        let samples = cases.iter().map(|case| vec![sample(case); 3]).collect();
+        let costs = Costs::new(&cases, &samples);
+        for case in &cases {
+            let expected = match case.program {
+                Program::Bare(_) => 6.0,
+                _ if case.name.starts_with("wrapper/") => 0.0,
+                _ => 5.0,
+            };
+            assert_eq!(costs.net(&case.name).median, expected, "{}", case.name);
+        }
+    }
 }

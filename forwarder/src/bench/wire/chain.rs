@@ -1,6 +1,7 @@
 //! Packets through whole chains: made, forwarded and counted by one thread, so that its CPU time is what they cost.
 
 use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -12,6 +13,7 @@ use forwarder_common::bench::{PORT_BITS, SINK_MAC, Sink, Template, WORDS6};
 use super::meter::Meter;
 use crate::bench::bed::{self, BENCH};
 use crate::bench::flows::PORT;
+use crate::bench::hold::Hold;
 use crate::bench::{check, scene};
 use crate::dataplane::bpf::load;
 use crate::io::clock;
@@ -60,6 +62,7 @@ pub struct Chain {
 /// The generator and the sinks.
 pub struct Ends {
     ebpf: Ebpf,
+    _hold: Hold,
 }
 
 impl Ends {
@@ -71,7 +74,11 @@ impl Ends {
         for name in ["generate4", "generate6", "sink", "redirect", "mac_swap"] {
             load::load_program(&mut ebpf, name)?;
         }
-        Ok(Self { ebpf })
+        // Its thread moves to another network.
+        let hold = || Hold::new(&mut ebpf, &["generate4", "generate6"]);
+        let hold = thread::scope(|scope| scope.spawn(hold).join());
+        let hold = hold.map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        Ok(Self { ebpf, _hold: hold })
     }
 
     /// Attaches one of the programs to a device of the thread's network, for as long as this lives.

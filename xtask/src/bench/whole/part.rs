@@ -27,19 +27,19 @@ pub const PARTS: [Part; 7] = [
         name: "prog",
         own: true,
         full: (&[], 150),
-        quick: Some((&["--quick"], 35)),
+        quick: Some((&["--quick"], 20)),
     },
     Part {
         name: "wire",
         own: true,
         full: (&[], 180),
-        quick: Some((&["--quick"], 45)),
+        quick: Some((&["--quick"], 60)),
     },
     Part {
         name: "scale",
         own: true,
         full: (&[], 90),
-        quick: Some((&["--quick"], 35)),
+        quick: Some((&["--quick"], 25)),
     },
     Part {
         name: "change",
@@ -67,7 +67,7 @@ pub const PARTS: [Part; 7] = [
                 "--fault",
                 "hand-over",
             ],
-            40,
+            25,
         )),
     },
     Part {
