@@ -19,4 +19,6 @@ mod cloud {
     mod stories;
     #[expect(clippy::disallowed_methods, reason = "real time: it measures")]
     mod world;
+    #[expect(clippy::disallowed_methods, reason = "real time: it measures")]
+    mod zones;
 }

@@ -10,6 +10,7 @@ pub mod packet_socket;
 pub mod probe;
 pub mod syn;
 pub mod udp;
+pub mod visits;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The way in from outside: what is sent to an Elastic IP address goes to the private address that it is
-//! associated with, for UDP echoes.
+//! associated with: UDP echoes, and connections by HTTP.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::connections::Connections;
 use super::{Shared, lock};
 use crate::namespace::Namespace;
-use crate::site::ECHO;
+use crate::site::{ECHO, HTTP, HTTP_REWRITTEN};
 
 const TICK: Duration = Duration::from_millis(1);
 
@@ -35,6 +36,10 @@ impl Gateway {
         host.ip(&format!("address add {public}/32 dev lo"))?;
         let front = host.run(|| open(SocketAddr::new(public, ECHO)));
         let front = front.with_context(|| format!("listen at {public}"))?;
+        let ports = [HTTP, HTTP_REWRITTEN];
+        let doors = host.run(|| ports.map(|port| Connections::at(public, port)));
+        let doors: io::Result<Vec<_>> = doors.into_iter().collect();
+        let doors = doors.with_context(|| format!("listen at {public}"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, allocation) = (Arc::clone(&stop), allocation.to_owned());
         let thread = host.spawn(move || {
@@ -47,6 +52,7 @@ impl Gateway {
                     .and_then(|found| found.at.clone());
                 let private = at.map(|(_, private)| private);
                 turn(&front, &mut flows, private);
+                doors.iter().for_each(|door| door.turn(private));
                 thread::sleep(TICK);
             }
         })?;

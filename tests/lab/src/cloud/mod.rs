@@ -5,6 +5,7 @@
 //! subnet, without leave to take them, more than a network interface may have, ids that nobody has.
 
 mod attachment;
+mod connections;
 mod ec2;
 mod fabric;
 mod gateway;

@@ -37,6 +37,8 @@ enum Kind {
     Elastic,
     /// The same where calls are limited.
     Limited,
+    /// An Elastic IP address, and the backends' default route, which their answers take.
+    Routed,
 }
 
 /// Calls of an action that a limited API takes at once, and then in a second.
@@ -48,17 +50,19 @@ impl Kind {
             Self::Private => "private addresses",
             Self::Elastic => "Elastic IPs",
             Self::Limited => "Elastic IPs, API limited",
+            Self::Routed => "Elastic IP + default route",
         }
     }
 }
 
-const CASES: [(Kind, u8); 7] = [
+const CASES: [(Kind, u8); 8] = [
     (Kind::Private, 1),
     (Kind::Private, 25),
     (Kind::Private, 200),
     (Kind::Elastic, 1),
     (Kind::Elastic, 25),
     (Kind::Elastic, 200),
+    (Kind::Routed, 1),
     (Kind::Limited, 200),
 ];
 
@@ -176,7 +180,7 @@ impl World {
                     list.join(", ")
                 );
             }
-            Kind::Elastic | Kind::Limited => {
+            Kind::Elastic | Kind::Limited | Kind::Routed => {
                 moving.clear();
                 let list: Vec<_> = (0..count)
                     .map(|index| {
@@ -188,14 +192,24 @@ impl World {
                     })
                     .collect();
                 things += &format!("elastic_ip = [{}]", list.join(", "));
+                if kind == Kind::Routed {
+                    things += ", route = [{ table = \"rtb-1\", destination = \"0.0.0.0/0\", interface = \"inside\" }]";
+                }
             }
         }
         let mut cloud = Cloud::with(&nodes, &moving)?;
+        let mode = match kind {
+            Kind::Routed => "mode = \"dnat\"\n",
+            _ => "mode = \"full-nat\"\nsnat = \"automap\"\n",
+        };
+        if kind == Kind::Routed {
+            cloud.route(&nodes, "0.0.0.0/0", 1)?;
+        }
         for index in 0..count {
             let [one, other] = [0, 1].map(|node| private(kind, count, index, node));
             servers += &format!(
                 "[[virtual_server]]\nname = \"cloud-{index}\"\naddress = {{ lb1 = \"{one}\", lb2 = \"{other}\" }}\n\
-                 port = {ECHO}\nprotocol = \"udp\"\nmode = \"full-nat\"\nsnat = \"automap\"\npool = \"ipv4\"\n"
+                 port = {ECHO}\nprotocol = \"udp\"\npool = \"ipv4\"\n{mode}"
             );
             if kind == Kind::Private {
                 continue;
@@ -226,7 +240,7 @@ impl World {
         nodes.start_both(&config)?;
         let ends = [0, count - 1].map(|index| match kind {
             Kind::Private => at(index),
-            Kind::Elastic | Kind::Limited => public(index),
+            Kind::Elastic | Kind::Limited | Kind::Routed => public(index),
         });
         let ends = ends.map(|address| SocketAddr::new(address, ECHO));
         let probes = Probes::start(&nodes.site.client, &ends)?;
