@@ -156,6 +156,8 @@ fn two_interfaces_in_one_subnet() {
 
 /// Bytes of a packet within a Wavelength Zone.
 const ZONE: u32 = 1300;
+/// Bytes of a datagram in the largest of them.
+const LARGEST: usize = ZONE as usize - 28;
 /// More than a path that loses large packets lets through.
 const LENGTH: u64 = 100_000;
 
@@ -211,6 +213,11 @@ fn a_wavelength_zone() {
         SocketAddr::new(vip, HTTP),
     );
     assert!(fits(lobby), "{}", nodes.diagnosis());
+    // Devices come by the carrier IP address.
+    let door = SocketAddr::new(carrier, HTTP_REWRITTEN);
+    assert!(fits(door), "{}", nodes.diagnosis());
+    let large = session.request(LARGEST).expect("the largest datagram");
+    assert_eq!(large.client, before.client);
     assert!(
         !fits(unclamped),
         "packets of 1500 bytes must not fit in the zone"
@@ -260,10 +267,14 @@ fn a_wavelength_zone() {
         "the server sees the same session, now from {}",
         NODES[1]
     );
+    let large = session.request(LARGEST - 1).expect("a large datagram");
+    assert_eq!(large.client, before.client);
     let client = &nodes.site.client;
-    wait_until("the lobby answers", LIMIT, || {
-        let transfer = || http::Connection::open(lobby, ANSWER)?.download(LENGTH);
-        client.run(transfer).is_ok()
+    wait_until("the lobby answers, by either address", LIMIT, || {
+        [lobby, door].iter().all(|server| {
+            let transfer = || http::Connection::open(*server, ANSWER)?.download(LENGTH);
+            client.run(transfer).is_ok()
+        })
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", nodes.diagnosis()));
     // By the address' own call, and none for the carrier IP address.
