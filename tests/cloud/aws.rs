@@ -4,14 +4,14 @@ use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use forwarder_lab::Family;
 use forwarder_lab::cloud::{Cloud, FaultKind, Things, eni};
 use forwarder_lab::nodes::{NODES, PATHS};
 use forwarder_lab::pinned::{DIRECT, NAT};
 use forwarder_lab::site::ECHO;
+use forwarder_lab::{Family, Nodes, wait_until};
 use serde_json::Value;
 
-use super::host::said;
+use super::host::{LIMIT, binary, said};
 use super::world::World;
 
 #[test]
@@ -49,7 +49,13 @@ fn addresses_move_by_calls_and_packets_follow() {
 /// What goes wrong at each takeover; in the end the second node has everything, and the journal says how.
 #[test]
 fn calls_that_go_wrong_are_repeated() {
-    let faults: [(&str, &'static str, u32, FaultKind); 5] = [
+    let faults: [(&str, &'static str, u32, FaultKind); 6] = [
+        (
+            "a clock that is wrong for a while",
+            "",
+            6,
+            FaultKind::Refused(400, "RequestExpired"),
+        ),
         (
             "throttled",
             "",
@@ -144,6 +150,41 @@ fn what_is_not_allowed_is_said_and_taken_once_it_is() {
             .unwrap_or_default();
         !status["problems"].to_string().contains("cloud")
     });
+}
+
+/// An address of another subnet: the API takes nothing of that call, nothing has moved, and it is told why.
+#[test]
+fn an_address_of_another_subnet_is_refused() {
+    let mut nodes = Nodes::new(binary()).expect("the nodes");
+    let cloud = Cloud::start(&nodes).expect("the cloud");
+    let stray = "203.0.114.10";
+    let config = nodes.config(Duration::from_millis(500), 3);
+    let head = format!("version = 1\n{}", cloud.config());
+    let head = head.replacen("private = [", &format!("private = [\"{stray}\", "), 1);
+    let config = config.replacen("version = 1\n", &head, 1)
+        + &format!(
+            "[[virtual_server]]\nname = \"stray\"\naddress = \"{stray}\"\nport = {ECHO}\nprotocol = \"udp\"\n\
+             mode = \"full-nat\"\nsnat = \"automap\"\npool = \"ipv4\"\n"
+        );
+    let secondary = || {
+        let state = cloud.state();
+        let all = state.things.interfaces.iter();
+        all.map(|(id, each)| (id.clone(), each.secondary.clone()))
+            .collect::<Vec<_>>()
+    };
+    let before = secondary();
+    nodes
+        .start(0, &config)
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    nodes
+        .wait_for_active(0)
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    let told = format!("{stray} does not fall within the subnet's address range");
+    wait_until("it is told", LIMIT, || {
+        nodes.problems(0).join("\n").contains(&told)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", nodes.diagnosis()));
+    assert_eq!(secondary(), before);
 }
 
 /// Of each call: what becomes of it is known to the standby before it is needed.

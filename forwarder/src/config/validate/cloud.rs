@@ -12,7 +12,7 @@ use super::super::model::{
 use super::super::prefix::Prefix;
 use super::super::schema;
 use super::super::section::Wrong;
-use super::super::value::{Name, OneOrMany, Tag};
+use super::super::value::{Name, OneOrMany, Tag, is_link_local};
 use super::view::{View, entries};
 
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -126,6 +126,7 @@ impl<'d> View<'d, '_> {
             }
             for address in list(entry.private.as_ref()) {
                 let group = self.group_at(address, groups);
+                self.check_subnet(interface.as_deref(), address.value, address.span);
                 if let Some(first) = seen.insert(address.value, address.span) {
                     let message = format!("{} moves twice", address.value);
                     let diagnostic = Diagnostic::new(Code::CloudAddress, address.span, message);
@@ -135,10 +136,35 @@ impl<'d> View<'d, '_> {
             }
             for prefix in list(entry.prefix.as_ref()) {
                 let group = self.group_in(prefix, groups);
+                self.check_subnet(interface.as_deref(), prefix.value.address(), prefix.span);
                 add(&mut prefixes, prefix.value, interface.clone(), group);
             }
         }
         (addresses, prefixes)
+    }
+
+    /// The API refuses an address of another subnet, with all others of its call.
+    fn check_subnet(&mut self, interface: Option<&str>, address: IpAddr, span: Span) {
+        let mut found = self.interfaces.iter();
+        let found = found.find(|each| Some(each.model.name.as_str()) == interface);
+        let own = found.map_or(&[][..], |found| &found.model.addresses);
+        // Some hosts have their address alone, without its subnet.
+        let whole = |subnet: &Prefix| match subnet.address() {
+            IpAddr::V4(_) => subnet.length() == 32,
+            IpAddr::V6(_) => subnet.length() == 128,
+        };
+        let subnets = own.iter().map(|own| own.subnet);
+        let mut subnets = subnets
+            .filter(|subnet| subnet.address().is_ipv4() == address.is_ipv4() && !whole(subnet))
+            .filter(|subnet| !is_link_local(subnet.address()))
+            .peekable();
+        if subnets.peek().is_some() && !subnets.any(|subnet| subnet.contains(address)) {
+            let name = interface.unwrap_or_default();
+            let message = format!(
+                "{address} is in no subnet of \"{name}\": a private address moves within one"
+            );
+            self.push(Code::CloudAddress, span, message);
+        }
     }
 
     /// The group of an address.
