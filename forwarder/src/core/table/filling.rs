@@ -92,16 +92,16 @@ impl Filling {
     pub fn set(&mut self, members: &[Member]) -> Vec<(u32, u32)> {
         self.touched.clear();
         self.touched.extend(self.rest.iter().map(|(slot, _)| *slot));
-        let vacant = self.exchange(members);
+        let mut vacant = self.exchange(members);
         self.shares();
         self.ends();
-        vacant.into_iter().for_each(|slot| self.vacant(slot));
         for place in 0..self.places.order.len() {
             while self.places.turns[place] > self.places.end[place] {
-                if let Some(slot) = self.turn_back(place) {
-                    self.vacant(slot);
-                }
+                vacant.extend(self.turn_back(place));
             }
+        }
+        vacant.into_iter().for_each(|slot| self.vacant(slot));
+        for place in 0..self.places.order.len() {
             while self.places.has[place] > self.places.share[place] {
                 let slot = self.last(place);
                 self.vacant(slot);
@@ -124,30 +124,44 @@ impl Filling {
         backends.collect()
     }
 
-    /// Takes out members that are not among these, or not as before, and in those that were not. Returns slots that
-    /// nobody has now.
+    /// Takes out members that are not among these, takes in those that were not, and weighs those anew that have another
+    /// weight. Returns slots that nobody has now.
     fn exchange(&mut self, members: &[Member]) -> Vec<u32> {
         let (mut go, mut come, mut now) = (Vec::new(), Vec::new(), Vec::new());
+        let mut weighed = Vec::new();
+        let is_same = |one: &Member, other: &Member| {
+            (one.address, one.port, one.backend) == (other.address, other.port, other.backend)
+        };
         let mut before = self.members.iter().copied().peekable();
         for &member in members {
-            while let Some((_, place)) = before.next_if(|(before, _)| *before < member) {
+            while let Some((_, place)) =
+                before.next_if(|(before, _)| *before < member && !is_same(before, &member))
+            {
                 go.push(place);
             }
-            let stays = before.next_if(|(before, _)| *before == member);
-            if stays.is_none() {
-                come.push(now.len());
+            let stays = before.next_if(|(before, _)| is_same(before, &member));
+            match stays {
+                Some((before, place)) if before.weight != member.weight => {
+                    weighed.push((place, member.weight));
+                }
+                Some(_) => (),
+                None => come.push(now.len()),
             }
             now.push((member, stays.map_or(NONE, |(_, place)| place)));
         }
         go.extend(before.map(|(_, place)| place));
-        if !self.members.is_empty() && go.len() + come.len() > MANY {
+        if !self.members.is_empty() && go.len() + come.len() + weighed.len() > MANY {
             *self = Self::new(self.size.slots());
             go.clear();
+            weighed.clear();
             come = (0..now.len()).collect();
         }
         let mut vacant = Vec::new();
         for place in go {
             self.take_out(place, &mut vacant);
+        }
+        for (place, weight) in weighed {
+            self.weigh(place, u64::from(weight), &mut vacant);
         }
         for at in come {
             now[at].1 = self.take_in(&now[at].0);
@@ -164,6 +178,36 @@ impl Filling {
         self.places.weight[at] = 0;
         self.places.share[at] = 0;
         self.free.push(place);
+    }
+
+    /// Gives a member another weight. Its time runs otherwise now: of the slots that it visited it takes those that it
+    /// visited first, and those that it has are free to whom that is so of.
+    fn weigh(&mut self, place: u16, weight: u64, vacant: &mut Vec<u32>) {
+        let at = usize::from(place);
+        let is_faster = weight > self.places.weight[at];
+        self.places.weight[at] = weight;
+        for turn in 0..self.places.turns[at] {
+            let slot = self.size.slot(self.places.order[at], turn);
+            let taker = self.takers[slot as usize];
+            if taker == place && !is_faster {
+                self.takers[slot as usize] = NONE;
+                self.places.has[at] -= 1;
+                self.touch(slot);
+                vacant.push(slot);
+            } else if taker != place && taker != NONE && is_faster {
+                self.contend((at, turn), slot, usize::from(taker));
+            }
+        }
+    }
+
+    /// Gives the slot to a member at this turn of its if that is before the taker's. Whether it is.
+    fn contend(&mut self, (place, turn): (usize, u32), slot: u32, taker: usize) -> bool {
+        let is_earlier = self.is_earlier((place, turn), (taker, self.turn(taker, slot)));
+        if is_earlier {
+            self.give(slot, place);
+            self.places.has[taker] -= 1;
+        }
+        is_earlier
     }
 
     fn take_in(&mut self, member: &Member) -> u16 {
@@ -361,10 +405,7 @@ impl Filling {
                     self.give(slot, place);
                     continue;
                 }
-                let takers_turn = self.turn(taker, slot);
-                if self.is_earlier((place, turn), (taker, takers_turn)) {
-                    self.give(slot, place);
-                    self.places.has[taker] -= 1;
+                if self.contend((place, turn), slot, taker) {
                     wanting.push(taker);
                 }
             }
