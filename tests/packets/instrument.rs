@@ -1,6 +1,9 @@
 //! The measuring instrument: everything that it times does what it should. How long that takes is not looked at.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use forwarder::bench::{self, Effort};
 use forwarder_common::{Mode, Reason};
@@ -102,6 +105,56 @@ fn what_is_sent_through_is_right() {
     let page = report.html();
     assert!(page.ends_with("</html>\n") && page.contains("kernel-routing"));
     assert!(!page.contains("NaN") && !page.contains("http"), "{page}");
+}
+
+/// `forwarder bench wire` where what is sent to some backends goes to a MAC address that nobody has. Its exit code, and
+/// what it says; addresses of the backends in the form of `sed`.
+fn with_loss(backends: &str) -> (Option<i32>, String) {
+    let name = format!("forwarder-loss-{}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    fs::create_dir_all(&directory).expect("a directory");
+    let real = std::env::var("PATH").expect("PATH");
+    let changed = format!(
+        "#!/bin/sh\nsed '/^neighbour add {backends} /s/lladdr [^ ]*/lladdr 02:00:00:00:00:99/' | PATH='{real}' ip \"$@\"\n"
+    );
+    let file = directory.join("ip");
+    fs::write(&file, changed).expect("a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("executable");
+    let output = Command::new(env!("CARGO_BIN_EXE_forwarder"))
+        .args(["bench", "wire", "--quick", "--only", "l2-dsr/ipv4"])
+        .env("PATH", format!("{}:{real}", directory.display()))
+        .env("TMPDIR", &directory)
+        .output()
+        .expect("it starts");
+    fs::remove_dir_all(&directory).expect("nobody else's");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+/// Packets that are lost are no cheap packets: nothing is said of what they cost.
+#[test]
+fn what_is_lost_fails_the_measurement() {
+    let (code, said) = with_loss(r"10\.[34][0-9]\.0\.1[0-9]");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("l2-dsr/ipv4/1k: the first packet does not arrive"),
+        "{said}"
+    );
+    // The backend of the first packet is another one at each start: one time in ten that which is not there.
+    for _ in 0..20 {
+        let (code, said) = with_loss(r"10\.[34][0-9]\.0\.10");
+        assert_eq!(code, Some(1), "{said}");
+        if said.contains("the first packet does not arrive") {
+            continue;
+        }
+        let (_, lost) = said.split_once("l2-dsr/ipv4/1k: ").expect(&said);
+        let (lost, of) = lost.split_once(" of 1000 packets").expect(&said);
+        let lost: u32 = lost.parse().expect(&said);
+        assert!((1..1_000).contains(&lost), "{said}");
+        assert!(of.contains("are lost, every time"), "{said}");
+        return;
+    }
+    panic!("the first packet never arrives");
 }
 
 /// A daemon of every size: what is asked of it is done, and touches what it should.

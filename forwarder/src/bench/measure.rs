@@ -1,5 +1,6 @@
 //! Interleaved rounds: every case once in each, so that whatever else the machine does hits all alike.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,6 +17,8 @@ const RUN: f64 = 2_000_000.0;
 const RUNS: usize = 3;
 /// Packets before the first that is timed, where flows are few.
 const WARM: u32 = 1_000;
+/// Packets that are looked at one by one: each of another flow, as far as there are so many.
+const FIRST: usize = 16;
 /// Flow maps up to here are run through once before they are timed: larger ones fit no cache anyway.
 const WALKED: u32 = 100_000;
 
@@ -87,6 +90,7 @@ pub fn all(
 
 /// Runs one packet and holds it against what the case says; then says how often to repeat it.
 fn one(wrapper: &mut Wrapper, bed: &mut Bed, case: &Case, effort: Effort) -> Result<u32> {
+    flows_differ(wrapper, bed, case)?;
     wrapper.set(bed, case, 0)?;
     let before = bed.counted()?;
     let ran = wrapper.run(case, 1)?;
@@ -105,6 +109,30 @@ fn one(wrapper: &mut Wrapper, bed: &mut Bed, case: &Case, effort: Effort) -> Res
     let ran = wrapper.run(case, WARM)?;
     let each = ran.time.as_nanos() as f64 / f64::from(WARM);
     Ok((RUN / each.max(1.0)) as u32)
+}
+
+/// The wrapper makes packets of as many flows as the case has. What is measured would change them, so it is left out.
+fn flows_differ(wrapper: &mut Wrapper, bed: &mut Bed, case: &Case) -> Result<()> {
+    if let Program::Bare(_) = case.program {
+        return Ok(());
+    }
+    let untouched = Case {
+        program: Program::Wrapped("empty"),
+        ..case.clone()
+    };
+    wrapper.set(bed, &untouched, 0)?;
+    let mut seen = BTreeSet::new();
+    for _ in 0..FIRST {
+        wrapper.run(&untouched, 1)?;
+        seen.insert(wrapper.out().to_vec());
+    }
+    let wanted = FIRST.min(case.flows as usize);
+    ensure!(
+        seen.len() == wanted,
+        "the first {FIRST} packets are of {} flows, not of {wanted}",
+        seen.len()
+    );
+    Ok(())
 }
 
 /// Every packet has ended in the case's reason, and in no other.
