@@ -190,11 +190,15 @@ macro_rules! stage {
 }
 
 /// One variant of the packet path. The names are those of `forwarder_common::programs`.
+///
+/// Each is inlined into the function that `#[xdp]` makes around it: LLVM leaves the large ones outside, and then
+/// every program calls its own body, which costs a guarded return for each.
 macro_rules! program_set {
     ($stages:ident, $write:literal, $frags:literal, [$($attribute:ident)?], $entry:ident,
      $tunnel4:ident $tunnel6:ident $nat4:ident $nat6:ident $new_flow4:ident $new_flow6:ident
      $egress4:ident $egress6:ident $icmp4:ident $icmp6:ident $icmp_flow4:ident $icmp_flow6:ident $answer:ident $too_big4:ident $too_big6:ident $reset4:ident $reset6:ident $reflect4:ident $reflect6:ident) => {
         #[xdp $(($attribute))?]
+        #[inline(always)]
         pub fn $entry(xdp: XdpContext) -> u32 {
             enter::<$write, $frags>(&xdp, &$stages)
         }
@@ -225,6 +229,7 @@ macro_rules! program_set {
     )*};
     (@stage $stages:ident, $write:literal, $frags:literal, [$($attribute:ident)?], $name:ident, $run:expr) => {
         #[xdp $(($attribute))?]
+        #[inline(always)]
         pub fn $name(xdp: XdpContext) -> u32 {
             stage!(xdp, $stages, $write, $frags, $run)
         }
