@@ -14,6 +14,11 @@ const ALWAYS_TO_THE_END: u32 = 65_536;
 /// however many members there are.
 const MANY: usize = 24;
 
+/// Members that are looked through together.
+const LANES: usize = 16;
+/// Bits for each slot of a larger table, each for the members of every so many groups.
+const GROUPS: usize = u64::BITS as usize;
+
 /// A table with what it takes to change it: see [`super`].
 ///
 /// It is a stable matching. Everybody ranks by time: a slot prefers who visits it earlier, a member what it
@@ -28,6 +33,8 @@ pub struct Filling {
     free: Vec<u16>,
     /// Who took each slot.
     takers: Vec<u16>,
+    /// Groups of members some of whom may have visited a slot, a bit each: of larger tables, where a slot has few visitors.
+    visitors: Vec<u64>,
     /// Slots that nobody took, and who has them.
     rest: Vec<(u32, u16)>,
     /// Slots that may have changed; they are not counted while it is filled anew.
@@ -63,6 +70,10 @@ impl Filling {
             places: Places::default(),
             free: Vec::new(),
             takers: vec![NONE; slots as usize],
+            visitors: match slots > ALWAYS_TO_THE_END {
+                true => vec![0; slots as usize],
+                false => Vec::new(),
+            },
             rest: Vec::new(),
             touched: Vec::new(),
             anew: true,
@@ -327,43 +338,62 @@ impl Filling {
     }
 
     /// Who visited a slot earliest of all.
-    fn next_visitor(&self, slot: u32) -> Option<usize> {
-        const LANES: usize = 64;
-        let places = &self.places;
-        let (starts, steps) = (places.start.chunks(LANES), places.step.chunks(LANES));
-        let (factors, turns) = (places.factor.chunks(LANES), places.turns.chunks(LANES));
-        let mut first: Option<(usize, u32)> = None;
-        for (chunk, (((starts, steps), factors), turns)) in
-            starts.zip(steps).zip(factors).zip(turns).enumerate()
-        {
-            // Few visited it. To find them is what costs; the compiler makes this loop wide.
-            let mut visited = [0; LANES];
-            let backs = starts.iter().zip(steps).zip(factors);
-            for ((visited, ((&start, &step), &factor)), turns) in
-                visited.iter_mut().zip(backs).zip(turns)
-            {
-                let back = Back {
-                    start,
-                    step,
-                    factor,
-                };
-                *visited = u8::from(self.size.turn(back, slot) < *turns);
-            }
-            let (words, _) = visited.as_chunks::<8>();
-            for (word, visited) in words.iter().enumerate() {
-                let mut visited = u64::from_le_bytes(*visited);
-                while visited != 0 {
-                    let lane = visited.trailing_zeros() as usize / 8;
-                    visited &= visited - 1;
-                    let place = chunk * LANES + word * 8 + lane;
-                    let turn = (place, self.turn(place, slot));
-                    if first.is_none_or(|first| self.is_earlier(turn, first)) {
-                        first = Some(turn);
-                    }
-                }
+    fn next_visitor(&mut self, slot: u32) -> Option<usize> {
+        let known = self.visitors.get(slot as usize);
+        let (mut groups, mut found) = (known.copied().unwrap_or(u64::MAX), 0);
+        let mut first = None;
+        while groups != 0 {
+            let group = groups.trailing_zeros() as usize;
+            groups &= groups - 1;
+            for begin in (group * LANES..self.places.order.len()).step_by(GROUPS * LANES) {
+                let visited = self.visited(begin, slot);
+                found |= u64::from(visited != 0) << group;
+                first = self.earliest(begin, visited, slot, first);
             }
         }
+        if let Some(known) = self.visitors.get_mut(slot as usize) {
+            *known = found;
+        }
         first.map(|(place, _)| place)
+    }
+
+    /// Who of the members from this one on visited a slot, a byte each.
+    fn visited(&self, begin: usize, slot: u32) -> u128 {
+        let places = &self.places;
+        let (starts, steps) = (&places.start[begin..], &places.step[begin..]);
+        let backs = starts.iter().zip(steps).zip(&places.factor[begin..]);
+        // To find them is what costs; the compiler makes this loop wide.
+        let mut visited = [0; LANES];
+        for ((visited, ((&start, &step), &factor)), turns) in
+            visited.iter_mut().zip(backs).zip(&places.turns[begin..])
+        {
+            let back = Back {
+                start,
+                step,
+                factor,
+            };
+            *visited = u8::from(self.size.turn(back, slot) < *turns);
+        }
+        u128::from_le_bytes(visited)
+    }
+
+    /// Who of those, and of one more, visited the slot earliest, and when.
+    fn earliest(
+        &self,
+        begin: usize,
+        mut visited: u128,
+        slot: u32,
+        mut first: Option<(usize, u32)>,
+    ) -> Option<(usize, u32)> {
+        while visited != 0 {
+            let place = begin + visited.trailing_zeros() as usize / 8;
+            visited &= visited - 1;
+            let turn = (place, self.turn(place, slot));
+            if first.is_none_or(|first| self.is_earlier(turn, first)) {
+                first = Some(turn);
+            }
+        }
+        first
     }
 
     fn turn(&self, place: usize, slot: u32) -> u32 {
@@ -400,6 +430,9 @@ impl Filling {
                 let turn = self.places.turns[place];
                 self.places.turns[place] += 1;
                 let slot = self.size.slot(self.places.order[place], turn);
+                if let Some(visitors) = self.visitors.get_mut(slot as usize) {
+                    *visitors |= 1 << (place / LANES % GROUPS);
+                }
                 let taker = usize::from(self.takers[slot as usize]);
                 if taker == usize::from(NONE) {
                     self.give(slot, place);
