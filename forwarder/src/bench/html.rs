@@ -12,9 +12,9 @@ use super::report::{Measured, Report};
 use plot::{Line, bars, lines};
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#1c2430}\
-h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.15em;margin:2em 0 .4em}p{margin:.4em 0;color:#4a5666}\
+h1{font-size:1.6em;margin-bottom:.2em}h2{font-size:1.15em;margin:2em 0 .4em}h3{font-size:1em;margin:1.6em 0 .3em}p{margin:.4em 0;color:#4a5666}\
 table{border-collapse:collapse;width:100%}td,th{padding:.25em .6em;border-bottom:1px solid #e3e7ec;text-align:left}\
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.holds{color:#17734a}.missed{color:#b3261e;font-weight:600}\
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n,.holds,.missed,.open{white-space:nowrap}.holds{color:#17734a}.missed{color:#b3261e;font-weight:600}\
 .open{color:#8a6d00}svg{width:100%;height:auto;background:#fafbfc;border:1px solid #e3e7ec;border-radius:6px}\
 svg text{font:12px system-ui,sans-serif;fill:#1c2430}details summary{cursor:pointer;margin:1em 0}";
 
@@ -126,7 +126,7 @@ fn modes(text: &mut String, report: &Report) {
         }
     }
     text.push_str(
-        "<h2>Modes: an established TCP flow, smallest packets</h2>\n<p>Everything is in it: counters, reasons, \
+        "<h3>Modes: an established TCP flow, smallest packets</h3>\n<p>Everything is in it: counters, reasons, \
          admission, fragments, every header that the kernel would look at.</p>\n",
     );
     text.push_str(&bars(&rows));
@@ -153,7 +153,7 @@ fn flows(text: &mut String, report: &Report) {
     all.push(line("plain LRU map".to_owned(), "plain-lru", "tcp"));
     all.retain(|line| line.points.len() > 1);
     text.push_str(
-        "<h2>Number of flows, IPv4</h2>\n<p>Modes without flow state stay flat until the lookup table leaves the \
+        "<h3>Number of flows, IPv4</h3>\n<p>Modes without flow state stay flat until the lookup table leaves the \
          cache; NAT pays for memory as soon as its flows do.</p>\n",
     );
     text.push_str(&lines(&COUNTS, &all));
@@ -176,7 +176,7 @@ fn others(text: &mut String, report: &Report) {
             (format!("{}{flows}", parts[0]), case.net)
         })
         .collect();
-    text.push_str("<h2>Everything else, IPv4: features, what passes, what is dropped</h2>\n");
+    text.push_str("<h3>Everything else, IPv4: features, what passes, what is dropped</h3>\n");
     text.push_str(&bars(&rows));
 }
 

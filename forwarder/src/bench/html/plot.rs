@@ -25,11 +25,14 @@ fn ceiling(value: f64) -> f64 {
     step.unwrap_or(10.0) * magnitude
 }
 
-/// Horizontal bars with their values and how far these scatter.
+/// Horizontal bars with their values and how far these scatter; nothing, not even a frame, of nothing.
 pub fn bars(rows: &[(String, Spread)]) -> String {
     const ROW: f64 = 22.0;
     const LEFT: f64 = 230.0;
     const RIGHT: f64 = 90.0;
+    if rows.is_empty() {
+        return String::new();
+    }
     let most = rows.iter().map(|(_, cost)| cost.median + cost.mad);
     let most = ceiling(most.fold(1.0, f64::max));
     let scale = (WIDTH - LEFT - RIGHT) / most;
@@ -61,22 +64,32 @@ pub fn bars(rows: &[(String, Spread)]) -> String {
     svg + "</svg>\n"
 }
 
-/// Lines over named positions, labelled at their ends.
+/// Parts of an axis that ends with a [`ceiling`]: so many that each is round, too.
+fn parts(ceiling: f64) -> usize {
+    let magnitude = 10_f64.powf(ceiling.max(1.0).log10().floor());
+    match (ceiling / magnitude).round() as u32 {
+        3 | 6 => 3,
+        1 | 5 => 5,
+        _ => 4,
+    }
+}
+
+/// Lines over named positions, with their labels on the right.
 pub fn lines(positions: &[&str], lines: &[Line]) -> String {
     const HEIGHT: f64 = 320.0;
     const LEFT: f64 = 56.0;
     const RIGHT: f64 = 170.0;
     const TOP: f64 = 16.0;
     const BOTTOM: f64 = 36.0;
-    const GRID: usize = 4;
     let values = lines.iter().flat_map(|line| &line.points);
     let most = ceiling(values.map(|(_, value)| *value).fold(1.0, f64::max));
     let gaps = positions.len().saturating_sub(1).max(1) as f64;
     let x = |position: usize| LEFT + (WIDTH - LEFT - RIGHT) * position as f64 / gaps;
     let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / most;
     let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\">");
-    for step in 0..=GRID {
-        let value = most * step as f64 / GRID as f64;
+    let parts = parts(most);
+    for step in 0..=parts {
+        let value = most * step as f64 / parts as f64;
         let at = y(value);
         let _ = write!(
             svg,
@@ -88,9 +101,10 @@ pub fn lines(positions: &[&str], lines: &[Line]) -> String {
         );
     }
     for (position, name) in positions.iter().enumerate() {
+        let unit = if *name == "1" { "flow" } else { "flows" };
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{name} flows</text>",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{name} {unit}</text>",
             x(position),
             HEIGHT - 12.0
         );
@@ -105,14 +119,24 @@ pub fn lines(positions: &[&str], lines: &[Line]) -> String {
             .iter()
             .map(|(position, value)| format!("{:.1} {:.1}", x(*position), y(*value)))
             .collect();
-        let end = line.points.last().map_or(0, |(position, _)| *position);
+        for point in &path {
+            let (x, y) = point.split_once(' ').unwrap_or_default();
+            let _ = write!(
+                svg,
+                "<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{colour}\"/>"
+            );
+        }
+        let end = path.last().map_or("", String::as_str);
         let value = line.points.last().map_or(0.0, |(_, value)| *value);
+        // A line may end before the last position: its label would stand across others there.
         let _ = write!(
             svg,
             "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <path d=\"M{end}L{:.1} {place:.1}\" stroke=\"{colour}\" stroke-width=\"1\" stroke-dasharray=\"1 4\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\" style=\"fill:{colour}\">{} {value:.0}</text>",
             path.join("L"),
-            x(end) + 8.0,
+            WIDTH - RIGHT + 10.0,
+            WIDTH - RIGHT + 14.0,
             place + 4.0,
             line.label
         );
@@ -140,6 +164,15 @@ mod tests {
     fn axes_end_in_round_numbers() {
         for (value, end) in [(0.3, 1.0), (17.0, 20.0), (61.0, 80.0), (801.0, 1000.0)] {
             assert_eq!(ceiling(value), end);
+        }
+        for (end, part) in [
+            (1.0, 0.2),
+            (20.0, 5.0),
+            (300.0, 100.0),
+            (500.0, 100.0),
+            (80.0, 20.0),
+        ] {
+            assert_eq!(end / parts(end) as f64, part);
         }
     }
 
