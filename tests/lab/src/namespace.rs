@@ -104,9 +104,18 @@ impl Namespace {
         })
     }
 
-    /// Listens for connections in the namespace.
+    /// Listens for connections in the namespace. As many may come at once as the kernel lets wait: of the 128 that
+    /// the standard library allows for, the next one's SYN is lost, and comes again a second later.
     pub fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
-        self.run(|| TcpListener::bind(address))
+        let listen = || {
+            let listener = TcpListener::bind(address)?;
+            // SAFETY: no pointers; a socket that listens takes the new length.
+            match unsafe { libc::listen(listener.as_raw_fd(), libc::c_int::MAX) } {
+                0 => Ok(listener),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        self.run(listen)
             .with_context(|| format!("listen on {address}"))
     }
 

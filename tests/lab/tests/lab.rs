@@ -1,6 +1,6 @@
 //! The lab itself, without a forwarder: plain routing between its hosts.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,20 @@ fn bytes_are_checked_both_ways() {
             .get("/again")
             .expect("the connection is kept alive");
     });
+}
+
+/// A node that takes over calls for every address at once; nobody is told to come again a second later.
+#[test]
+fn two_hundred_may_knock_before_one_is_let_in() {
+    let site = site();
+    let address = SocketAddr::new([127, 0, 0, 1].into(), 8_888);
+    let listener = site.client.listen(address).expect("a listener");
+    let patience = Duration::from_secs(10);
+    let came: Vec<_> = site.client.run(|| {
+        let each = (0..200).map(|_| TcpStream::connect_timeout(&address, patience));
+        each.collect::<Result<_, _>>().expect("all come")
+    });
+    drop((came, listener));
 }
 
 #[test]
