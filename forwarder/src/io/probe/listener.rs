@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 64;
+/// Connections that wait to be accepted: a load balancer's must not be lost among those of others.
+const BACKLOG: i32 = libc::SOMAXCONN;
 
 /// Listens on a port, of IPv6 and IPv4 where the host has both.
 pub fn listen(port: u16, filter: Option<&OwnedFd>) -> io::Result<TcpListener> {

@@ -5,6 +5,8 @@
 mod http;
 mod listener;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
