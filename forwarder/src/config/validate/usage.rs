@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use forwarder_common::Mode;
 
@@ -11,6 +12,51 @@ use super::super::model::{Protocol, ServicePort};
 use super::super::value::Name;
 use super::pool::Pools;
 use super::view::{View, entries};
+
+/// A VIP and a port.
+type Front = (IpAddr, ServicePort);
+
+/// What dnat makes of front ends: the first one of each backend's port.
+struct Rewritten<'a> {
+    services: &'a BTreeMap<(IpAddr, ServicePort, Protocol), Span>,
+    ends: BTreeMap<(IpAddr, Protocol, ServicePort), (Front, Span)>,
+}
+
+impl Rewritten<'_> {
+    /// Another front end that comes to this port of a backend too, and which port that is.
+    fn other(
+        &self,
+        front: Front,
+        (address, protocol): (IpAddr, Protocol),
+        to: ServicePort,
+    ) -> Option<(ServicePort, Span)> {
+        let of = |port| (address, protocol, port);
+        let last = ServicePort::One(NonZeroU16::MAX);
+        let (first, last) = match to {
+            ServicePort::Any => (ServicePort::Any, last),
+            one => (one, one),
+        };
+        let every = self.ends.range(of(ServicePort::Any)..=of(ServicePort::Any));
+        let ends = every.chain(self.ends.range(of(first)..=of(last)));
+        let mut others = ends.filter_map(|((.., theirs), (other, span))| {
+            let port = if to == ServicePort::Any { *theirs } else { to };
+            let mine = self.at(front, port, protocol)?;
+            (mine != self.at(*other, port, protocol)?).then_some((port, *span))
+        });
+        others.next()
+    }
+
+    /// What clients use of a front end to come to this port; `None` if that is another virtual server's.
+    fn at(&self, front: Front, port: ServicePort, protocol: Protocol) -> Option<Front> {
+        match front {
+            (vip, ServicePort::Any) if port != ServicePort::Any => {
+                let taken = self.services.contains_key(&(vip, port, protocol));
+                (!taken).then_some((vip, port))
+            }
+            one => Some(one),
+        }
+    }
+}
 
 impl<'d> View<'d, '_> {
     /// One virtual server for an address, port and protocol, and no backend that is a VIP.
@@ -39,7 +85,7 @@ impl<'d> View<'d, '_> {
                 }
             }
         }
-        self.check_rewritten();
+        self.check_rewritten(&services);
         let own: BTreeMap<IpAddr, Span> = self.own_addresses().into_iter().collect();
         for pool in pools.iter() {
             for backend in entries(&pool.section.backend) {
@@ -65,9 +111,13 @@ impl<'d> View<'d, '_> {
         }
     }
 
-    /// What dnat rewrites must differ by more than the VIP that is gone afterwards.
-    fn check_rewritten(&mut self) {
-        let mut seen: BTreeMap<(IpAddr, ServicePort, Protocol), (IpAddr, Span)> = BTreeMap::new();
+    /// What dnat rewrites must differ by more than the VIP and the port that are gone afterwards. `services`: what
+    /// has a virtual server of its own, which goes before one for every port.
+    fn check_rewritten(&mut self, services: &BTreeMap<(IpAddr, ServicePort, Protocol), Span>) {
+        let mut seen = Rewritten {
+            services,
+            ends: BTreeMap::new(),
+        };
         for section in entries(&self.document.virtual_server) {
             let (Some(mode), Some(name), Some(port), Some(protocol), Some(vip)) = (
                 section.mode.as_ref(),
@@ -82,28 +132,27 @@ impl<'d> View<'d, '_> {
             if mode.value != Mode::Dnat {
                 continue;
             }
+            let front = (vip.value, port.value);
             let backends = pool.into_iter().flat_map(|pool| entries(&pool.backend));
-            let ends = backends.filter_map(|backend| {
-                let own = backend
-                    .port
-                    .as_ref()
-                    .map(|port| ServicePort::One(port.value));
-                Some((backend.address.as_ref()?.value, own.unwrap_or(port.value)))
-            });
             let mut found = None;
-            for (address, port) in ends {
+            for backend in backends {
+                let Some(address) = backend.address.as_ref().map(|address| address.value) else {
+                    continue;
+                };
+                let own = backend.port.as_ref();
+                let to = own.map_or(port.value, |port| ServicePort::One(port.value));
                 for protocol in protocol.value.each() {
-                    let key = (address, port, *protocol);
-                    let (other, first) = *seen.entry(key).or_insert((vip.value, vip.span));
-                    if other != vip.value {
+                    if let Some((port, first)) = seen.other(front, (address, *protocol), to) {
                         found.get_or_insert((address, port, first));
                     }
+                    let end = (address, *protocol, to);
+                    seen.ends.entry(end).or_insert((front, vip.span));
                 }
             }
             if let Some((address, port, first)) = found {
                 let message = format!(
-                    "{} and another VIP are both rewritten to port {port} of {address}",
-                    vip.value
+                    "{} port {} and another virtual server are both rewritten to port {port} of {address}",
+                    front.0, front.1
                 );
                 self.out.push(
                     Diagnostic::new(Code::SharedBackendPort, vip.span, message)
