@@ -113,6 +113,24 @@ proptest! {
     }
 }
 
+#[test]
+fn so_is_one_of_more_members_than_have_bits_of_their_own() {
+    let mut members = members(1_100, 5, |_| 1);
+    members.sort_unstable();
+    let slots = 1 << 17;
+    let mut filling = Filling::new(slots);
+    filling.set(&members);
+    for weight in [3, 2] {
+        for at in [7, 1_050] {
+            members[at].weight = weight;
+        }
+        filling.set(&members);
+        members.remove(100);
+        filling.set(&members);
+        assert!(filling.table() == build(&members, slots));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
